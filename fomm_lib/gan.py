@@ -1,0 +1,453 @@
+"""The mathematics of GANs (notebook 01): what a discriminator measures, and what keeps training calm.
+
+Distributions come in two forms here: as *weights*, a tensor whose last axis sums to 1 (a histogram, or a
+density times the width of its bins), and as *samples*, a one-dimensional tensor of numbers drawn from it.
+Logarithms are natural, so divergences are in nats. Everything is differentiable, in float32 and float64,
+on any device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fomm_lib.files import InputError
+
+__all__ = [
+    "SingularTriple",
+    "binary_cross_entropy",
+    "gradient_penalty",
+    "js_divergence",
+    "kl_divergence",
+    "lsgan_discriminator_loss",
+    "lsgan_generator_loss",
+    "optimal_discriminator",
+    "power_iteration",
+    "r1_penalty",
+    "value_function",
+    "wasserstein_1d",
+]
+
+
+# The game: cross-entropy, value function, best discriminator
+
+
+def binary_cross_entropy(prediction: Tensor, target: Tensor | float, from_logits: bool = False) -> Tensor:
+    """How many nats a guess of probabilities costs, on average, once the labels are known.
+
+    BCE = -mean[ y log D + (1 - y) log(1 - D) ]
+
+    With `from_logits` the prediction is s, with D = sigmoid(s), and the same number is computed as
+    mean[ softplus(s) - y s ], which stays finite where the logarithm of a rounded D would not.
+
+    Args:
+        prediction: probabilities in [0, 1], or logits (any real number), of any shape.
+        target: labels in [0, 1]: one number, or a tensor of the prediction's shape.
+
+    Returns:
+        A scalar tensor, 0 or more; infinite for a sure and wrong guess.
+
+    Raises:
+        InputError: shapes differ, the tensor is empty, or a probability or label lies outside [0, 1].
+
+    Example:
+        >>> binary_cross_entropy(torch.tensor([0.5, 0.5]), 1.0)
+        tensor(0.6931)
+
+    Source: Goodfellow et al. 2014, *Generative Adversarial Nets*, section 3.
+    """
+    target = torch.as_tensor(target, dtype=prediction.dtype, device=prediction.device)
+    if target.ndim and target.shape != prediction.shape:
+        raise InputError(
+            f"prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}; "
+            "give one label a prediction"
+        )
+    _require_some(prediction, "prediction")
+    _require_probabilities(target, "target")
+    if from_logits:
+        return (F.softplus(prediction) - target * prediction).mean()
+    _require_probabilities(prediction, "prediction", "; for logits say from_logits=True")
+    # xlogy(0, 0) = 0: a sure and right guess costs nothing.
+    return -(torch.xlogy(target, prediction) + torch.xlogy(1 - target, 1 - prediction)).mean()
+
+
+def value_function(d_real: Tensor, d_fake: Tensor) -> Tensor:
+    """What the discriminator maximises and the generator minimises.
+
+    V(D, G) = E_data[ log D(x) ] + E_z[ log(1 - D(G(z))) ]
+
+    Args:
+        d_real: probabilities D(x) for real samples, in [0, 1].
+        d_fake: probabilities D(G(z)) for generated ones; their number may differ.
+
+    Returns:
+        A scalar tensor, 0 or less. At D = 1/2 everywhere it is -log 4 = -1.386.
+
+    Raises:
+        InputError: a tensor is empty or a probability lies outside [0, 1].
+
+    Example:
+        >>> value_function(torch.full((4,), 0.5), torch.full((4,), 0.5))
+        tensor(-1.3863)
+
+    Source: Goodfellow et al. 2014, equation 1.
+    """
+    return -binary_cross_entropy(d_real, 1.0) - binary_cross_entropy(d_fake, 0.0)
+
+
+def optimal_discriminator(p_data: Tensor, p_model: Tensor) -> Tensor:
+    """The discriminator that no other beats when both densities are known.
+
+    D*(x) = p_data(x) / (p_data(x) + p_model(x))
+
+    Args:
+        p_data: density (or weight) of the real distribution at some points, 0 or more, any shape.
+        p_model: that of the generated one at the same points.
+
+    Returns:
+        D* in [0, 1], same shape. Where both densities are 0 nothing is ever seen, every value is as good,
+        and 1/2 is given.
+
+    Raises:
+        InputError: shapes differ, or a density is negative or not finite.
+
+    Example:
+        >>> optimal_discriminator(torch.tensor([0.3, 0.0]), torch.tensor([0.1, 0.2]))
+        tensor([0.7500, 0.0000])
+
+    Source: Goodfellow et al. 2014, proposition 1.
+    """
+    _require_same_shape(p_data, p_model, "p_data", "p_model")
+    _require_densities(p_data, "p_data")
+    _require_densities(p_model, "p_model")
+    total = p_data + p_model
+    return torch.where(total > 0, p_data / torch.where(total > 0, total, 1), 0.5)
+
+
+# How far apart: KL, JSD, Wasserstein
+
+
+def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
+    """Kullback-Leibler divergence: the nats lost by coding draws from p with a code made for q.
+
+    KL(p | q) = sum p log(p / q)
+
+    Args:
+        p, q: weights (..., N), each 0 or more, summing to 1 along the last axis.
+
+    Returns:
+        (...): 0 or more, 0 only for p = q, infinite where p has weight and q none. Not symmetric.
+
+    Raises:
+        InputError: shapes differ, or weights are negative or do not sum to 1.
+
+    Example:
+        >>> kl_divergence(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]))
+        tensor(0.6931)
+
+    Source: Kullback and Leibler 1951; Goodfellow et al. 2014, equation 5.
+    """
+    _require_same_shape(p, q, "p", "q")
+    _require_weights(p, "p")
+    _require_weights(q, "q")
+    # Where p has no weight there is nothing to lose, and no slope: 0 log 0 would give a gradient of NaN.
+    seen = p > 0
+    return (p * (torch.where(seen, p, 1).log() - torch.where(seen, q, 1).log())).sum(-1)
+
+
+def js_divergence(p: Tensor, q: Tensor) -> Tensor:
+    """Jensen-Shannon divergence: what the best discriminator tells the generator, up to constants.
+
+    JSD(p, q) = 1/2 KL(p | m) + 1/2 KL(q | m),   m = (p + q) / 2,   max over D of V(D, G) = 2 JSD - log 4
+
+    Args:
+        p, q: weights (..., N), each 0 or more, summing to 1 along the last axis.
+
+    Returns:
+        (...): from 0 (equal) to log 2 = 0.693 (no overlap, however near or far). Symmetric.
+
+    Raises:
+        InputError: as for `kl_divergence`.
+
+    Example:
+        >>> js_divergence(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]))
+        tensor(0.6931)
+
+    Source: Goodfellow et al. 2014, theorem 1.
+    """
+    _require_same_shape(p, q, "p", "q")
+    middle = (p + q) / 2
+    return (kl_divergence(p, middle) + kl_divergence(q, middle)) / 2
+
+
+def wasserstein_1d(
+    x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: Tensor | None = None
+) -> Tensor:
+    """Wasserstein-1 (earth mover's) distance on the line: weight times the way it must be carried.
+
+    W1 = integral |F_x(t) - F_y(t)| dt, with the cumulative distributions F: exact, no iteration.
+    For equally many unweighted samples it is the mean distance of the sorted samples, mean |x_(i) - y_(i)|.
+
+    Args:
+        x, y: positions (N,) and (M,), in any order.
+        x_weights, y_weights: their weights, summing to 1; equal ones unless given.
+
+    Returns:
+        A scalar tensor, 0 or more, in the unit of x. Differentiable in positions and weights.
+
+    Raises:
+        InputError: positions are not one-dimensional, empty or not finite, or the weights do not fit them.
+
+    Example:
+        >>> wasserstein_1d(torch.tensor([0.0, 1.0]), torch.tensor([5.0, 6.0]))
+        tensor(5.)
+
+    Source: Villani 2003, *Topics in Optimal Transportation*, theorem 2.18; for GANs, Arjovsky et al. 2017,
+    *Wasserstein GAN*, section 2.
+    """
+    x_weights = _weights_of(x, x_weights, "x")
+    y_weights = _weights_of(y, y_weights, "y")
+    position, order = torch.sort(torch.cat([x, y]))
+    # Walk along the line; what x has laid down so far, less what y has, must be carried over the next gap.
+    surplus = torch.cat([x_weights, -y_weights])[order].cumsum(0)
+    return (surplus[:-1].abs() * position.diff()).sum()
+
+
+# What keeps training calm
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    target: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Punishes a discriminator whose slope, between real and fake, is not `target`.
+
+    GP = mean ( |grad D(h)|_2 - target )^2,   h = e x_real + (1 - e) x_fake,   e ~ U[0, 1], one a sample
+
+    Args:
+        critic: maps (B, ...) to an output a sample (a map of outputs is summed).
+        real, fake: (B, ...), same shape; no gradient flows into them.
+        target: 1 for Wasserstein GANs; 0 presses the slope down everywhere.
+        generator: random numbers for e.
+
+    Returns:
+        A scalar tensor, 0 or more, whose gradient reaches the critic's parameters. Its usual weight is 10.
+
+    Raises:
+        InputError: shapes differ, the batch is empty, or the critic's output does not depend on its input.
+
+    Example:
+        >>> gradient_penalty(lambda x: 3 * x.sum(1), torch.zeros(4, 1), torch.ones(4, 1))
+        tensor(4.)
+
+    Source: Gulrajani et al. 2017, *Improved Training of Wasserstein GANs*, section 4, equation 3.
+    """
+    _require_same_shape(real, fake, "real", "fake")
+    _require_some(real, "real")
+    one_each = (real.shape[0],) + (1,) * (real.ndim - 1)
+    e = torch.rand(one_each, generator=generator, dtype=real.dtype, device=real.device)
+    between = e * real.detach() + (1 - e) * fake.detach()
+    # vector_norm has slope 0, not NaN, at a zero gradient.
+    length = torch.linalg.vector_norm(_input_gradient(critic, between).flatten(1), dim=1)
+    return ((length - target) ** 2).mean()
+
+
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """Punishes any slope of the discriminator at real samples: where training ends, there is none.
+
+    R1 = mean |grad D(x_real)|_2^2   (its usual weight is gamma / 2)
+
+    Args:
+        discriminator: maps (B, ...) to an output a sample (a map of outputs is summed).
+        real: (B, ...); no gradient flows into it.
+
+    Returns:
+        A scalar tensor, 0 or more, whose gradient reaches the discriminator's parameters.
+
+    Raises:
+        InputError: the batch is empty, or the output does not depend on the input.
+
+    Example:
+        >>> r1_penalty(lambda x: 3 * x.sum(1), torch.zeros(4, 1))
+        tensor(9.)
+
+    Source: Mescheder et al. 2018, *Which Training Methods for GANs do actually Converge?*, equation 9.
+    """
+    _require_some(real, "real")
+    return _input_gradient(discriminator, real.detach()).flatten(1).square().sum(1).mean()
+
+
+class SingularTriple(NamedTuple):
+    """The largest singular value of a matrix and its two directions: W v = sigma u."""
+
+    sigma: Tensor  # scalar, 0 or more
+    u: Tensor  # (out,), length 1
+    v: Tensor  # (in,), length 1
+
+
+def power_iteration(
+    weight: Tensor, steps: int = 1, u: Tensor | None = None, generator: torch.Generator | None = None
+) -> SingularTriple:
+    """The largest singular value of a layer's weight: the most by which the layer can stretch its input.
+
+    Repeat: v = W^T u / |W^T u|,  u = W v / |W v|.   Then sigma = u^T W v.   Spectral norm divides W by it.
+
+    Each step shrinks the error of the directions by (sigma_2 / sigma_1)^2, that of sigma by the square of it.
+    A weight changes little between two training steps, so a layer that remembers u needs one step each time;
+    `torch.nn.utils.parametrizations.spectral_norm` does so.
+
+    Args:
+        weight: (out, in), or a convolution's (out, in, h, w), which is read as (out, in h w).
+        steps: how often to repeat, 1 or more.
+        u: (out,) where to start, e.g. the `u` of the step before; a random direction unless given.
+        generator: random numbers for that direction.
+
+    Returns:
+        `SingularTriple(sigma, u, v)`; sigma is differentiable in `weight` (its gradient is u v^T), u and v
+        are constants.
+
+    Raises:
+        InputError: the weight has fewer than two axes or is empty, `steps` is below 1, or `u` does not fit.
+
+    Example:
+        >>> power_iteration(torch.diag(torch.tensor([3.0, 1.0])), steps=20, u=torch.ones(2)).sigma
+        tensor(3.)
+
+    Source: Miyato et al. 2018, *Spectral Normalization for GANs*, section 2.1 and appendix A.
+    """
+    if weight.ndim < 2 or weight.numel() == 0:
+        raise InputError(
+            f"weight has shape {tuple(weight.shape)}; give a matrix (out, in) or a convolution's weight"
+        )
+    if steps < 1:
+        raise InputError(f"steps is {steps}; give 1 or more")
+    matrix = weight.flatten(1)
+    if u is None:
+        u = torch.randn(matrix.shape[0], generator=generator, dtype=weight.dtype, device=weight.device)
+    elif u.shape != matrix.shape[:1]:
+        raise InputError(f"u has shape {tuple(u.shape)}; for this weight it must be ({matrix.shape[0]},)")
+    with torch.no_grad():
+        for _ in range(steps):
+            v = F.normalize(matrix.mT @ u, dim=0)
+            u = F.normalize(matrix @ v, dim=0)
+    return SingularTriple(sigma=u @ matrix @ v, u=u, v=v)
+
+
+# The losses that the First Order Motion Model uses: least squares
+
+
+def lsgan_generator_loss(prediction: Tensor) -> Tensor:
+    """Least-squares loss of the generator: its pictures should be called 1.
+
+    L_G = mean (1 - D(fake))^2
+
+    Args:
+        prediction: D(fake), any real number, of any shape; e.g. (B, 1, 26, 26), one a patch.
+
+    Returns:
+        A scalar tensor, 0 or more.
+
+    Raises:
+        InputError: the tensor is empty.
+
+    Example:
+        >>> lsgan_generator_loss(torch.tensor([1.0, 0.0]))
+        tensor(0.5000)
+
+    Source: Mao et al. 2017, *Least Squares Generative Adversarial Networks*, equation 2 with c = 1, without
+    its factor 1/2, as in the First Order Motion Model.
+    """
+    _require_some(prediction, "prediction")
+    return ((1 - prediction) ** 2).mean()
+
+
+def lsgan_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Least-squares loss of the discriminator: real pictures should be called 1, generated ones 0.
+
+    L_D = mean [ (1 - D(real))^2 + D(fake)^2 ]      (no factor 1/2)
+
+    The best D is p_data / (p_data + p_model), as for the cross-entropy.
+
+    Args:
+        real, fake: D(real) and D(fake), any real number, same shape; e.g. (B, 1, 26, 26).
+
+    Returns:
+        A scalar tensor, 0 or more; 1/2 when D says 1/2 everywhere.
+
+    Raises:
+        InputError: shapes differ, or the tensors are empty.
+
+    Example:
+        >>> lsgan_discriminator_loss(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0]))
+        tensor(0.5000)
+
+    Source: Mao et al. 2017, *Least Squares Generative Adversarial Networks*, equation 2 with a = 0, b = 1,
+    without its factor 1/2, as in the First Order Motion Model.
+    """
+    _require_same_shape(real, fake, "real", "fake")
+    _require_some(real, "real")
+    return ((1 - real) ** 2 + fake**2).mean()
+
+
+def _input_gradient(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The gradient of the network's summed output at its input; it can be differentiated again."""
+    x = x.requires_grad_(True)
+    output = network(x).sum()
+    gradient = None
+    if output.requires_grad:
+        (gradient,) = torch.autograd.grad(output, x, create_graph=True, allow_unused=True)
+    if gradient is None:
+        raise InputError("the output does not depend on the input; is it computed without gradients?")
+    return gradient
+
+
+def _require_same_shape(a: Tensor, b: Tensor, a_name: str, b_name: str) -> None:
+    if a.shape != b.shape:
+        raise InputError(
+            f"{a_name} has shape {tuple(a.shape)}, {b_name} {tuple(b.shape)}; they must have the same shape"
+        )
+
+
+def _require_some(x: Tensor, name: str) -> None:
+    if x.numel() == 0:
+        raise InputError(f"{name} is empty, shape {tuple(x.shape)}; give at least one sample")
+
+
+def _require_probabilities(x: Tensor, name: str, advice: str = "") -> None:
+    # Written so that NaN fails too.
+    if not bool(((x >= 0) & (x <= 1)).all()):
+        raise InputError(f"{name} has values outside [0, 1]; give probabilities{advice}")
+
+
+def _require_densities(x: Tensor, name: str) -> None:
+    if not bool(((x >= 0) & x.isfinite()).all()):
+        raise InputError(f"{name} has values that are negative or not finite; give a density")
+
+
+def _require_weights(x: Tensor, name: str) -> None:
+    _require_densities(x, name)
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise InputError(f"{name} has shape {tuple(x.shape)}; give weights along the last axis")
+    total = x.detach().sum(-1)
+    if bool(((total - 1).abs() > 1e-3).any()):
+        worst = total.flatten()[(total - 1).abs().argmax()]
+        raise InputError(f"{name} sums to {worst:.4g} along its last axis; divide it by its sum")
+
+
+def _weights_of(x: Tensor, weights: Tensor | None, name: str) -> Tensor:
+    if x.ndim != 1 or x.numel() == 0:
+        raise InputError(f"{name} has shape {tuple(x.shape)}; give positions (N,), N at least 1")
+    if not bool(x.isfinite().all()):
+        raise InputError(f"{name} has positions that are not finite; remove them first")
+    if weights is None:
+        return torch.full_like(x, 1 / x.numel())
+    _require_same_shape(x, weights, name, f"{name}_weights")
+    _require_weights(weights, f"{name}_weights")
+    return weights
