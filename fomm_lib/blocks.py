@@ -1,0 +1,210 @@
+"""Building blocks that all networks share. The names of their parts are those of the published
+checkpoints.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DownBlock(nn.Module):
+    """conv 3x3, batch norm, ReLU, 2x2 average pool: (B, in, H, W) to (B, out, H/2, W/2).
+
+    Source: FOMM, supplementary A (Johnson et al. 2016 and U-Net blocks).
+    """
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_features, out_features, kernel_size=3, padding=1)
+        self.norm = nn.BatchNorm2d(out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.relu(self.norm(self.conv(x))), 2)
+
+
+class UpBlock(nn.Module):
+    """Nearest-neighbour doubling, conv 3x3, batch norm, ReLU: (B, in, H, W) to (B, out, 2H, 2W)."""
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_features, out_features, kernel_size=3, padding=1)
+        self.norm = nn.BatchNorm2d(out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+        return F.relu(self.norm(self.conv(x)))
+
+
+class SameBlock(nn.Module):
+    """conv, batch norm, ReLU at the same size: (B, in, H, W) to (B, out, H, W)."""
+
+    def __init__(self, in_features: int, out_features: int, kernel_size: int = 7):
+        super().__init__()
+        self.conv = nn.Conv2d(in_features, out_features, kernel_size, padding=kernel_size // 2)
+        self.norm = nn.BatchNorm2d(out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block: x + conv(relu(bn(conv(relu(bn(x)))))). Shape and number of channels
+    stay.
+
+    Source: He et al., Identity Mappings in Deep Residual Networks, 2016.
+    """
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, kernel_size=3, padding=1)
+        self.norm1 = nn.BatchNorm2d(features)
+        self.norm2 = nn.BatchNorm2d(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(F.relu(self.norm1(x)))
+        out = self.conv2(F.relu(self.norm2(out)))
+        return x + out
+
+
+class Encoder(nn.Module):
+    """The descending half of an hourglass. Returns every level, the input first, since the decoder needs them
+    all.
+    """
+
+    def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int):
+        super().__init__()
+        width = _widths(block_expansion, num_blocks, max_features)
+        self.down_blocks = nn.ModuleList(
+            DownBlock(in_features if i == 0 else width[i], width[i + 1]) for i in range(num_blocks)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        levels = [x]
+        for block in self.down_blocks:
+            levels.append(block(levels[-1]))
+        return levels
+
+
+class Decoder(nn.Module):
+    """The ascending half of an hourglass: every block's result is joined with the encoder's level of the same
+    size.
+    """
+
+    def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int):
+        super().__init__()
+        width = _widths(block_expansion, num_blocks, max_features)
+        # Below the deepest level every block also receives the skip, which doubles its input.
+        self.up_blocks = nn.ModuleList(
+            UpBlock(width[i + 1] * (1 if i == num_blocks - 1 else 2), width[i])
+            for i in reversed(range(num_blocks))
+        )
+        self.out_features = block_expansion + in_features
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        out = levels[-1]
+        for block, skip in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
+            out = torch.cat([block(out), skip], dim=1)
+        return out
+
+
+class Hourglass(nn.Module):
+    """U-Net whose last skip is the raw input: (B, in, H, W) to (B, block_expansion + in, H, W).
+
+    Level i has min(max_features, block_expansion 2^i) channels. H and W must be multiples of 2^num_blocks.
+
+    Source: Ronneberger et al., U-Net, 2015; FOMM, supplementary A.
+
+    Example:
+        >>> Hourglass(32, in_features=3, num_blocks=5, max_features=1024)(torch.rand(1, 3, 64, 64)).shape
+        torch.Size([1, 35, 64, 64])
+    """
+
+    def __init__(self, block_expansion: int, in_features: int, num_blocks: int = 3, max_features: int = 256):
+        super().__init__()
+        self.encoder = Encoder(block_expansion, in_features, num_blocks, max_features)
+        self.decoder = Decoder(block_expansion, in_features, num_blocks, max_features)
+        self.out_features = self.decoder.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        multiple = 2 ** len(self.encoder.down_blocks)
+        if x.shape[-1] % multiple or x.shape[-2] % multiple:
+            raise ValueError(
+                f"the hourglass halves its input {len(self.encoder.down_blocks)} times, so its sides must be multiples of "
+                f"{multiple}, not {x.shape[-2]}x{x.shape[-1]}; choose another picture size, scale_factor or num_blocks"
+            )
+        return self.decoder(self.encoder(x))
+
+
+class AntiAliasDownsample(nn.Module):
+    """Blur with a Gaussian, then keep every (1/scale)-th pixel, starting at the first.
+
+    sigma = (1/scale - 1) / 2, kernel of 2 round(4 sigma) + 1 pixels, zero padding. Published weights were
+    trained with both of its
+    faults: zero padding darkens the border, and the sampling phase is not centred. At scale 1 nothing is
+    done.
+
+    Args:
+        channels: of the pictures.
+        scale: 1 / a whole number.
+    Raises:
+        ValueError: 1 / scale is not a whole number.
+
+    Example:
+        >>> AntiAliasDownsample(3, 0.25)(torch.rand(1, 3, 256, 256)).shape
+        torch.Size([1, 3, 64, 64])
+    """
+
+    def __init__(self, channels: int, scale: float):
+        super().__init__()
+        self.step = round(1 / scale)
+        if scale > 1 or abs(self.step * scale - 1) > 1e-6:
+            raise ValueError(f"scale must be 1 divided by a whole number (1, 0.5, 0.25, ...), not {scale}")
+        if self.step > 1:
+            sigma = (self.step - 1) / 2
+            radius = round(4 * sigma)
+            x = torch.arange(-radius, radius + 1, dtype=torch.float32)
+            gaussian = torch.exp(-(x**2) / (2 * sigma**2))
+            kernel = gaussian[:, None] * gaussian[None, :]
+            kernel = kernel / kernel.sum()
+            self.register_buffer("weight", kernel.expand(channels, 1, -1, -1).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.step == 1:
+            return x
+        radius = self.weight.shape[-1] // 2
+        return F.conv2d(x, self.weight.to(x.dtype), stride=self.step, padding=radius, groups=x.shape[1])
+
+
+class ImagePyramid(nn.Module):
+    """A picture at several scales: (B, C, H, W) to {scale: (B, C, scale H, scale W)}.
+
+    Source: FOMM, section 3.3 (the perceptual loss is summed over resolutions).
+
+    Example:
+        >>> {s: tuple(p.shape[-2:]) for s, p in ImagePyramid(3, [1, 0.5])(torch.rand(1, 3, 64, 64)).items()}
+        {1: (64, 64), 0.5: (32, 32)}
+    """
+
+    def __init__(self, channels: int, scales: list[float]):
+        super().__init__()
+        self.scales = list(scales)
+        # Not part of any checkpoint: the filters follow from the scales.
+        self.downs = nn.ModuleDict(
+            {scale_name(scale): AntiAliasDownsample(channels, scale) for scale in self.scales}
+        )
+
+    def forward(self, x: Tensor) -> dict[float, Tensor]:
+        return {scale: self.downs[scale_name(scale)](x) for scale in self.scales}
+
+
+def scale_name(scale: float) -> str:
+    """A scale as part of a module's name, where dots are not allowed: 1 -> "1", 0.5 -> "0-5"."""
+    return f"{scale:g}".replace(".", "-")
+
+
+def _widths(block_expansion: int, num_blocks: int, max_features: int) -> list[int]:
+    """Channels of each level of an hourglass."""
+    return [min(max_features, block_expansion * 2**i) for i in range(num_blocks + 1)]

@@ -1,0 +1,245 @@
+"""Weights on disk: safetensors of ours, and the published `.pth.tar` files, which are pickles and are treated
+as such.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fomm_lib.config import Config, load_config
+from fomm_lib.files import InputError, atomic_output, data_path
+
+NETWORKS = ("generator", "kp_detector", "discriminator")
+_FORMAT = "fomm-lib weights 1"
+
+
+@dataclass
+class Checkpoint:
+    """What a file of weights holds.
+
+    Attributes:
+        networks: {network: {entry: tensor}}, with `generator`, `kp_detector`, and maybe `discriminator`.
+        config: of the model, where the file has one (ours do, the published do not).
+        notes: whatever else was written down beside the weights, e.g. command and seed.
+        training: the rest of a published dict: optimizers and epoch.
+    """
+
+    networks: dict[str, dict[str, Tensor]]
+    config: Config | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+
+
+def weights_path(name: str | os.PathLike) -> Path:
+    """A file of weights, given by its path, or by a name in `data/weights`.
+
+    Raises:
+        InputError: neither exists; the line lists the names that do.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = data_path("weights", f"{name}.safetensors")
+    if shipped.is_file():
+        return shipped
+    names = ", ".join(sorted(p.stem for p in data_path("weights").glob("*.safetensors"))) or "none"
+    raise InputError(f"{name}: no such file of weights; shipped ones by name: {names}")
+
+
+def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Read a `.safetensors` of ours or a published `.pth.tar`; nothing in the file is ever executed.
+
+    Raises:
+        InputError: not a file of weights, damaged, a pickle that asks for code, or one without generator and
+            kp_detector.
+
+    Example:
+        >>> checkpoint = read_checkpoint("vox-adv-cpk.pth.tar")
+        >>> sorted(checkpoint.networks)
+        ['generator', 'kp_detector']
+    """
+    path = weights_path(path)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    # A safetensors file begins with the length of its header, eight bytes, then "{".
+    checkpoint = _read_safetensors(path) if head[8:9] == b"{" else _read_pickle(path)
+    missing = {"generator", "kp_detector"} - set(checkpoint.networks)
+    if missing:
+        raise InputError(
+            f"{path}: has no {' and no '.join(sorted(missing))}; it is no checkpoint of this model"
+        )
+    return checkpoint
+
+
+def write_weights(
+    path: str | os.PathLike,
+    networks: dict[str, dict[str, Tensor]],
+    config: Config,
+    *,
+    dtype: torch.dtype | None = torch.float16,
+    notes: dict[str, str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a `.safetensors` with the config inside.
+
+    Args:
+        networks: {network: state_dict}.
+        dtype: for floating entries; None keeps them as they are. float16 halves the file, and the predictions
+            of 8-bit pictures do not notice.
+        notes: to be written down beside the weights, as text.
+        overwrite: whether a file may be replaced.
+    Raises:
+        InputError: see `files.atomic_output`; or a number is too large for `dtype`.
+    """
+    tensors = {}
+    for network, entries in networks.items():
+        for name, tensor in entries.items():
+            tensor = tensor.detach().cpu().contiguous()
+            if dtype is not None and tensor.is_floating_point():
+                converted = tensor.to(dtype)
+                if not torch.isfinite(converted).all():
+                    raise InputError(
+                        f"{network}.{name}: has values that are not finite in {dtype}; write float32 instead"
+                    )
+                tensor = converted
+            tensors[f"{network}.{name}"] = tensor.clone()
+    metadata = {"format": _FORMAT, "config": config.model_dump_json(), **(notes or {})}
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: weights are written as .safetensors; give a name that ends so")
+    with atomic_output(path, overwrite) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+    return path
+
+
+def load_network(network: nn.Module, entries: dict[str, Tensor], name: str) -> None:
+    """`network.load_state_dict(entries, strict=True)`, with an error one can read, and nothing loaded unless
+    all of it fits.
+
+    Raises:
+        InputError: lists every missing, unexpected and mis-shaped entry by name.
+    """
+    wanted = network.state_dict()
+    problems = []
+    missing = [entry for entry in wanted if entry not in entries]
+    unexpected = [entry for entry in entries if entry not in wanted]
+    shapes = [
+        f"{entry} is {tuple(entries[entry].shape)}, should be {tuple(wanted[entry].shape)}"
+        for entry in wanted
+        if entry in entries and entries[entry].shape != wanted[entry].shape
+    ]
+    for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
+        if names:
+            problems.append(f"{len(names)} {what}: {', '.join(names)}")
+    if problems:
+        raise InputError(f"the weights of {name} do not fit the config; {'; '.join(problems)}")
+    network.load_state_dict(entries, strict=True)
+
+
+def convert(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    config: str | os.PathLike | None = None,
+    *,
+    half: bool = True,
+    overwrite: bool = False,
+) -> Path:
+    """Rewrite a checkpoint as `.safetensors` with its config inside: what `fomm convert` does.
+
+    Args:
+        config: needed for published files, which have none inside.
+        half: float16 instead of float32.
+    """
+    checkpoint = read_checkpoint(source)
+    config = load_config(config) if config is not None else checkpoint.config
+    if config is None:
+        raise InputError(
+            f"{source}: has no config inside; name the one it was trained with, e.g. --config vox-adv-256"
+        )
+    dtype = torch.float16 if half else None
+    return write_weights(
+        output, checkpoint.networks, config, dtype=dtype, notes=checkpoint.notes, overwrite=overwrite
+    )
+
+
+def describe(path: str | os.PathLike) -> str:
+    """What a file of weights holds, in lines for people: what `fomm info` prints."""
+    path = weights_path(path)
+    checkpoint = read_checkpoint(path)
+    lines = [f"{path} ({path.stat().st_size / 1e6:.1f} MB)"]
+    for network, entries in checkpoint.networks.items():
+        dtypes = sorted(
+            {str(t.dtype).removeprefix("torch.") for t in entries.values() if t.is_floating_point()}
+        )
+        numbers = sum(t.numel() for t in entries.values())
+        lines.append(f"  {network}: {len(entries)} entries, {numbers:,} numbers, {' and '.join(dtypes)}")
+    if checkpoint.config is None:
+        lines.append("  config: none inside; name it with --config when you use the file")
+    else:
+        common = checkpoint.config.model_params.common_params
+        height, width, _ = checkpoint.config.dataset_params.frame_shape
+        order = "first" if common.estimate_jacobian else "zeroth"
+        lines.append(f"  config: {width}x{height} pixels, {common.num_kp} keypoints, {order} order")
+    for key, value in {**checkpoint.notes, **checkpoint.training}.items():
+        if isinstance(value, (str, int, float)):
+            lines.append(f"  {key}: {value}")
+        else:
+            lines.append(f"  {key}: present")
+    return "\n".join(lines)
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    networks: dict[str, dict[str, Tensor]] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            for key in file.keys():  # noqa: SIM118 (no mapping)
+                network, _, entry = key.partition(".")
+                networks.setdefault(network, {})[entry] = file.get_tensor(key)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: is damaged, or not a safetensors file ({error})") from error
+    metadata.pop("format", None)
+    config = metadata.pop("config", None)
+    try:
+        config = None if config is None else load_config(json.loads(config))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: the config inside is damaged ({error})") from error
+    return Checkpoint(networks, config, metadata)
+
+
+def _read_pickle(path: Path) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error)
+        if "Unsupported" in reason or "GLOBAL" in reason:
+            raise InputError(
+                f"{path}: asks for code to be run, which a file of weights has no need of; it was not loaded"
+            ) from None
+        raise InputError(f"{path}: is not a file of weights, or is damaged") from None
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ... on damaged files
+        raise InputError(
+            f"{path}: is not a file of weights, or is damaged ({type(error).__name__})"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, not a dict of networks")
+    networks = {}
+    for network in NETWORKS:
+        if network in content:
+            entries = content.pop(network)
+            if not isinstance(entries, dict) or not all(isinstance(t, Tensor) for t in entries.values()):
+                raise InputError(f"{path}: {network} is not a dict of tensors")
+            networks[network] = dict(entries)
+    return Checkpoint(networks, training=content)

@@ -1,0 +1,180 @@
+"""Every convention of coordinates, warps and 2x2 matrices, in one place. No other module re-derives one.
+
+Convention:
+    - A point is (x, y); x runs to the right, y runs down; both lie in [-1, 1] inside the picture.
+    - The default grid puts -1 and 1 on the *centres* of the border pixels (`align_corners=True`): pixel j of
+    w lies at
+      x = 2 j / (w - 1) - 1. With `align_corners=False` (what later versions of PyTorch assume unless told) -1
+      and 1 are the outer *edges* of the border pixels, and x = (2 j + 1) / w - 1. The trap: a grid of one
+      kind sampled with the other shrinks or stretches the picture, so that an identity warp is no identity.
+    - A warp is *backward*: a flow of shape (B, h, w, 2) says, for every pixel of the driving frame, where in
+    the source to look.
+    - A Jacobian of shape (..., 2, 2) acts on column vectors (x, y).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+KEYPOINT_VARIANCE = 0.01  # of the Gaussians that stand for keypoints, in squared units of [-1, 1]
+
+
+def coordinate_grid(
+    height: int,
+    width: int,
+    *,
+    align_corners: bool = True,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """The (x, y) of every pixel: a tensor of shape (height, width, 2) in [-1, 1].
+
+    x = 2 j / (w - 1) - 1, y = 2 i / (h - 1) - 1 for pixel (i, j); with `align_corners=False` x = (2 j + 1) /
+    w - 1.
+    A side of one pixel lies at 0. It is the identity warp: `warp(picture, coordinate_grid(h, w)[None])` gives
+    the picture back.
+
+    Example:
+        >>> coordinate_grid(2, 3)[0]
+        tensor([[-1., -1.],
+                [ 0., -1.],
+                [ 1., -1.]])
+    """
+
+    def axis(n: int) -> Tensor:
+        i = torch.arange(n, device=device, dtype=dtype or torch.get_default_dtype())
+        if align_corners:
+            return 2 * i / (n - 1) - 1 if n > 1 else torch.zeros_like(i)
+        return (2 * i + 1) / n - 1
+
+    y, x = torch.meshgrid(axis(height), axis(width), indexing="ij")
+    return torch.stack([x, y], dim=-1)
+
+
+def to_pixels(points: Tensor, height: int, width: int) -> Tensor:
+    """Points in [-1, 1] as pixel indices (column, row): the inverse of `coordinate_grid`. Shape (..., 2) to
+    (..., 2).
+
+    Example:
+        >>> to_pixels(torch.tensor([0.0, 1.0]), height=5, width=9)
+        tensor([4., 4.])
+    """
+    return (points + 1) / 2 * torch.tensor([width - 1, height - 1], device=points.device, dtype=points.dtype)
+
+
+def from_pixels(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Pixel indices (column, row) as points in [-1, 1]: the inverse of `to_pixels`. Shape (..., 2) to (...,
+    2).
+    """
+    return pixels / torch.tensor([width - 1, height - 1], device=pixels.device, dtype=pixels.dtype) * 2 - 1
+
+
+def gaussian_heatmaps(points: Tensor, height: int, width: int, variance: float = KEYPOINT_VARIANCE) -> Tensor:
+    """A Gaussian bump at every point: exp(-0.5 |z - p|^2 / variance) over the pixels z.
+
+    Args:
+        points: (..., 2), in [-1, 1].
+    Returns:
+        (..., height, width), in (0, 1]; exactly 1 where a point lies on a pixel.
+
+    Source: FOMM, section 3.1, eq. (6).
+
+    Example:
+        >>> gaussian_heatmaps(torch.zeros(1, 10, 2), 64, 64).shape
+        torch.Size([1, 10, 64, 64])
+    """
+    grid = coordinate_grid(height, width, device=points.device, dtype=points.dtype)
+    distance2 = ((grid - points[..., None, None, :]) ** 2).sum(-1)
+    return torch.exp(-0.5 * distance2 / variance)
+
+
+def inverse_2x2(matrix: Tensor, eps: float = 1e-6) -> Tensor:
+    """The inverse of 2x2 matrices in closed form: [[a, b], [c, d]]^-1 = [[d, -b], [-c, a]] / (ad - bc).
+
+    Computed in float32 (float64 stays), whatever comes in. Where |ad - bc| < eps the determinant is taken as
+    +-eps: a singular Jacobian, which a detector may give early in training, then yields a large finite matrix
+    instead of an exception.
+
+    Args:
+        matrix: (..., 2, 2).
+    Raises:
+        ValueError: the last two dimensions are not 2x2.
+
+    Example:
+        >>> inverse_2x2(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+        tensor([[0.5000, -0.0000],
+                [-0.0000, 0.2500]])
+    """
+    if matrix.shape[-2:] != (2, 2):
+        raise ValueError(f"inverse_2x2 takes matrices of shape (..., 2, 2), not {tuple(matrix.shape)}")
+    m = matrix if matrix.dtype == torch.float64 else matrix.float()
+    # Autocast would take the products below back to half precision.
+    with torch.autocast(device_type=m.device.type, enabled=False):
+        a, b, c, d = m[..., 0, 0], m[..., 0, 1], m[..., 1, 0], m[..., 1, 1]
+        det = a * d - b * c
+        guard = torch.where(det < 0, -eps, eps).to(det.dtype)
+        det = torch.where(det.abs() < eps, guard, det)
+        adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
+        inverse = adjugate / det[..., None, None]
+    return inverse.to(matrix.dtype)
+
+
+def warp(picture: Tensor, flow: Tensor, *, align_corners: bool = True, padding_mode: str = "zeros") -> Tensor:
+    """Look up `picture` at the points of `flow`, bilinearly: out(z) = picture(flow(z)).
+
+    Args:
+        picture: (B, C, H, W), the source, or its features.
+        flow: (B, h, w, 2), for every pixel of the result the point of the source to copy, in [-1, 1].
+        align_corners: which pixels -1 and 1 mean; see the convention above. Published weights of 2019-20 need
+            True.
+        padding_mode: what lies outside the picture: "zeros", "border" or "reflection".
+    Returns:
+        (B, C, h, w).
+
+    Example:
+        >>> picture = torch.rand(1, 3, 8, 8)
+        >>> torch.allclose(warp(picture, coordinate_grid(8, 8)[None]), picture, atol=1e-6)
+        True
+    """
+    return F.grid_sample(
+        picture, flow.to(picture.dtype), align_corners=align_corners, padding_mode=padding_mode
+    )
+
+
+def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
+    """A flow at another resolution, bilinearly: (B, h, w, 2) to (B, height, width, 2). Its values, points in
+    [-1, 1], need no scaling.
+
+    The interpolation runs with `align_corners=False` whatever the warp uses; published weights are trained
+    with it.
+    """
+    if flow.shape[1:3] == (height, width):
+        return flow
+    resized = F.interpolate(
+        flow.permute(0, 3, 1, 2), size=(height, width), mode="bilinear", align_corners=False
+    )
+    return resized.permute(0, 2, 3, 1)
+
+
+def first_order_motion(grid: Tensor, kp_source, kp_driving) -> Tensor:
+    """The motion near every keypoint, to first order: T_k(z) = J_k (z - p_driving,k) + p_source,k, J_k =
+    J_source J_driving^-1.
+
+    A Taylor expansion of the backward motion T_{S<-D} at p_driving; without Jacobians J_k = I, the
+    zeroth-order motion of Monkey-Net.
+
+    Args:
+        grid: (h, w, 2), the points z.
+        kp_source, kp_driving: keypoints with `value` (B, K, 2) and `jacobian` (B, K, 2, 2) or None.
+    Returns:
+        (B, K, h, w, 2), points of the source.
+
+    Source: FOMM, section 3.1, eq. (4) and (5).
+    """
+    z = grid - kp_driving.value[:, :, None, None, :]
+    if kp_source.jacobian is not None and kp_driving.jacobian is not None:
+        jacobian = torch.matmul(kp_source.jacobian, inverse_2x2(kp_driving.jacobian))
+        z = torch.matmul(jacobian[:, :, None, None], z[..., None])[..., 0]
+    return z + kp_source.value[:, :, None, None, :]

@@ -1,0 +1,149 @@
+"""Keypoints with local affine motion, detected without labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fomm_lib.blocks import AntiAliasDownsample, Hourglass
+from fomm_lib.geometry import coordinate_grid
+
+
+@dataclass
+class Keypoints:
+    """K points of B pictures, and how the picture moves around each.
+
+    Attributes:
+        value: (B, K, 2), (x, y) in [-1, 1].
+        jacobian: (B, K, 2, 2), of the motion from the reference frame; None for the zeroth-order model.
+        heatmap: (B, K, h, w), the probability map each point is the mean of; None where nobody kept it.
+    """
+
+    value: Tensor
+    jacobian: Tensor | None = None
+    heatmap: Tensor | None = None
+
+    def detach(self) -> Keypoints:
+        """The same keypoints, cut from the graph of gradients."""
+        return self._map(Tensor.detach)
+
+    def to(self, *args, **kwargs) -> Keypoints:
+        """The same keypoints on another device or in another dtype, as `Tensor.to`."""
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def __getitem__(self, index) -> Keypoints:
+        """Keypoints of some of the pictures: `kp[0:1]`, `kp[frames]`. A plain integer would drop the batch
+        axis: use a slice.
+        """
+        if isinstance(index, int):
+            raise TypeError(
+                f"index with a slice to keep the batch axis: kp[{index}:{index + 1}], not kp[{index}]"
+            )
+        return self._map(lambda tensor: tensor[index])
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def _map(self, function) -> Keypoints:
+        parts = (self.value, self.jacobian, self.heatmap)
+        return Keypoints(*(None if part is None else function(part) for part in parts))
+
+
+def soft_argmax(heatmap: Tensor) -> Tensor:
+    """The mean position under probability maps, a differentiable argmax: p = sum_z heatmap(z) z.
+
+    Args:
+        heatmap: (B, K, h, w), each map sums to 1.
+    Returns:
+        (B, K, 2), (x, y) in [-1, 1]. The grid always spans all of [-1, 1].
+
+    Source: FOMM, section 3.1; Jakab et al. 2018, eq. (3).
+
+    Example:
+        >>> soft_argmax(torch.full((1, 1, 5, 5), 1 / 25))
+        tensor([[[0., 0.]]])
+    """
+    grid = coordinate_grid(*heatmap.shape[-2:], device=heatmap.device, dtype=heatmap.dtype)
+    return torch.einsum("bkhw,hwc->bkc", heatmap, grid)
+
+
+class KeypointDetector(nn.Module):
+    """Finds K keypoints and a 2x2 Jacobian at each; learned by equivariance and reconstruction alone.
+
+    Picture down by `scale_factor` -> hourglass -> `kp`, a 7x7 convolution -> softmax(logits / temperature) ->
+    mean position.
+    `jacobian`, another 7x7 convolution, gives four maps a keypoint, of which the heatmap-weighted mean is the
+    Jacobian; it starts as I.
+
+    With `pad=0`, as published, the 7x7 convolution sees only the inside of the map (58x58 of 64x64 for
+    vox-256), yet those 58 positions are read as if they spanned all of [-1, 1]: every keypoint lies further
+    out than what it looks at, by a factor 63/57. Nothing downstream minds, as the same bias is in source and
+    driving; `pad=3` is free of it, for a fresh training.
+
+    Args:
+        num_kp: K.
+        num_channels: of the picture.
+        block_expansion, max_features, num_blocks: of the hourglass.
+        temperature: of the softmax; smaller means peakier maps.
+        estimate_jacobian: False gives the zeroth-order model.
+        scale_factor: 1 / a whole number; the detector works at this fraction of the picture's size.
+        single_jacobian_map: one set of four maps for all keypoints.
+        pad: of the 7x7 convolutions.
+
+    Source: FOMM, section 3.1 and supplementary A.
+
+    Example:
+        >>> kp = KeypointDetector(num_kp=10, num_channels=3, block_expansion=32, max_features=1024,
+        num_blocks=5, scale_factor=0.25)(
+        ...     torch.rand(2, 3, 256, 256))
+        >>> kp.value.shape, kp.jacobian.shape
+        (torch.Size([2, 10, 2]), torch.Size([2, 10, 2, 2]))
+    """
+
+    def __init__(
+        self,
+        num_kp: int = 10,
+        num_channels: int = 3,
+        block_expansion: int = 32,
+        max_features: int = 1024,
+        num_blocks: int = 5,
+        temperature: float = 0.1,
+        estimate_jacobian: bool = True,
+        scale_factor: float = 1,
+        single_jacobian_map: bool = False,
+        pad: int = 0,
+    ):
+        super().__init__()
+        self.predictor = Hourglass(block_expansion, num_channels, num_blocks, max_features)
+        self.kp = nn.Conv2d(self.predictor.out_features, num_kp, kernel_size=7, padding=pad)
+        self.jacobian_maps = 0
+        if estimate_jacobian:
+            self.jacobian_maps = 1 if single_jacobian_map else num_kp
+            self.jacobian = nn.Conv2d(
+                self.predictor.out_features, 4 * self.jacobian_maps, kernel_size=7, padding=pad
+            )
+            nn.init.zeros_(self.jacobian.weight)
+            with torch.no_grad():
+                self.jacobian.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(self.jacobian_maps))
+        self.temperature = temperature
+        self.scale_factor = scale_factor
+        if scale_factor != 1:
+            self.down = AntiAliasDownsample(num_channels, scale_factor)
+
+    def forward(self, picture: Tensor) -> Keypoints:
+        """(B, C, H, W) in [0, 1] to the keypoints of each picture."""
+        if self.scale_factor != 1:
+            picture = self.down(picture)
+        features = self.predictor(picture)
+        logits = self.kp(features)
+        # Half precision is too coarse for a softmax at temperature 0.1 and for the positions that follow from
+        # it.
+        heatmap = (logits.float() / self.temperature).flatten(2).softmax(-1).view(logits.shape)
+        value = soft_argmax(heatmap)
+        jacobian = None
+        if self.jacobian_maps:
+            maps = self.jacobian(features).float().unflatten(1, (self.jacobian_maps, 4))
+            jacobian = (heatmap[:, :, None] * maps).sum(dim=(-2, -1)).unflatten(-1, (2, 2))
+        return Keypoints(value, jacobian, heatmap)

@@ -1,0 +1,125 @@
+"""From keypoints to a dense backward flow and an occlusion map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fomm_lib.blocks import AntiAliasDownsample, Hourglass
+from fomm_lib.geometry import coordinate_grid, first_order_motion, gaussian_heatmaps, warp
+from fomm_lib.keypoints import Keypoints
+
+
+@dataclass
+class DenseMotion:
+    """The motion from driving frame to source, for every pixel.
+
+    Attributes:
+        deformation: (B, h, w, 2), the backward flow, points of the source in [-1, 1].
+        mask: (B, K+1, h, w), how much of each sparse motion is in it, background first; sums to 1 over the
+            motions.
+        occlusion: (B, 1, h, w) in [0, 1], 1 where the source shows what the driving frame needs; None where
+            not estimated.
+        sparse_motions: (B, K+1, h, w, 2), the motions that were mixed; the first is the identity.
+        sparse_deformed: (B, K+1, C, h, w), the small source warped by each.
+    """
+
+    deformation: Tensor
+    mask: Tensor
+    occlusion: Tensor | None
+    sparse_motions: Tensor
+    sparse_deformed: Tensor
+
+
+def heatmap_difference(kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
+    """H_k = G(p_driving,k) - G(p_source,k), an all-zero map for the background first: (B, K+1, height, width)
+    in [-1, 1].
+
+    They tell the network where each keypoint came from and went to. Source: FOMM, section 3.1, eq. (6).
+    """
+    difference = gaussian_heatmaps(kp_driving.value, height, width) - gaussian_heatmaps(
+        kp_source.value, height, width
+    )
+    background = torch.zeros_like(difference[:, :1])
+    return torch.cat([background, difference], dim=1)
+
+
+def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
+    """The identity (for the background), then the first-order motion of every keypoint: (B, K+1, height,
+    width, 2).
+
+    Source: FOMM, section 3.1, eq. (4); see `geometry.first_order_motion`.
+    """
+    grid = coordinate_grid(height, width, device=kp_source.value.device, dtype=kp_source.value.dtype)
+    motions = first_order_motion(grid, kp_source, kp_driving)
+    identity = grid.expand(len(motions), 1, -1, -1, -1)
+    return torch.cat([identity, motions], dim=1)
+
+
+class DenseMotionNetwork(nn.Module):
+    """Mixes K local motions and the identity into one dense backward flow, and tells what the source cannot
+    show.
+
+    T(z) = M_0(z) z + sum_k M_k(z) T_k(z), with masks M from a softmax over the K + 1 motions. The masks come
+    from an hourglass that sees, for every motion, the difference of the keypoint's heatmaps and the source
+    warped by that motion: (K+1)(C+1) channels.
+
+    Args:
+        num_kp, num_channels: K and C.
+        block_expansion, max_features, num_blocks: of the hourglass.
+        scale_factor: 1 / a whole number; the motion is estimated at this fraction of the picture's size.
+        estimate_occlusion_map: whether there is an occlusion map.
+
+    Source: FOMM, section 3.1, eq. (5) to (7), and section 3.2 for the occlusion map.
+    """
+
+    def __init__(
+        self,
+        num_kp: int = 10,
+        num_channels: int = 3,
+        block_expansion: int = 64,
+        max_features: int = 1024,
+        num_blocks: int = 5,
+        scale_factor: float = 1,
+        estimate_occlusion_map: bool = False,
+    ):
+        super().__init__()
+        in_features = (num_kp + 1) * (num_channels + 1)
+        self.hourglass = Hourglass(block_expansion, in_features, num_blocks, max_features)
+        self.mask = nn.Conv2d(self.hourglass.out_features, num_kp + 1, kernel_size=7, padding=3)
+        if estimate_occlusion_map:
+            self.occlusion = nn.Conv2d(self.hourglass.out_features, 1, kernel_size=7, padding=3)
+        self.estimate_occlusion_map = estimate_occlusion_map
+        self.scale_factor = scale_factor
+        if scale_factor != 1:
+            self.down = AntiAliasDownsample(num_channels, scale_factor)
+
+    def downsample(self, source: Tensor) -> Tensor:
+        """The source at the size at which motion is estimated: (B, C, H, W) to (B, C, h, w)."""
+        return self.down(source) if self.scale_factor != 1 else source
+
+    def forward(
+        self, small_source: Tensor, kp_source: Keypoints, kp_driving: Keypoints, *, align_corners: bool = True
+    ) -> DenseMotion:
+        """
+        Args:
+            small_source: (B, C, h, w), from `downsample`.
+            kp_source, kp_driving: B sets of K keypoints.
+            align_corners: of the warp of the small source; see `geometry`.
+        """
+        batch, channels, height, width = small_source.shape
+        motions = sparse_motions(kp_source, kp_driving, height, width)
+        number = motions.shape[1]
+        copies = small_source[:, None].expand(-1, number, -1, -1, -1)
+        deformed = warp(copies.flatten(0, 1), motions.flatten(0, 1), align_corners=align_corners)
+        deformed = deformed.view(batch, number, channels, height, width)
+
+        heatmaps = heatmap_difference(kp_source, kp_driving, height, width).to(deformed.dtype)
+        # Per motion [heatmap, r, g, b]: the interleaved order that published weights expect.
+        features = self.hourglass(torch.cat([heatmaps[:, :, None], deformed], dim=2).flatten(1, 2))
+        mask = self.mask(features).float().softmax(dim=1)
+        deformation = (mask[..., None] * motions).sum(dim=1)
+        occlusion = torch.sigmoid(self.occlusion(features)) if self.estimate_occlusion_map else None
+        return DenseMotion(deformation, mask, occlusion, motions, deformed)
