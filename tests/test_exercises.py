@@ -1,0 +1,170 @@
+"""Every exercise of `fomm_lib.exercises` is found here by itself; a new one needs no new test."""
+
+import numpy as np
+import pytest
+import torch
+
+from fomm_lib import exercises
+from fomm_lib.exercises import Case, Exercise, WrongAnswer
+
+CHECKS = {name: getattr(exercises, name) for name in exercises.__all__}
+
+
+def stub(*args, **kwargs):
+    raise NotImplementedError
+
+
+# For each exercise
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_is_named_after_its_check_and_asks_enough(name):
+    exercise = CHECKS[name]
+    assert name == f"check_{exercise.name}"
+    assert len(exercise.cases) >= 3
+    assert len(exercise.mistakes) >= 3
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_solution_passes(name, capsys):
+    exercise = CHECKS[name]
+    assert exercise(exercise.solution) is None
+    assert capsys.readouterr().out == f"ok    {exercise.name}: {len(exercise.cases)} checks passed\n"
+
+
+@pytest.mark.parametrize(
+    "name, mistake", [(name, words) for name in CHECKS for words in CHECKS[name].mistakes]
+)
+def test_typical_wrong_answer_is_named(name, mistake):
+    with pytest.raises(WrongAnswer) as error:
+        CHECKS[name](CHECKS[name].mistakes[mistake])
+    message = str(error.value)
+    assert message.startswith(f"{CHECKS[name].name}, check ")
+    assert "expected" in message and "received" in message
+    assert f"hint      {mistake}" in message
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_untouched_stub_says_todo(name, capsys):
+    assert CHECKS[name](stub) is None
+    expected = (
+        f"todo  {CHECKS[name].name}: not written yet; the notebook goes on with the library's version\n"
+    )
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_answers_that_give_nothing_back_or_fail(name):
+    with pytest.raises(WrongAnswer, match="does it end with return"):
+        CHECKS[name](lambda *args, **kwargs: None)
+
+    def broken(*args, **kwargs):
+        raise IndexError("no such column")
+
+    with pytest.raises(WrongAnswer, match="your function raised IndexError: no such column"):
+        CHECKS[name](broken)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_check_leaves_the_notebooks_random_numbers_alone(name):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    CHECKS[name](CHECKS[name].solution)
+    assert torch.equal(torch.rand(3), expected)
+
+
+# Three answers a learner may well write, word for word
+
+
+def test_right_answers_written_otherwise(capsys):
+    exercises.check_gaussian_kl(
+        lambda mp, sp, mq, sq: float(np.log(sq / sp) - 0.5 + (sp**2 + (mp - mq) ** 2) / sq**2 / 2)
+    )
+    exercises.check_sorted_wasserstein(lambda x, y: torch.abs(torch.sort(x)[0] - torch.sort(y)[0]).mean())
+
+    def slope_penalty(critic, x):
+        x.requires_grad_()
+        gradient = torch.autograd.grad(critic(x), x, torch.ones(len(x)), create_graph=True)[0]
+        return ((gradient.reshape(len(x), -1).pow(2).sum(1).sqrt() - 1) ** 2).mean()
+
+    exercises.check_slope_penalty(slope_penalty)
+    assert capsys.readouterr().out.count("ok    ") == 3
+
+
+# The machinery
+
+
+def check_of(solution, **options):
+    return Exercise("f", solution, [Case("of 3", lambda f: f(3))], {}, **options)
+
+
+@pytest.mark.parametrize(
+    "expected, alike, unlike",
+    [
+        (
+            1.0,
+            (1, True, np.float32(1), torch.tensor(1.0), 1 + 1e-6),
+            (1.01, None, "1", [1.0], torch.tensor([1.0])),
+        ),
+        (
+            torch.arange(3.0),
+            (np.arange(3), torch.arange(3)),
+            (torch.arange(4), [0, 1, 2], torch.arange(3)[None], 1),
+        ),
+        (float("nan"), (torch.tensor(float("nan")),), (0.0,)),
+        (float("inf"), (np.inf,), (1e9, -np.inf)),
+        ("fit", ("fit",), ("frozen", None, 1)),
+        ((1, "a"), ([1, "a"],), ((1, "b"), (1,), 1)),
+        ({"a": 1.0}, ({"a": 1},), ({"a": 2}, {"b": 1.0}, {"a": 1.0, "b": 1})),
+        (None, (None,), (0, "")),
+    ],
+)
+def test_what_counts_as_the_same(expected, alike, unlike):
+    check = check_of(lambda x: expected)
+    for value in alike:
+        check(lambda x, value=value: value)
+    for value in unlike:
+        with pytest.raises(WrongAnswer, match=r"f, check 1 of 1 \(of 3\):"):
+            check(lambda x, value=value: value)
+
+
+def test_message_shows_both_and_the_shapes():
+    with pytest.raises(WrongAnswer) as error:
+        check_of(lambda x: torch.zeros(2, 3))(lambda x: torch.zeros(3, 2).requires_grad_())
+    assert "shape (2, 3)" in str(error.value) and "shape (3, 2)" in str(error.value)
+    assert "hint      the shape should be (2, 3), and is (3, 2)" in str(error.value)
+    with pytest.raises(WrongAnswer, match=r"expected  9\.\n  received  12\.5"):
+        check_of(lambda x: 9.0)(lambda x: 12.5)
+    with pytest.raises(WrongAnswer, match="expected  True\n  received  False"):
+        check_of(lambda x: True)(lambda x: False)
+    with pytest.raises(WrongAnswer) as error:
+        check_of(lambda x: torch.zeros(10_000))(lambda x: torch.ones(10_000))
+    assert len(str(error.value)) < 300
+
+
+def test_a_case_makes_its_inputs_anew_and_seeds_them():
+    case = Case("random", lambda f: f(torch.rand(2)))
+    check = Exercise("first", lambda x: x[0].clone(), [case], {})
+
+    def spoils_its_input(x):
+        first = x[0].clone()
+        x.zero_()
+        return first
+
+    check(spoils_its_input)
+
+
+def test_tolerances_can_be_set():
+    check_of(lambda x: 1.0, rtol=0.1)(lambda x: 1.05)
+    check_of(lambda x: 0.0, atol=0.1)(lambda x: 0.05)
+
+
+def test_an_error_keeps_its_cause_and_a_mistake_may_fail_itself():
+    check = Exercise("f", lambda x: 1, [Case("of 3", lambda f: f(3))], {"divides by zero": lambda x: x / 0})
+    with pytest.raises(WrongAnswer) as error:
+        check(lambda x: 2)
+    assert "hint" not in str(error.value)
+    with pytest.raises(WrongAnswer) as error:
+        check(lambda x: [][x])
+    assert isinstance(error.value.__cause__, IndexError)
