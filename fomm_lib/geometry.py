@@ -121,6 +121,19 @@ def inverse_2x2(matrix: Tensor, eps: float = 1e-6) -> Tensor:
     return inverse.to(matrix.dtype)
 
 
+def multiply_2x2(left: Tensor, right: Tensor) -> Tensor:
+    """The product of 2x2 matrices, (..., 2, 2) each.
+
+    Written out, because autocast would do a matrix product in half precision, which is too coarse for points.
+    """
+    return (left[..., :, :, None] * right[..., None, :, :]).sum(-2)
+
+
+def apply_2x2(matrix: Tensor, points: Tensor) -> Tensor:
+    """Matrices (..., 2, 2) times column vectors (x, y) of shape (..., 2); written out for the same reason."""
+    return (matrix * points[..., None, :]).sum(-1)
+
+
 def warp(picture: Tensor, flow: Tensor, *, align_corners: bool = True, padding_mode: str = "zeros") -> Tensor:
     """Look up `picture` at the points of `flow`, bilinearly: out(z) = picture(flow(z)).
 
@@ -175,6 +188,6 @@ def first_order_motion(grid: Tensor, kp_source, kp_driving) -> Tensor:
     """
     z = grid - kp_driving.value[:, :, None, None, :]
     if kp_source.jacobian is not None and kp_driving.jacobian is not None:
-        jacobian = torch.matmul(kp_source.jacobian, inverse_2x2(kp_driving.jacobian))
-        z = torch.matmul(jacobian[:, :, None, None], z[..., None])[..., 0]
+        jacobian = multiply_2x2(kp_source.jacobian, inverse_2x2(kp_driving.jacobian))
+        z = apply_2x2(jacobian[:, :, None, None], z)
     return z + kp_source.value[:, :, None, None, :]

@@ -66,7 +66,7 @@ def soft_argmax(heatmap: Tensor) -> Tensor:
         tensor([[[0., 0.]]])
     """
     grid = coordinate_grid(*heatmap.shape[-2:], device=heatmap.device, dtype=heatmap.dtype)
-    return torch.einsum("bkhw,hwc->bkc", heatmap, grid)
+    return (heatmap[..., None] * grid).sum(dim=(2, 3))
 
 
 class KeypointDetector(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fomm_lib.gan import lsgan_discriminator_loss, lsgan_generator_loss
-from fomm_lib.geometry import coordinate_grid, inverse_2x2, warp
+from fomm_lib.geometry import apply_2x2, coordinate_grid, inverse_2x2, multiply_2x2, warp
 from fomm_lib.keypoints import Keypoints
 
 # What the discriminator gives: at every scale its features and its prediction.
@@ -133,11 +133,11 @@ class RandomTransform:
 
     def __call__(self, points: Tensor) -> Tensor:
         """T of points: (B, N, 2) to (B, N, 2)."""
-        moved = points @ self.theta[:, :, :2].mT + self.theta[:, None, :, 2]
+        moved = apply_2x2(self.theta[:, None, :, :2], points) + self.theta[:, None, :, 2]
         if self.control_params is not None:
             _, distance = self._from_control_points(points)
             spline = distance**2 * torch.log(distance + 1e-6)
-            moved = moved + torch.einsum("bnp,bap->bna", spline, self.control_params)
+            moved = moved + (spline[:, :, None] * self.control_params[:, None]).sum(-1)
         return moved
 
     def jacobian(self, points: Tensor) -> Tensor:
@@ -146,11 +146,10 @@ class RandomTransform:
         if self.control_params is not None:
             offset, distance = self._from_control_points(points)
             slope = 2 * distance * torch.log(distance + 1e-6) + distance**2 / (distance + 1e-6)
-            if self.textbook:  # gradient of the Euclidean distance, 0 at the control point itself
-                direction = offset / distance.clamp_min(1e-12)[..., None]
-            else:
-                direction = offset.sign()
-            gradient = torch.einsum("bnp,bap,bnpx->bnax", slope, self.control_params, direction)
+            # The gradient of the distance; 0 at the control point itself.
+            direction = offset / distance.clamp_min(1e-12)[..., None] if self.textbook else offset.sign()
+            weights = slope[:, :, None] * self.control_params[:, None]  # (B, N, 1 or 2, P)
+            gradient = (weights[..., None] * direction[:, :, None]).sum(-2)
             jacobian = jacobian + gradient  # (B, N, 1, 2) of one scalar for both axes, or (B, N, 2, 2)
         return jacobian
 
@@ -193,6 +192,6 @@ def equivariance_jacobian_loss(
 
     Source: FOMM, section 3.3, eq. (12) to (14).
     """
-    carried = transform.jacobian(kp_transformed.value) @ kp_transformed.jacobian
-    product = inverse_2x2(kp_driving.jacobian) @ carried
+    carried = multiply_2x2(transform.jacobian(kp_transformed.value), kp_transformed.jacobian)
+    product = multiply_2x2(inverse_2x2(kp_driving.jacobian), carried)
     return (torch.eye(2, device=product.device, dtype=product.dtype) - product).abs().mean()
