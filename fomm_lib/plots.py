@@ -1,0 +1,517 @@
+"""Pictures of the course: one style, colours for every kind of sight, and words for who cannot see them.
+
+Convention: colour never stands alone. Curves differ in line style too, keypoints carry numbers, flow has
+arrows. Every picture that is shown has an alternative text, and at most 6 x 3.5 inches at 100 dots an inch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from torch import Tensor
+
+from fomm_lib.files import InputError
+from fomm_lib.geometry import coordinate_grid, to_pixels
+
+__all__ = [
+    "COLOURS",
+    "LOSS_NAMES",
+    "animation_png",
+    "draw_keypoints",
+    "figure_pixels",
+    "flow_colours",
+    "picture_grid",
+    "plot_flow",
+    "plot_losses",
+    "show",
+    "use_style",
+]
+
+# Okabe and Ito's colours, told apart under every common kind of colour blindness; without the light yellow.
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+
+INCHES = (6.0, 3.5)
+DPI = 100
+
+STYLE = {
+    "figure.figsize": INCHES,
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
+    "figure.constrained_layout.use": True,
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS) + matplotlib.cycler(linestyle=LINES),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "image.cmap": "viridis",
+}
+
+# The six losses of the paper, in the order in which training writes them.
+LOSS_NAMES = {
+    "perceptual": "perceptual",
+    "gen_gan": "generator, adversarial",
+    "feature_matching": "feature matching",
+    "equivariance_value": "equivariance, value",
+    "equivariance_jacobian": "equivariance, Jacobian",
+    "disc_gan": "discriminator",
+}
+
+
+# Showing
+
+
+def use_style() -> None:
+    """Every figure made from now on follows the style of the course.
+
+    Example:
+        >>> use_style()
+        >>> matplotlib.rcParams["figure.dpi"]
+        100.0
+    """
+    matplotlib.rcParams.update(STYLE)
+
+
+class _Picture:
+    """A PNG and its words, as a notebook wants them."""
+
+    def __init__(self, png: bytes, alt: str):
+        self.png, self.alt = png, alt
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        # The words stand in both: `text/plain` for a terminal, the metadata for screen readers in a browser.
+        return {"image/png": self.png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+def show(picture: Figure | bytes, alt: str) -> None:
+    """Show a figure, or a PNG such as `animation_png` makes, in a notebook, with words for who cannot see it.
+
+    The text says what the picture says, not what it looks like: "far apart, JSD stays at 0.69 while
+    Wasserstein grows with the distance" rather than "two curves". A figure is closed: it is not shown twice.
+
+    Args:
+        picture: a figure of at most 6 x 3.5 inches, or the bytes of a PNG of at most 600 x 350 pixels.
+        alt: the text; it is compared when the notebook is tested, so round the numbers in it.
+
+    Raises:
+        InputError: the text is missing or too short to say anything, or the picture is too large or no PNG.
+
+    Example:
+        >>> show(picture_grid([[torch.zeros(3, 8, 8)]]), alt="a black picture, 8 by 8 pixels")
+        a black picture, 8 by 8 pixels
+    """
+    try:
+        from IPython.display import display
+    except ImportError as error:
+        raise InputError(
+            "there is no notebook to show pictures in; in a script use figure.savefig"
+        ) from error
+    if len(alt.split()) < 3:
+        raise InputError(f"alt is {alt!r}; say in a sentence what the picture shows")
+    if isinstance(picture, Figure):
+        # A figure known to pyplot would be shown a second time at the end of the cell.
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close(picture)
+        picture = _png(Image.fromarray(figure_pixels(picture)))
+    try:
+        size = Image.open(io.BytesIO(picture)).size
+    except OSError as error:
+        raise InputError("the picture is no PNG; give a figure or the bytes of a PNG") from error
+    if size[0] > INCHES[0] * DPI or size[1] > INCHES[1] * DPI:
+        raise InputError(
+            f"the picture has {size[0]} x {size[1]} pixels; at most 600 x 350 fit a page: "
+            "call use_style() first, or give figsize=(6, 3.5)"
+        )
+    display(_Picture(picture, alt))
+
+
+def figure_pixels(figure: Figure) -> np.ndarray:
+    """A figure as pixels: uint8 (H, W, 3), at 100 dots an inch; a frame for `animation_png`.
+
+    Example:
+        >>> figure_pixels(Figure((1, 0.5))).shape
+        (50, 100, 3)
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def animation_png(
+    frames: Iterable[np.ndarray | Tensor], fps: float = 10, hold: float = 1.0, colours: int | None = None
+) -> bytes:
+    """Frames as an animated PNG: it moves in every browser, needs no player, and no network.
+
+    Args:
+        frames: uint8 (H, W, 3), or tensors (3, H, W) in [0, 1]; all of one size.
+        fps: frames a second.
+        hold: seconds for which the last frame stays before it starts anew.
+        colours: how many to keep, 2 to 256, the same in all frames: a plot needs 32, a photograph all (None).
+
+    Raises:
+        InputError: there are no frames, their sizes differ, or a number is out of its range.
+
+    Example:
+        >>> png = animation_png([torch.rand(3, 32, 32) for _ in range(5)])
+        >>> Image.open(io.BytesIO(png)).n_frames
+        5
+    """
+    pictures = [Image.fromarray(_pixels(frame)) for frame in frames]
+    if not pictures:
+        raise InputError("there are no frames to animate")
+    if len({picture.size for picture in pictures}) > 1:
+        raise InputError(f"frames have sizes {sorted({p.size for p in pictures})}; they must be of one size")
+    if fps <= 0:
+        raise InputError(f"fps is {fps}; give a number above 0")
+    if colours is not None:
+        if not 2 <= colours <= 256:
+            raise InputError(f"colours is {colours}; give 2 to 256, or None for all")
+        # One palette for all, found on all, or colours would flicker.
+        width, height = pictures[0].size
+        every = Image.new("RGB", (width, height * len(pictures)))
+        for i, picture in enumerate(pictures):
+            every.paste(picture, (0, i * height))
+        palette = every.quantize(colours, method=Image.Quantize.MEDIANCUT)
+        pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    times = [1000 / fps] * (len(pictures) - 1) + [1000 / fps + 1000 * hold]
+    return _png(pictures[0], save_all=True, append_images=pictures[1:], duration=times, loop=0)
+
+
+# Pictures and keypoints
+
+
+def picture_grid(
+    rows: Sequence[Sequence[np.ndarray | Tensor | None]],
+    titles: Sequence[str] | None = None,
+    row_titles: Sequence[str] | None = None,
+) -> Figure:
+    """Pictures in rows and columns, e.g. source | driving | keypoints | deformed | occlusion | prediction.
+
+    Args:
+        rows: pictures of any size: tensors (3, H, W) or (1, H, W) or (H, W) in [0, 1], or uint8 (H, W, 3);
+            one channel is shown in grey, None leaves a gap.
+        titles: one a column.
+        row_titles: one a row.
+
+    Returns:
+        A figure of at most 6 x 3.5 inches.
+
+    Raises:
+        InputError: there are no pictures, rows differ in length, or the titles do not fit.
+
+    Example:
+        >>> figure = picture_grid([[torch.rand(3, 64, 64), torch.rand(1, 64, 64)]], ["source", "occlusion"])
+        >>> len(figure.axes)
+        2
+    """
+    lengths = {len(row) for row in rows}
+    if not lengths or lengths == {0}:
+        raise InputError("there are no pictures to show")
+    if len(lengths) > 1:
+        raise InputError(
+            f"rows have {sorted(lengths)} pictures; give None for a gap, so that all are of one length"
+        )
+    (columns,) = lengths
+    for name, given, wanted in (("titles", titles, columns), ("row_titles", row_titles, len(rows))):
+        if given is not None and len(given) != wanted:
+            raise InputError(f"{name} has {len(given)} entries; there are {wanted} to name")
+    pixels = [[None if picture is None else _pixels(picture) for picture in row] for row in rows]
+    height, width = next((p.shape[:2] for row in pixels for p in row if p is not None), (1, 1))
+
+    above, beside = 0.22 * (titles is not None), 0.22 * (row_titles is not None)
+    cell = min((INCHES[0] - beside) / columns, (INCHES[1] - above) / len(rows) * width / height)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((beside + cell * columns, above + cell * height / width * len(rows)))
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+        axes = figure.subplots(len(rows), columns, squeeze=False)
+        for i, row in enumerate(pixels):
+            for j, picture in enumerate(row):
+                axis = axes[i, j]
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set_visible(False)
+                if picture is not None:
+                    axis.imshow(picture)
+                if titles is not None and i == 0:
+                    axis.set_title(titles[j], fontsize=9, pad=3)
+                if row_titles is not None and j == 0:
+                    axis.set_ylabel(row_titles[i], fontsize=9)
+    return figure
+
+
+def draw_keypoints(picture: np.ndarray | Tensor, keypoints, radius: float | None = None) -> np.ndarray:
+    """The picture with its keypoints as coloured discs, numbered from 0.
+
+    A picture below 192 pixels is enlarged first, by a whole factor, so that the numbers can be read.
+
+    Args:
+        picture: tensor (3, H, W) in [0, 1], or uint8 (H, W, 3).
+        keypoints: (K, 2) or (1, K, 2), (x, y) in [-1, 1]; or what a detector returns, for one picture.
+        radius: of the discs, in pixels of the result; a 24th of its shorter side unless given.
+
+    Returns:
+        uint8 (H, W, 3), enlarged or not; the picture itself stays as it is. Points outside it are not seen.
+
+    Raises:
+        InputError: the keypoints are not those of one picture, or not finite.
+
+    Example:
+        >>> draw_keypoints(torch.zeros(3, 256, 256), torch.tensor([[0.0, 0.0]])).shape
+        (256, 256, 3)
+    """
+    points = torch.as_tensor(getattr(keypoints, "value", keypoints)).detach().float().cpu()
+    if points.ndim == 3 and len(points) == 1:
+        points = points[0]
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise InputError(f"keypoints have shape {tuple(points.shape)}; give (K, 2), those of one picture")
+    if not bool(points.isfinite().all()):
+        raise InputError("some keypoints are not finite; the detector that made them has gone wrong")
+    pixels = _pixels(picture)
+    factor = -(-192 // min(pixels.shape[:2]))
+    pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+    height, width = pixels.shape[:2]
+    # A point lies where it lay in the small picture: half a small pixel from the border.
+    centres = (to_pixels(points, height // factor, width // factor) + 0.5) * factor
+    radius = min(height, width) / 24 if radius is None else radius
+    # Drawn four times as large and made smaller: smooth edges. Digits only where they can be read.
+    scale = 4
+    layer = Image.new("RGBA", (width * scale, height * scale))
+    draw = ImageDraw.Draw(layer)
+    font = ImageFont.load_default(size=max(1.6 * radius, 7) * scale)
+    for k, (x, y) in enumerate((centres * scale).tolist()):
+        r = radius * scale
+        red, green, blue = ImageColor.getrgb(COLOURS[1:][k % 6])
+        draw.ellipse(
+            (x - r, y - r, x + r, y + r), fill=(red, green, blue, 255), outline="white", width=scale // 2
+        )
+        if radius >= 3:
+            draw.text((x, y), str(k), fill="black", font=font, anchor="mm")
+    layer = layer.resize((width, height), Image.Resampling.LANCZOS)
+    below = Image.fromarray(pixels).convert("RGBA")
+    return np.asarray(Image.alpha_composite(below, layer).convert("RGB"))
+
+
+# Curves
+
+
+def plot_losses(
+    losses: str | os.PathLike | Mapping[str, Sequence[float]], window: int | None = None
+) -> Figure:
+    """The six losses of a training over its steps, a panel each: faint as measured, firm as a moving mean.
+
+    Args:
+        losses: a CSV with a header, as training writes it, or a dict {name: values}. Names are those of
+            `LOSS_NAMES`, and `step` (else rows are counted); other columns are left alone, a missing loss
+            leaves its panel empty.
+        window: how many rows the moving mean takes; a fiftieth of them unless given.
+
+    Returns:
+        A figure of 6 x 3.5 inches.
+
+    Raises:
+        InputError: the file is no table of numbers, no known loss is in it, or columns differ in length.
+
+    Example:
+        >>> figure = plot_losses({"perceptual": [90.0, 80.0, 75.0], "gen_gan": [1.0, 0.9, 0.8]})
+        >>> [axis.get_title() for axis in figure.axes][:2]
+        ['perceptual', 'generator, adversarial']
+    """
+    table = _read_table(losses) if isinstance(losses, (str, os.PathLike)) else losses
+    columns = {
+        name: np.asarray(values, dtype=float)
+        for name, values in table.items()
+        if name in {*LOSS_NAMES, "step"}
+    }
+    if not columns.keys() & LOSS_NAMES.keys():
+        raise InputError(f"no loss among the columns {sorted(table)}; known are {', '.join(LOSS_NAMES)}")
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise InputError(f"columns must be of one length, and not empty; they have {lengths}")
+    rows = next(iter(lengths.values()))
+    step = columns.get("step", np.arange(rows))
+    window = max(rows // 50, 1) if window is None else window
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(INCHES)
+        axes = figure.subplots(2, 3, sharex=True)
+        for axis, colour, (name, title) in zip(axes.flat, COLOURS[1:], LOSS_NAMES.items(), strict=True):
+            axis.set_title(title)
+            if name not in columns:
+                axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes, fontsize=8)
+                axis.set_yticks([])
+                continue
+            axis.plot(step, columns[name], color=colour, linestyle="-", alpha=0.3, linewidth=0.8)
+            axis.plot(step, _moving_mean(columns[name], window), color=colour, linestyle="-")
+            axis.set_ylim(bottom=0)
+        for axis in axes[1]:
+            axis.set_xlabel("step")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("loss (weighted)")
+    return figure
+
+
+# Flow
+
+
+def flow_colours(displacement: Tensor, maximum: float | None = None) -> np.ndarray:
+    """A field of displacements as colours: the hue says the direction, the strength of the colour the length.
+
+    Args:
+        displacement: (H, W, 2), (x, y) in [-1, 1] units, e.g. a backward flow less the `coordinate_grid`.
+        maximum: the length that has full colour; the longest unless given.
+
+    Returns:
+        uint8 (H, W, 3): white where nothing moves, red to the right, green-yellow down, cyan left, violet up.
+
+    Raises:
+        InputError: the shape is another, or numbers are not finite.
+
+    Example:
+        >>> flow_colours(torch.zeros(2, 2, 2))[0, 0]
+        array([255, 255, 255], dtype=uint8)
+    """
+    field = _field(displacement)
+    length = np.hypot(field[..., 0], field[..., 1])
+    maximum = length.max() if maximum is None else maximum
+    hue = np.arctan2(field[..., 1], field[..., 0]) / (2 * np.pi) % 1
+    strength = np.clip(length / max(maximum, 1e-12), 0, 1)
+    colours = matplotlib.colors.hsv_to_rgb(np.stack([hue, strength, np.ones_like(hue)], -1))
+    return (colours * 255).round().astype(np.uint8)
+
+
+def plot_flow(flow: Tensor, arrows: int = 12, maximum: float | None = None) -> Figure:
+    """A dense backward flow, as colours with a wheel that explains them, and as arrows.
+
+    An arrow starts at a pixel of the driving frame and points to the place of the source that it copies.
+
+    Args:
+        flow: (H, W, 2), points of the source in [-1, 1]; the identity is `coordinate_grid(H, W)`.
+        arrows: how many along the shorter side.
+        maximum: the displacement that has full colour, in units of [-1, 1]; the longest unless given.
+
+    Returns:
+        A figure of 6 x 3.5 inches: the field, and the wheel.
+
+    Raises:
+        InputError: the shape is another, or numbers are not finite.
+
+    Example:
+        >>> from fomm_lib.geometry import coordinate_grid
+        >>> figure = plot_flow(coordinate_grid(64, 64) * 0.9)
+    """
+    _field(flow)
+    height, width = flow.shape[:2]
+    grid = coordinate_grid(height, width)
+    moved = flow.detach().float().cpu() - grid
+    longest = float(moved.norm(dim=-1).max()) if maximum is None else maximum
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(INCHES)
+        axis, wheel = figure.subplots(1, 2, width_ratios=(3, 1))
+        axis.imshow(flow_colours(moved, longest), extent=(-1, 1, 1, -1), interpolation="nearest")
+        # The borders crowd: arrows start half a stride inside.
+        stride = max(min(height, width) // arrows, 1)
+        some = (slice(stride // 2, None, stride),) * 2
+        start, way = grid[some].reshape(-1, 2), moved[some].reshape(-1, 2)
+        axis.quiver(*start.T, *way.T, angles="xy", scale_units="xy", scale=1, width=0.004)
+        axis.set(
+            xlabel="x, -1 to 1",
+            ylabel="y, -1 to 1",
+            xlim=(-1, 1),
+            ylim=(1, -1),
+            title="from driving to source",
+        )
+        axis.grid(False)
+        disc = coordinate_grid(101, 101)
+        colours = flow_colours(disc, 1.0)
+        colours[disc.norm(dim=-1).numpy() > 1] = 255
+        wheel.imshow(colours, extent=(-1, 1, 1, -1))
+        wheel.set(title="direction, length", xticks=[], yticks=[], xlabel=f"rim: {longest:.2g}")
+        wheel.spines[:].set_visible(False)
+        for x, y, word in ((1, 0, "→"), (-1, 0, "←"), (0, 1, "↓"), (0, -1, "↑")):
+            wheel.text(x * 0.8, y * 0.8, word, ha="center", va="center")
+        wheel.grid(False)
+    return figure
+
+
+# What the above share
+
+
+def _png(picture: Image.Image, **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True, **options)
+    return buffer.getvalue()
+
+
+def _pixels(picture: np.ndarray | Tensor) -> np.ndarray:
+    """Any picture of the course as uint8 (H, W, 3)."""
+    if (
+        isinstance(picture, np.ndarray)
+        and picture.dtype == np.uint8
+        and picture.ndim == 3
+        and picture.shape[2] == 3
+    ):
+        return picture
+    tensor = torch.as_tensor(picture).detach().cpu()
+    if tensor.ndim == 2:
+        tensor = tensor[None]
+    if (
+        tensor.ndim != 3
+        or tensor.shape[0] not in (1, 3)
+        or not (tensor.is_floating_point() or tensor.dtype == torch.bool)
+    ):
+        raise InputError(
+            f"a picture has shape {tuple(picture.shape)} and type {picture.dtype}; "
+            "give a tensor (3, H, W) or (1, H, W) in [0, 1], or uint8 (H, W, 3)"
+        )
+    return (tensor.float().clamp(0, 1) * 255).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
+
+
+def _field(flow: Tensor) -> np.ndarray:
+    if flow.ndim != 3 or flow.shape[2] != 2:
+        raise InputError(f"a flow has shape {tuple(flow.shape)}; give (H, W, 2), that of one picture")
+    if not bool(flow.isfinite().all()):
+        raise InputError("a flow has values that are not finite; what made it has gone wrong")
+    return flow.detach().float().cpu().numpy()
+
+
+def _moving_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """The mean of the last `window` values; of fewer at the start, nothing is cut off or moved ahead."""
+    total = np.cumsum(np.concatenate([[0.0], values]))
+    end = np.arange(1, len(values) + 1)
+    start = np.maximum(end - window, 0)
+    return (total[end] - total[start]) / (end - start)
+
+
+def _read_table(path: str | os.PathLike) -> dict[str, list[float]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a table of losses ({error})") from error
+    table: dict[str, list[float]] = {}
+    for number, row in enumerate(rows, 2):
+        for name in row.keys() & {*LOSS_NAMES, "step"}:
+            try:
+                table.setdefault(name, []).append(float(row[name] or "nan"))
+            except (TypeError, ValueError) as error:
+                raise InputError(f"{path}, line {number}: {name} is {row[name]!r}, not a number") from error
+    if not table:
+        raise InputError(f"{path}: no rows with a loss in it; known columns are {', '.join(LOSS_NAMES)}")
+    return table

@@ -1,0 +1,406 @@
+import doctest
+import io
+import sys
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fomm_lib import plots
+from fomm_lib.files import InputError
+from fomm_lib.geometry import coordinate_grid
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What `show` hands to the notebook."""
+    found = []
+    monkeypatch.setattr("IPython.display.display", found.append)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _style_of_its_own():
+    with matplotlib.rc_context():
+        yield
+
+
+def open_png(png):
+    return Image.open(io.BytesIO(png))
+
+
+def test_docstring_examples():
+    names = {"torch": torch, "io": io, "Image": Image, "Figure": Figure, "matplotlib": matplotlib}
+    result = doctest.testmod(plots, extraglobs=names)
+    assert result.attempted >= 12
+    assert result.failed == 0
+
+
+# Style
+
+
+def lightness_seen(colour, kind):
+    """A colour as seen with one kind of cone missing (Vienot, Brettel and Mollon 1999), linear RGB."""
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = {
+        "all cones": np.eye(3),
+        "no red cones": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+        "no green cones": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+    }[kind]
+    back = np.clip(np.array(seen) @ linear, 0, 1)
+    return np.where(back <= 0.0031308, back * 12.92, 1.055 * back ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("kind", ["all cones", "no red cones", "no green cones"])
+def test_colours_can_be_told_apart_by_everyone(kind):
+    seen = [lightness_seen(colour, kind) for colour in plots.COLOURS]
+    closest = min(np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i])
+    assert closest > 0.12
+    # Measured with the colours that matplotlib would take, for comparison: its closest pair is closer.
+    usual = [lightness_seen(f"C{i}", kind) for i in range(len(plots.COLOURS))]
+    if kind != "all cones":
+        assert closest > min(np.linalg.norm(a - b) for i, a in enumerate(usual) for b in usual[:i])
+
+
+def test_every_curve_has_a_second_cue():
+    plots.use_style()
+    cycle = list(matplotlib.rcParams["axes.prop_cycle"])
+    assert len(cycle) == len(plots.COLOURS)
+    assert len({str(entry["linestyle"]) for entry in cycle}) == len(cycle)
+    figure, _ = plt.subplots()
+    assert plots.figure_pixels(figure).shape == (350, 600, 3)
+    plt.close(figure)
+
+
+def test_making_a_picture_changes_nobodys_style():
+    before = dict(matplotlib.rcParams)
+    plots.plot_losses({"perceptual": [1.0]})
+    plots.picture_grid([[torch.zeros(3, 8, 8)]])
+    plots.plot_flow(coordinate_grid(8, 8))
+    assert dict(matplotlib.rcParams) == before
+
+
+# Showing
+
+
+def test_show_gives_the_picture_and_its_words(shown):
+    plots.use_style()
+    figure, axis = plt.subplots()
+    axis.plot([1, 2])
+    plots.show(figure, alt="one rising line")
+    (picture,) = shown
+    data, metadata = picture._repr_mimebundle_()
+    assert open_png(data["image/png"]).format == "PNG"
+    assert data["text/plain"] == repr(picture) == "one rising line"
+    assert metadata == {"image/png": {"alt": "one rising line"}}
+    assert plt.get_fignums() == []
+
+
+def test_show_is_understood_by_a_real_notebook_kernel():
+    """What a kernel makes of it: one output, base64, with its words where a browser looks for them."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    shell = InteractiveShell.instance()
+    try:
+        with capture_output() as captured:
+            plots.show(Figure((1, 1)), alt="an empty white square")
+        (output,) = captured.outputs
+        assert output.metadata == {"image/png": {"alt": "an empty white square"}}
+        assert open_png(output.data["image/png"]).size == (100, 100)
+    finally:
+        shell.clear_instance()
+
+
+def test_show_takes_the_bytes_of_an_animation(shown):
+    plots.show(plots.animation_png(torch.rand(3, 3, 8, 8)), alt="three random pictures")
+    assert open_png(shown[0].png).n_frames == 3
+
+
+def test_show_without_a_notebook_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython.display", None)
+    with pytest.raises(InputError, match=r"in a script use figure\.savefig"):
+        plots.show(Figure((1, 1)), alt="some words here")
+
+
+def test_figure_pixels_are_what_is_drawn():
+    figure = Figure((0.5, 0.25), facecolor="#FF8000")
+    pixels = plots.figure_pixels(figure)
+    assert pixels.shape == (25, 50, 3) and pixels.dtype == np.uint8
+    assert (pixels == [255, 128, 0]).all()
+
+
+# Animation
+
+
+def test_animation_keeps_frames_times_and_colours():
+    torch.manual_seed(1)
+    frames = (torch.rand(4, 3, 16, 24) * 255).round() / 255
+    moving = open_png(plots.animation_png(frames, fps=20, hold=0.5))
+    assert moving.is_animated and moving.n_frames == 4 and moving.info["loop"] == 0
+    durations = []
+    for i in range(4):
+        moving.seek(i)
+        durations.append(moving.info["duration"])
+        expected = (frames[i] * 255).round().byte().permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(np.asarray(moving.convert("RGB")), expected)
+    assert durations == [50, 50, 50, 550]
+
+
+def test_animation_of_few_colours_is_smaller_and_does_not_flicker():
+    torch.manual_seed(1)
+    background = torch.rand(3, 1, 1)
+    frames = []
+    for i in range(6):
+        frame = background.expand(3, 64, 64).clone()
+        frame[:, 8 * i : 8 * i + 8] = 1
+        frames.append(frame)
+    few = plots.animation_png(frames, colours=4)
+    moving = open_png(few)
+    corners = []
+    for i in range(6):
+        moving.seek(i)
+        corners.append(np.asarray(moving.convert("RGB"))[-1, -1].tolist())
+    assert corners == [corners[0]] * 6
+    noisy = torch.rand(6, 3, 64, 64)
+    assert len(plots.animation_png(noisy, colours=8)) < len(plots.animation_png(noisy)) / 2
+
+
+def test_frames_may_be_arrays_or_tensors_and_one_is_enough():
+    array = np.zeros((4, 4, 3), np.uint8)
+    assert open_png(plots.animation_png([array, torch.ones(3, 4, 4)])).n_frames == 2
+    assert open_png(plots.animation_png([array])).size == (4, 4)
+
+
+# Pictures
+
+
+def test_grid_shows_every_kind_of_picture_and_fits_the_page(shown):
+    torch.manual_seed(1)
+    row = [
+        torch.rand(3, 64, 64),
+        torch.rand(1, 64, 64),
+        torch.rand(58, 58),
+        np.zeros((64, 64, 3), np.uint8),
+        torch.rand(64, 64) > 0.5,
+        None,
+    ]
+    for rows in ([row], [row] * 4, [[row[0]]], [[row[0]]] * 9, [[torch.rand(3, 32, 128)] * 3] * 2):
+        titles, row_titles = (list(map(str, range(n))) for n in (len(rows[0]), len(rows)))
+        figure = plots.picture_grid(rows, titles, row_titles)
+        plots.show(figure, alt="a grid of pictures")
+        assert len(figure.axes) == len(rows) * len(rows[0])
+    figure = plots.picture_grid([row], list("abcdef"), ["first"])
+    assert [axis.get_title() for axis in figure.axes] == list("abcdef")
+    assert figure.axes[0].get_ylabel() == "first"
+    assert not figure.axes[5].images
+
+
+def test_grid_shows_the_values_of_a_picture():
+    picture = torch.tensor([[[0.0, 0.5], [1.0, 2.0]]])  # brighter than white is white
+    pixels = plots.picture_grid([[picture]]).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(pixels[..., 0], [[0, 128], [255, 255]])
+
+
+@pytest.mark.parametrize("size", [64, 100, 256])
+def test_keypoints_lie_where_geometry_says(size):
+    """(-1, -1) is the centre of the first pixel, (1, 1) of the last, enlarged or not."""
+    points = torch.tensor([[0.0, 0.0], [-1.0, -1.0], [1.0, -1.0], [0.5, 1.0]])
+    picture = torch.zeros(3, size, size)
+    for k, (x, y) in enumerate(points.tolist()):
+        drawn = plots.draw_keypoints(picture, points[k : k + 1], radius=2)
+        factor = drawn.shape[0] // size
+        assert factor == (1 if size >= 192 else -(-192 // size))
+        row, column = np.nonzero(drawn.sum(-1))
+        expected = np.array([x, y]) * (size - 1) / 2 * factor
+        inside = abs(expected) < drawn.shape[0] / 2 - 4  # a disc cut by the border has its centre elsewhere
+        centre = np.array([column.mean(), row.mean()]) - (drawn.shape[0] - 1) / 2
+        np.testing.assert_allclose(centre[inside], expected[inside], atol=0.6)
+        assert len(row) > 2
+
+
+def test_keypoints_are_numbered_and_the_picture_is_left_alone():
+    picture = np.full((256, 256, 3), 90, np.uint8)
+    point = torch.tensor([[0.2, -0.3]])
+    first = plots.draw_keypoints(picture, point)
+    both = plots.draw_keypoints(picture, torch.cat([point + 5, point]))  # the first lies outside
+    assert (picture == 90).all()
+    differ = (first != both).any(-1)
+    assert differ.any() and (first != 90).any()  # another colour and another number
+    grey = (first.astype(int).sum(-1) < 150).sum()
+    assert grey > 10  # black digits
+
+
+def test_keypoints_come_in_several_forms():
+    class Detected:
+        value = torch.zeros(1, 3, 2)
+
+    picture = torch.rand(3, 192, 192)
+    expected = plots.draw_keypoints(picture, torch.zeros(3, 2))
+    np.testing.assert_array_equal(plots.draw_keypoints(picture, Detected()), expected)
+    np.testing.assert_array_equal(plots.draw_keypoints(picture, np.zeros((3, 2))), expected)
+
+
+# Curves
+
+LOSSES = {name: np.linspace(i + 1, 0, 100) for i, name in enumerate(plots.LOSS_NAMES)}
+
+
+def test_six_losses_in_six_panels(shown):
+    figure = plots.plot_losses(LOSSES)
+    assert [axis.get_title() for axis in figure.axes] == list(plots.LOSS_NAMES.values())
+    for axis, values in zip(figure.axes, LOSSES.values(), strict=True):
+        raw, mean = axis.lines
+        np.testing.assert_array_equal(raw.get_ydata(), values)
+        np.testing.assert_allclose(
+            mean.get_ydata()[1:], (values[1:] + values[:-1]) / 2
+        )  # a window of 100 / 50
+        assert mean.get_ydata()[0] == values[0]
+        assert axis.get_ylim()[0] == 0
+    assert {axis.lines[0].get_color() for axis in figure.axes} == set(plots.COLOURS[1:])
+    plots.show(figure, alt="six falling curves")
+
+
+def test_losses_from_a_file_are_the_same(tmp_path):
+    path = tmp_path / "losses.csv"
+    rows = [",".join(["step", "seconds", *LOSSES])]
+    rows += [f"{10 * i},x," + ",".join(str(values[i]) for values in LOSSES.values()) for i in range(100)]
+    path.write_text("\n".join(rows))
+    figure = plots.plot_losses(path, window=1)
+    for axis, values in zip(figure.axes, LOSSES.values(), strict=True):
+        np.testing.assert_array_equal(axis.lines[1].get_xdata(), np.arange(100) * 10)
+        np.testing.assert_allclose(axis.lines[1].get_ydata(), values)
+
+
+def test_a_loss_that_was_not_measured_leaves_its_panel_empty(tmp_path):
+    figure = plots.plot_losses({"perceptual": [1.0, 2.0], "other": [1.0]})
+    assert [len(axis.lines) for axis in figure.axes] == [2, 0, 0, 0, 0, 0]
+    assert figure.axes[1].texts[0].get_text() == "not measured"
+    path = tmp_path / "gap.csv"
+    path.write_text("perceptual,gen_gan\n1,\n2,3\n")
+    assert np.isnan(plots.plot_losses(path).axes[1].lines[0].get_ydata()[0])
+
+
+# Flow
+
+
+def test_flow_colours_say_direction_and_length():
+    directions = {"right": (1, 0), "down": (0, 1), "left": (-1, 0), "up": (0, -1)}
+    colours = {}
+    for name, way in directions.items():
+        field = torch.tensor(way).float().expand(2, 2, 2)
+        colours[name] = tuple(plots.flow_colours(field)[0, 0].tolist())
+        half = plots.flow_colours(field / 2, maximum=1.0)[0, 0]
+        assert half.min() == 128  # half the length, half the strength
+        assert (plots.flow_colours(3 * field, maximum=1.0) == colours[name]).all()
+    assert colours == {
+        "right": (255, 0, 0),
+        "down": (128, 255, 0),
+        "left": (0, 255, 255),
+        "up": (128, 0, 255),
+    }
+
+
+def test_flow_arrows_point_from_driving_to_source(shown):
+    shift = torch.tensor([0.25, -0.5])
+    figure = plots.plot_flow(coordinate_grid(48, 64) + shift)
+    (arrows,) = (item for item in figure.axes[0].collections if type(item).__name__ == "Quiver")
+    np.testing.assert_allclose(arrows.U, 0.25, atol=1e-6)
+    np.testing.assert_allclose(arrows.V, -0.5, atol=1e-6)
+    assert len(arrows.U) == 12 * 16
+    x, y = arrows.get_offsets().T
+    assert abs(x).max() < 1 and abs(y).max() < 1 and abs(x.mean()) < 0.05 and abs(y.mean()) < 0.05
+    assert figure.axes[0].get_ylim() == (1, -1)  # y runs down, as in a picture
+    assert figure.axes[1].get_xlabel() == "rim: 0.56"
+    plots.show(figure, alt="arrows to the upper right")
+
+
+def test_an_identity_flow_is_white():
+    figure = plots.plot_flow(coordinate_grid(16, 16))
+    assert (figure.axes[0].images[0].get_array() == 255).all()
+
+
+# Every error
+
+WHITE = torch.ones(3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: plots.show(Figure((1, 1)), alt=""), "alt is ''; say in a sentence"),
+        (lambda: plots.show(Figure((1, 1)), alt="a plot"), "alt is 'a plot'; say in a sentence"),
+        (lambda: plots.show(b"no picture", alt="some words here"), "the picture is no PNG"),
+        (
+            lambda: plots.show(Figure((7, 3)), alt="some words here"),
+            "has 700 x 300 pixels; at most 600 x 350",
+        ),
+        (
+            lambda: plots.show(Figure((6, 4)), alt="some words here"),
+            "has 600 x 400 pixels; at most 600 x 350",
+        ),
+        (lambda: plots.animation_png([]), "there are no frames"),
+        (lambda: plots.animation_png([WHITE, torch.ones(3, 4, 8)]), r"sizes \[\(8, 4\), \(8, 8\)\]"),
+        (lambda: plots.animation_png([WHITE], fps=0), "fps is 0; give a number above 0"),
+        (lambda: plots.animation_png([WHITE], colours=1), "colours is 1; give 2 to 256"),
+        (
+            lambda: plots.animation_png([torch.ones(8, 8, 3)]),
+            r"a picture has shape \(8, 8, 3\) and type torch.float32",
+        ),
+        (lambda: plots.animation_png([WHITE.int()]), "type torch.int32"),
+        (lambda: plots.picture_grid([]), "there are no pictures"),
+        (lambda: plots.picture_grid([[], []]), "there are no pictures"),
+        (lambda: plots.picture_grid([[WHITE], [WHITE, WHITE]]), r"rows have \[1, 2\] pictures"),
+        (lambda: plots.picture_grid([[WHITE]], ["a", "b"]), "titles has 2 entries; there are 1 to name"),
+        (lambda: plots.picture_grid([[WHITE]], None, []), "row_titles has 0 entries"),
+        (lambda: plots.picture_grid([[torch.ones(2, 8, 8)]]), r"a picture has shape \(2, 8, 8\)"),
+        (lambda: plots.draw_keypoints(WHITE, torch.zeros(2, 3, 2)), r"keypoints have shape \(2, 3, 2\)"),
+        (
+            lambda: plots.draw_keypoints(WHITE, torch.tensor([[0.0, torch.nan]])),
+            "some keypoints are not finite",
+        ),
+        (lambda: plots.plot_losses("nowhere.csv"), "nowhere.csv: cannot be read as a table of losses"),
+        (
+            lambda: plots.plot_losses({"loss": [1.0]}),
+            r"no loss among the columns \['loss'\]; known are perceptual",
+        ),
+        (lambda: plots.plot_losses({"perceptual": []}), "not empty; they have {'perceptual': 0}"),
+        (
+            lambda: plots.plot_losses({"perceptual": [1.0], "gen_gan": [1.0, 2.0]}),
+            "columns must be of one length",
+        ),
+        (lambda: plots.flow_colours(torch.zeros(2, 4, 4)), r"a flow has shape \(2, 4, 4\); give \(H, W, 2\)"),
+        (
+            lambda: plots.flow_colours(torch.full((2, 2, 2), torch.inf)),
+            "a flow has values that are not finite",
+        ),
+        (lambda: plots.plot_flow(torch.zeros(1, 4, 4, 2)), r"a flow has shape \(1, 4, 4, 2\)"),
+    ],
+)
+def test_bad_input_is_one_clear_line(call, message):
+    with pytest.raises(InputError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "no rows with a loss"),
+        ("step,perceptual\n", "no rows with a loss"),
+        ("a,b\n1,2\n", "no rows with a loss"),
+        ("perceptual\n1\nmuch\n", "line 3: perceptual is 'much', not a number"),
+        (b"\xff\xfe\x00perceptual", "cannot be read as a table"),
+    ],
+)
+def test_bad_tables_are_one_clear_line(tmp_path, text, message):
+    path = tmp_path / "losses.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=message) as error:
+        plots.plot_losses(path)
+    assert "\n" not in str(error.value)
