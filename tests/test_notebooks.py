@@ -1,0 +1,98 @@
+"""Every notebook keeps the rules, and run anew it prints what it printed when it was committed.
+
+The notebooks run side by side, as many as there are cores (four at most), each in a pytest of its own with
+nbval: one test a notebook here, and a failure shows the cell with both outputs.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tools import nb as tool
+
+NOTEBOOKS = {path.stem: path for path in sorted((tool.ROOT / "notebooks").glob("*.ipynb"))}
+
+
+def compare(notebook: Path) -> str:
+    """Run a notebook and compare its outputs; returns "", or what differs."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--nbval-current-env",
+        "--nbval-cell-timeout",
+        "120",
+    ]
+    quiet = ["-q", "--color=no", "--no-header", "-p", "no:cacheprovider", "--override-ini=addopts="]
+    result = subprocess.run(
+        [*command, *quiet, str(notebook)],
+        cwd=notebook.parent,
+        env=tool.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    cells = len(tool.code_cells(nbformat.read(notebook, as_version=4)))
+    passed = re.search(r"^(\d+) passed", result.stdout, re.M)
+    if result.returncode == 0 and passed and int(passed[1]) == cells:
+        return ""
+    return f"{notebook.name}, {cells} cells of code:\n{result.stdout}{result.stderr}"
+
+
+@pytest.fixture(scope="module")
+def comparisons(request):
+    """The comparisons of all notebooks that were asked for, under way."""
+    wanted = {
+        item.callspec.params["name"]
+        for item in request.session.items
+        if getattr(item, "originalname", None) == "test_outputs_are_those_committed"
+    }
+    pool = ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 4))
+    yield {name: pool.submit(compare, NOTEBOOKS[name]) for name in sorted(wanted)}
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_rules_are_kept(name):
+    assert tool.check(NOTEBOOKS[name]) == []
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_outputs_are_those_committed(name, comparisons):
+    differences = comparisons[name].result()
+    if differences:
+        pytest.fail(differences, pytrace=False)
+
+
+def test_every_script_has_its_notebook():
+    assert sorted(path.stem for path in (tool.ROOT / "notebooks").glob("[0-9]*.py")) == sorted(NOTEBOOKS)
+
+
+def test_the_comparison_sees_what_differs(tmp_path):
+    """A number that changed, a cell that fails, and cells that are skipped, which nbval alone lets pass."""
+    nb = nbformat.v4.new_notebook()
+    for count, source in enumerate(("print(3)", "import os\nassert os.environ['OMP_NUM_THREADS'] == '1'"), 1):
+        nb.cells.append(nbformat.v4.new_code_cell(source, execution_count=count))
+    nb.cells[0].outputs = [nbformat.v4.new_output("stream", text="3\n")]
+    path = tmp_path / "01_small.ipynb"
+    nbformat.write(nb, path)
+    assert compare(path) == ""
+
+    nb.cells[0].outputs[0].text = "4\n"
+    nb.cells.append(nbformat.v4.new_code_cell("1 / 0", execution_count=3))
+    nbformat.write(nb, path)
+    said = compare(path)
+    assert said.startswith("01_small.ipynb, 3 cells of code:")
+    assert "Cell 0: Cell outputs differ" in said and "'4\\n' == '3\\n'" in said.replace("\\\\n", "\\n")
+    assert "ZeroDivisionError" in said
+
+    nb.cells[0].metadata["tags"] = nb.cells[2].metadata["tags"] = ["nbval-skip"]
+    nbformat.write(nb, path)
+    assert "1 passed" in compare(path)

@@ -1,0 +1,460 @@
+"""Keeps the notebooks whole: pairs of `NN_topic.py`, which people edit, and `NN_topic.ipynb` with outputs.
+
+    python -m tools.nb pair  [FILE ...]   the .py wins: its cells go into the .ipynb; outputs and ids stay
+    python -m tools.nb run   [FILE ...]   pair, then run all cells in place, leaving no times in the file
+    python -m tools.nb check [FILE ...]   say which rule is broken, and give advice
+    python -m tools.nb check --complete   and say which public name of fomm_lib no notebook uses
+
+Without FILE, all notebooks; either file of a pair may be named. Whether a notebook still prints what it did
+is compared by pytest (tests/test_notebooks.py).
+
+`run` notes a hash of the code that it ran in the metadata of the .ipynb. That survives a git checkout, which
+file times do not, and tells `check` when somebody edited code and forgot to run it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import hashlib
+import importlib
+import inspect
+import io
+import json
+import os
+import pkgutil
+import re
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jupytext.cli
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+REPOSITORY = re.search(r'^Repository = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[
+    1
+]
+
+# The headings of every notebook, in this order; three to six of its own stand before "From toy to library".
+SECTIONS = (
+    "At a glance",
+    "Set-up",
+    "The problem as one picture",
+    "From toy to library",
+    "Break it",
+    "Exercises",
+    "When it goes wrong",
+    "Questions",
+    "What you can now do",
+)
+GLANCE = ("you will be able to", "know first", "minutes", "gpu", "paper", "module")
+
+MAX_BYTES = 2**20
+MAX_PIXELS = (600, 350)
+WIDGET = "application/vnd.jupyter.widget-view+json"
+# Two parts or more after a slash that nothing stands before; not a web address, a closing tag or a fraction.
+ABSOLUTE = re.compile(r"(?<![\w./:<)}\]\\$~-])/[A-Za-z_][\w.-]*(?:/[\w.-]+)+|\b[A-Z]:\\{1,2}Users\b")
+
+IMPORT = re.compile(r"^\s*(?:from\s.*?import\s*\([^)]*\)|from\s.*|import\s.*)$", re.M)
+
+
+# pair
+
+
+def pair(script: Path) -> Path:
+    """Bring the .ipynb of a .py up to date: cells from the .py, outputs and ids from the .ipynb that was."""
+    notebook = script.with_suffix(".ipynb")
+    update = ["--update"] if notebook.exists() else []
+    jupytext.cli.jupytext(["--quiet", "--to", "ipynb", *update, str(script)])
+    return notebook
+
+
+def script_of(notebook: Path) -> str:
+    """The .py that a notebook stands for."""
+    # jupytext writes bytes.
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")) as text:
+        jupytext.cli.jupytext(["--quiet", "--to", "py:percent", "--output", "-", str(notebook)])
+    return text.buffer.getvalue().decode("utf-8")
+
+
+# run
+
+
+def code_hash(nb: nbformat.NotebookNode) -> str:
+    """A hash of all code cells in their order: what `run` notes, and `check` compares."""
+    return hashlib.sha256(json.dumps([cell.source for cell in code_cells(nb)]).encode()).hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """The environment of a kernel, for `run` and for the comparison.
+
+    One thread each, because the last digits of a number depend on how many add it up, and because two
+    notebooks at a time then fill two cores. Matplotlib takes the backend that notebooks have.
+    """
+    return {key: value for key, value in os.environ.items() if key != "MPLBACKEND"} | {"OMP_NUM_THREADS": "1"}
+
+
+def run(notebook: Path, cell_timeout: float = 120) -> dict[int, float]:
+    """Run a notebook in place, in its own folder, with the Python that runs this.
+
+    The file is written only when every cell has passed.
+
+    Returns:
+        Seconds by cell number.
+    """
+    nb = nbformat.read(notebook, as_version=4)
+    seconds: dict[int, float] = {}
+
+    def started(cell, cell_index, **_):
+        seconds[cell_index + 1] = -time.perf_counter()
+
+    def ended(cell, cell_index, **_):
+        seconds[cell_index + 1] += time.perf_counter()
+
+    client = NotebookClient(
+        nb,
+        timeout=cell_timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(notebook.parent)}},
+        record_timing=False,
+        store_widget_state=False,
+        on_cell_execute=started,
+        on_cell_executed=ended,
+    )
+    client.execute(env=environment())
+    for cell in code_cells(nb):
+        # A widget lives only as long as its kernel; what remained of it would be a line of garbage.
+        cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+    nb.metadata.pop("widgets", None)
+    # The exact version differs from machine to machine and means nothing here.
+    nb.metadata.get("language_info", {}).pop("version", None)
+    nb.metadata["executed"] = {"code_sha256": code_hash(nb)}
+    nbformat.write(nb, notebook)
+    return seconds
+
+
+# check
+
+
+def check(notebook: Path) -> list[str]:
+    """What breaks a rule in one pair, each as a line; an empty list is a whole notebook."""
+    script = notebook.with_suffix(".py")
+    for path in (script, notebook):
+        if not path.exists():
+            return [f"{path.name} is missing; python -m tools.nb pair makes the .ipynb from the .py"]
+    try:
+        nb = nbformat.read(notebook, as_version=4)
+        nbformat.validate(nb)
+    except Exception as error:  # nbformat raises many kinds
+        return [f"{notebook.name} is no valid notebook: {str(error).splitlines()[0]}"]
+    found = list(_in_step(notebook, script))
+    for rule in (_executed, _headings, _sections, _start, _outputs, _pictures, _paths):
+        found += rule(nb, notebook)
+    if notebook.stat().st_size >= MAX_BYTES:
+        found.append(f"the file has {notebook.stat().st_size / 2**20:.2f} MB; keep it under 1 MB")
+    return found
+
+
+def _in_step(notebook: Path, script: Path) -> Iterator[str]:
+    written, wanted = script.read_text(encoding="utf-8").splitlines(), script_of(notebook).splitlines()
+    if written != wanted:
+        same = next((i for i, (a, b) in enumerate(zip(written, wanted, strict=False)) if a != b), None)
+        line = min(len(written), len(wanted)) if same is None else same
+        yield f"{script.name} and {notebook.name} differ from line {line + 1} on: run (the .py wins)"
+
+
+def _executed(nb, notebook) -> Iterator[str]:
+    counts = [cell.execution_count for cell in code_cells(nb)]
+    if counts != list(range(1, len(counts) + 1)):
+        yield "cells were not run once each, first to last (counts 1..n), so outputs are not compared: run"
+    if nb.metadata.get("executed", {}).get("code_sha256") != code_hash(nb):
+        yield "code was changed after it was run, or run by other means: python -m tools.nb run"
+    if any("execution" in cell.metadata for cell in nb.cells):
+        yield "a cell holds times of execution, which change with every run: python -m tools.nb run"
+
+
+def _headings(nb, notebook) -> Iterator[str]:
+    last = 1
+    titles = []
+    for number, level, text in headings(nb):
+        if level == 1:
+            titles.append(text)
+        if level > last + 1:
+            yield f"cell {number}: heading {text!r} skips {level - last - 1} level; go down one at a time"
+        last = level
+    if len(titles) != 1:
+        yield f"there are {len(titles)} headings of level 1; there must be one, the title"
+    elif not re.match(rf"{notebook.stem[:2]} · \S", titles[0]):
+        yield f"the title is {titles[0]!r}; it must be '{notebook.stem[:2]} · ' and words"
+
+
+def _sections(nb, notebook) -> Iterator[str]:
+    parts = [text for _, level, text in headings(nb) if level == 2]
+    missing = [part for part in SECTIONS if part not in parts]
+    if missing:
+        yield f"sections are missing: {', '.join(missing)}"
+        return
+    if [part for part in parts if part in SECTIONS] != list(SECTIONS):
+        yield f"sections must come once each, in this order: {', '.join(SECTIONS)}"
+    own = [part for part in parts[: parts.index("From toy to library")] if part not in SECTIONS]
+    if not 3 <= len(own) <= 6:
+        yield f"there are {len(own)} sections of its own before 'From toy to library'; there must be 3 to 6"
+    glance = " ".join(section(nb, "At a glance")).lower()
+    missing = [words for words in GLANCE if words not in glance]
+    if missing:
+        yield f"'At a glance' does not say: {', '.join(missing)}"
+    checks = len(re.findall(r"^check_\w+\(", "\n".join(section(nb, "Exercises", "code")), re.M))
+    if not 2 <= checks <= 4:
+        yield f"there are {checks} exercises with a check; there must be 2 to 4"
+    for part, least, most in (("Exercises", checks, 2 * checks), ("Questions", 3, 5)):
+        folded = " ".join(section(nb, part)).count("<details>")
+        if not least <= folded <= most:
+            yield f"'{part}' has {folded} folded answers (<details>); there must be {least} to {most}"
+    if "|" not in " ".join(section(nb, "When it goes wrong")):
+        yield "'When it goes wrong' has no table of symptom, cause and mend"
+
+
+def _start(nb, notebook) -> Iterator[str]:
+    at = f"{REPOSITORY.removeprefix('https://github.com/')}/blob/main/notebooks/{notebook.name}"
+    badge = f"https://colab.research.google.com/github/{at}"
+    badges = re.findall(r"\]\((https://colab\.research\.google\.com/github/[^)]*)\)", "\n".join(texts(nb)))
+    if badges != [badge]:
+        yield f"the Colab badge must lead to {badge}, and is {', '.join(badges) or 'missing'}"
+    cells = code_cells(nb)
+    first = cells[0].source if cells else ""
+    if "google.colab" not in first or f"git+{REPOSITORY}" not in first.replace('"', " ").split():
+        yield f"the first code cell must install git+{REPOSITORY} where google.colab is loaded"
+    if re.search(r"--editable|(?<!\w)-e\b|\b(torch|numpy)[=<>~]=", first):
+        yield "the first code cell must not install editable, or pin torch or numpy: Colab has its own"
+
+
+def _outputs(nb, notebook) -> Iterator[str]:
+    if "widgets" in nb.metadata:
+        yield "the state of widgets is saved: python -m tools.nb run leaves none"
+    for number, cell in numbered(nb, "code"):
+        if not cell.source.strip():
+            yield f"cell {number}: empty"
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", []):
+                yield f"cell {number}: ended in {output.ename}; where that is meant, tag it raises-exception"
+            if output.get("name") == "stderr":
+                yield f"cell {number}: writes to stderr, {output.text.strip()[:60]!r}; mend the cause"
+            if WIDGET in data:
+                yield f"cell {number}: a widget is saved: python -m tools.nb run leaves none"
+            if data.keys() & {"image/svg+xml", "application/pdf"}:
+                yield f"cell {number}: an SVG or PDF is compared letter by letter; use fomm_lib.plots.show"
+
+
+def _pictures(nb, notebook) -> Iterator[str]:
+    for number, cell in numbered(nb, "code"):
+        for output in cell.outputs:
+            for kind, data in output.get("data", {}).items():
+                if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt", "").strip():
+                    yield f"cell {number}: a picture without alternative text; use fomm_lib.plots.show"
+                if kind == "image/png":
+                    size = Image.open(io.BytesIO(base64.b64decode(data))).size
+                    if size[0] > MAX_PIXELS[0] or size[1] > MAX_PIXELS[1]:
+                        yield f"cell {number}: a picture of {size[0]} x {size[1]} pixels; at most 600 x 350"
+                if kind == "text/html":
+                    yield from _html_pictures(number, data)
+    for number, cell in numbered(nb, "markdown"):
+        if re.search(r"!\[\s*\]\(", cell.source):
+            yield f"cell {number}: a picture without alternative text; write it into ![...]"
+        yield from _html_pictures(number, cell.source)
+
+
+def _html_pictures(number: int, html: str) -> Iterator[str]:
+    for tag in re.findall(r"<(?:img|video)\b[^>]*>", html):
+        if not re.search(r"""\b(?:alt|aria-label|title)=["'][^"']*\w""", tag):
+            yield f"cell {number}: {tag.split()[0]}> without alternative text (alt or aria-label)"
+
+
+def _paths(nb, notebook) -> Iterator[str]:
+    for number, cell in enumerate(nb.cells, 1):
+        written = [cell.source]
+        for output in cell.get("outputs", []):
+            written += [output.get("text", ""), *output.get("traceback", []), output.get("evalue", "")]
+            written += [value for kind, value in output.get("data", {}).items() if kind.startswith("text/")]
+        for path in ABSOLUTE.findall("\n".join(written)):
+            yield f"cell {number}: names {path}, which no other machine has"
+
+
+def advice(notebook: Path) -> list[str]:
+    """Where a notebook is longer, shorter or denser than most; nothing that fails."""
+    nb = nbformat.read(notebook, as_version=4)
+    code = code_cells(nb)
+    words = sum(len(re.sub(r"<[^>]+>|\$[^$]*\$", " ", text).split()) for text in texts(nb))
+    lines = [_lines(cell.source) for cell in code] or [0]
+    setup = section(nb, "Set-up", "code")
+    found = []
+    for what, value, least, most in (
+        ("cells", len(nb.cells), 35, 60),
+        ("words of text", words, 1500, 3000),
+        ("lines in the median code cell", int(statistics.median(lines)), 1, 8),
+        ("lines in the longest set-up cell", max(map(_lines, setup), default=0), 1, 12),
+    ):
+        if not least <= value <= most:
+            found.append(f"{value} {what}; {least} to {most} read best")
+    for number, cell in numbered(nb, "code"):
+        statements = [line for line in cell.source.splitlines() if re.match(r"[^\s#)]", line)]
+        imports = [line for line in statements if re.match(r"(import|from)\s", line)]
+        if imports and len(imports) < len(statements) and cell.source not in setup:
+            found.append(f"cell {number}: both imports and computes")
+        if number < len(nb.cells) and nb.cells[number].cell_type == "code":
+            found.append(f"cell {number}: the next is code too; say between them what to look at")
+    return found
+
+
+def _lines(source: str) -> int:
+    return sum(bool(line.strip()) for line in source.splitlines())
+
+
+# check --complete
+
+
+def public_names() -> dict[str, str]:
+    """Every public name of the library -> its module: what `__all__` lists, else what is defined without `_`.
+
+    The command line is left out: it is used in a terminal.
+    """
+    import fomm_lib
+
+    names = {}
+    for info in pkgutil.iter_modules(fomm_lib.__path__):
+        if info.name.startswith("_") or info.name == "cli":
+            continue
+        module = importlib.import_module(f"fomm_lib.{info.name}")
+        own = [
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_")
+            and (inspect.isfunction(value) or inspect.isclass(value))
+            and value.__module__ == module.__name__
+        ]
+        names |= dict.fromkeys(getattr(module, "__all__", own), info.name)
+    return names
+
+
+def unused_names(notebooks: list[Path], names: dict[str, str]) -> list[str]:
+    """The names that the code of no notebook uses; an import alone is no use."""
+    used: set[str] = set()
+    for notebook in notebooks:
+        for cell in code_cells(nbformat.read(notebook, as_version=4)):
+            source = re.sub(
+                r"^\s*(?:from\s.*?import\s*\([^)]*\)|from\s.*|import\s.*)$", "", cell.source, flags=re.M
+            )
+            used |= set(re.findall(r"\w+", re.sub(r"#.*", "", source)))
+    return sorted(f"{module}.{name}" for name, module in names.items() if name not in used)
+
+
+# What the above share
+
+
+def code_cells(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nb.cells if cell.cell_type == "code"]
+
+
+def texts(nb: nbformat.NotebookNode) -> list[str]:
+    return [cell.source for cell in nb.cells if cell.cell_type == "markdown"]
+
+
+def numbered(nb: nbformat.NotebookNode, kind: str) -> Iterator[tuple[int, nbformat.NotebookNode]]:
+    """Cells of a kind with their number among all cells, from 1."""
+    return ((number, cell) for number, cell in enumerate(nb.cells, 1) if cell.cell_type == kind)
+
+
+def headings(nb: nbformat.NotebookNode) -> list[tuple[int, int, str]]:
+    """(number of the cell, level, text) of every heading; a # in a block of code is none."""
+    found = []
+    for number, cell in numbered(nb, "markdown"):
+        text = _without_code(cell.source)
+        found += [
+            (number, len(marks), words.strip())
+            for marks, words in re.findall(r"^(#{1,6})\s+(.+)$", text, re.M)
+        ]
+    return found
+
+
+def section(nb: nbformat.NotebookNode, title: str, kind: str = "markdown") -> list[str]:
+    """What stands between a heading of level 2 and the next: its texts, or its cells of code."""
+    found = []
+    inside = False
+    for cell in nb.cells:
+        # One cell may end a section and begin the next; a heading in a block of code does neither.
+        parts = (
+            re.split(r"^## ", _without_code(cell.source), flags=re.M) if cell.cell_type == "markdown" else []
+        )
+        for i, part in enumerate(parts):
+            if i > 0:
+                inside = part.partition("\n")[0].strip() == title
+            if inside and kind == "markdown":
+                found.append(part)
+        if inside and kind == cell.cell_type == "code":
+            found.append(cell.source)
+    return found
+
+
+def _without_code(text: str) -> str:
+    return re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.M | re.S)
+
+
+# The command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code, 1 where a rule is broken or a cell fails."""
+    parser = argparse.ArgumentParser(prog="python -m tools.nb", description=__doc__.splitlines()[0])
+    parser.add_argument("verb", choices=("pair", "run", "check"))
+    parser.add_argument(
+        "files", nargs="*", type=Path, help="either file of a pair; all notebooks unless given"
+    )
+    parser.add_argument(
+        "--complete", action="store_true", help="check: every public name of fomm_lib is used in a notebook"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    scripts = sorted({path.with_suffix(".py") for path in options.files or (ROOT / "notebooks").glob("*.py")})
+    failed = False
+    for script in scripts:
+        notebook = script.with_suffix(".ipynb")
+        if options.verb == "check":
+            problems = check(notebook)
+            failed |= bool(problems)
+            for problem in problems:
+                print(f"{script.stem}: {problem}")
+            if not problems:
+                print(f"{script.stem}: whole")
+                print("".join(f"{script.stem}: advice: {line}\n" for line in advice(notebook)), end="")
+            continue
+        if not script.exists():
+            parser.error(f"{script}: no such file")
+        pair(script)
+        if options.verb == "run":
+            try:
+                seconds = run(notebook)
+            except CellExecutionError as error:
+                print(f"{script.stem}: not written, because a cell failed:\n{error}")
+                failed = True
+                continue
+            slowest = max(seconds, key=seconds.get)
+            longest = f"the slowest is cell {slowest}, {seconds[slowest]:.1f} s"
+            print(f"{script.stem}: {sum(seconds.values()):.1f} s; {longest}")
+    if options.complete:
+        unused = unused_names([script.with_suffix(".ipynb") for script in scripts], public_names())
+        failed |= bool(unused)
+        print(
+            "\n".join(f"no notebook uses {name}" for name in unused)
+            or "every public name is used in a notebook"
+        )
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
