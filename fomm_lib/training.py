@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import yaml
+from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import MultiStepLR
-from torchvision.io import write_png
 from torchvision.utils import draw_keypoints, make_grid
 from tqdm.auto import tqdm
 
 from fomm_lib.blocks import ImagePyramid
 from fomm_lib.checkpoints import load_network, read_checkpoint, write_weights
 from fomm_lib.config import Config, load_config
-from fomm_lib.datasets import FramePairs, pair_loader
+from fomm_lib.datasets import FramePairs, PairLoader, pair_loader
 from fomm_lib.files import InputError, atomic_output
 from fomm_lib.generator import Generated
 from fomm_lib.geometry import to_pixels
@@ -57,7 +59,8 @@ class TrainingStep:
     Args:
         model: detector and generator, in train mode.
         discriminator: as `build_discriminator` makes it.
-        network: what judges pictures, of `perceptual.perceptual_network`.
+        network: what judges pictures, of `perceptual.perceptual_network`; None where no perceptual loss is
+            wanted.
         config: loss weights, learning rates, the random transform.
         autocast: run the networks in bfloat16 where they allow it; losses and points stay in float32.
 
@@ -68,7 +71,7 @@ class TrainingStep:
         self,
         model: FirstOrderMotionModel,
         discriminator: nn.Module,
-        network: nn.Module,
+        network: nn.Module | None,
         config: Config,
         autocast: bool = False,
     ):
@@ -82,9 +85,11 @@ class TrainingStep:
         adam = {"betas": (0.5, 0.999)}
         self.optimizers = {
             "generator": Adam(model.generator.parameters(), self.params.lr_generator, **adam),
-            "discriminator": Adam(discriminator.parameters(), self.params.lr_discriminator, **adam),
             "kp_detector": Adam(model.kp_detector.parameters(), self.params.lr_kp_detector, **adam),
         }
+        if self.params.loss_weights.generator_gan:
+            lr = self.params.lr_discriminator
+            self.optimizers["discriminator"] = Adam(discriminator.parameters(), lr, **adam)
 
     def __call__(self, source: Tensor, driving: Tensor, transform: RandomTransform) -> dict[str, float]:
         """Update all networks on one batch; gives the weighted losses, by name.
@@ -144,8 +149,9 @@ class TrainingStep:
         return self.params.loss_weights.discriminator_gan * discriminator_gan_loss(judged_real, judged_fake)
 
     def _zero_grad(self) -> None:
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad()
+        # The discriminator's too, which the generator's backward pass has filled.
+        for network in (self.model, self.discriminator):
+            network.zero_grad()
 
     def _precision(self):
         device = next(self.model.parameters()).device.type
@@ -202,12 +208,9 @@ def train(
     """
     config = load_config(config)
     if perceptual is not None:
-        config = load_config(
-            {
-                **config.model_dump(),
-                "train_params": {**config.train_params.model_dump(), "perceptual_network": perceptual},
-            }
-        )
+        changed = config.model_dump()
+        changed["train_params"]["perceptual_network"] = perceptual
+        config = load_config(changed)
     params = config.train_params
     if steps is not None and steps < 1:
         raise InputError(f"steps = {steps}: must be at least 1")
@@ -224,7 +227,9 @@ def train(
     layout = torch.channels_last  # what convolutions of CPUs and of tensor cores like best
     model = model.to(device, memory_format=layout).train()
     discriminator = discriminator.to(device, memory_format=layout).train()
-    network = perceptual_network(params.perceptual_network).to(device, memory_format=layout)
+    network = None
+    if sum(params.loss_weights.perceptual):
+        network = perceptual_network(params.perceptual_network).to(device, memory_format=layout)
 
     dataset = FramePairs(
         data,
@@ -257,43 +262,50 @@ def train(
             "discriminator": discriminator.state_dict(),
         }
         notes = {"steps": str(step), "seed": str(seed), "seconds": f"{time.monotonic() - started:.0f}"}
+        if init is not None:
+            notes["started from"] = Path(init).name
         write_weights(weights_file, networks, config, dtype=None, notes=notes, overwrite=True)
 
-    step, epoch = 0, 0
+    step, last_epoch = 0, 0
     with LossLog(out / "losses.csv") as log, tqdm(total=steps, disable=not progress, unit="step") as bar:
         try:
-            while step < steps:
-                loader.set_epoch(epoch)
-                for batch in loader:
-                    source = batch["source"].to(device, memory_format=layout)
-                    driving = batch["driving"].to(device, memory_format=layout)
-                    transform = RandomTransform.sample(
-                        len(source),
-                        **params.transform_params.model_dump(),
-                        generator=transforms,
-                        device=device,
-                    )
-                    losses = step_of_training(source, driving, transform)
-                    step += 1
-                    if not all(math.isfinite(loss) for loss in losses.values()):
-                        raise InputError(_not_finite(losses, step, batch["name"]))
-                    log.add(losses)
-                    bar.update()
-                    if step % log_every == 0 or step == steps:
-                        bar.set_postfix(log.write(step, epoch, time.monotonic() - started))
-                    if step % sample_every == 0 or step == steps:
-                        write_samples(out / "samples" / f"{step:07d}.png", model, *examples)
-                    if step % checkpoint_every == 0 or step == steps:
-                        save(step)
-                    if step == steps:
-                        break
-                epoch += 1
-                for schedule in schedules:
-                    schedule.step()
+            for step, (epoch, batch) in enumerate(_endless(loader), start=1):
+                if epoch != last_epoch:
+                    last_epoch = epoch
+                    for schedule in schedules:
+                        schedule.step()
+                source = batch["source"].to(device, memory_format=layout)
+                driving = batch["driving"].to(device, memory_format=layout)
+                transform = RandomTransform.sample(
+                    len(source), **params.transform_params.model_dump(), generator=transforms, device=device
+                )
+                losses = step_of_training(source, driving, transform)
+                if not all(math.isfinite(loss) for loss in losses.values()):
+                    raise InputError(_not_finite(losses, step, batch["name"]))
+                log.add(losses)
+                bar.update()
+                last = step == steps
+                if step % log_every == 0 or last:
+                    bar.set_postfix(log.write(step, epoch, time.monotonic() - started))
+                if step % sample_every == 0 or last:
+                    write_samples(out / "samples" / f"{step:07d}.png", model, *examples)
+                if step % checkpoint_every == 0 or last:
+                    save(step)
+                if last:
+                    break
         except KeyboardInterrupt:
-            save(step)
+            if step > 1:
+                save(step - 1)  # the step that was interrupted does not count
             raise
     return weights_file
+
+
+def _endless(loader: PairLoader) -> Iterator[tuple[int, dict]]:
+    """Epoch after epoch: (epoch, batch)."""
+    for epoch in itertools.count():
+        loader.set_epoch(epoch)
+        for batch in loader:
+            yield epoch, batch
 
 
 class LossLog:
@@ -385,7 +397,7 @@ def sample_grid(model: FirstOrderMotionModel, source: Tensor, driving: Tensor) -
 def write_samples(path: Path, model: FirstOrderMotionModel, source: Tensor, driving: Tensor) -> None:
     """`sample_grid` as a PNG."""
     with atomic_output(path, overwrite=True) as temporary:
-        write_png(sample_grid(model, source, driving), str(temporary))
+        Image.fromarray(sample_grid(model, source, driving).permute(1, 2, 0).numpy()).save(temporary)
 
 
 def _examples(
