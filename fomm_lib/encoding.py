@@ -1,0 +1,289 @@
+"""Write videos through PyAV: H.264, exact times, the sound of another file, whole or not at all.
+
+The public face is `fomm_lib.video`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+
+from fomm_lib.decoding import MAX_FRAME_PIXELS, films, open_container
+from fomm_lib.files import InputError, atomic_output
+from fomm_lib.pictures import existing_file, one_line
+
+# What each kind of file holds as far as players go along with it. More kinds of output are more rows here.
+_COPIED_SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
+_OUTPUTS = {
+    ".mp4": _COPIED_SOUND,
+    ".m4v": _COPIED_SOUND,
+    ".mov": _COPIED_SOUND | {"pcm_s16le", "pcm_s24le"},
+}
+_AAC_RATES = {16000, 22050, 24000, 32000, 44100, 48000}
+
+
+class VideoWriter:
+    """Write frames as H.264 in MP4 (or MOV), whole or not at all, with the sound of another file.
+
+    The frame rate is kept as the exact fraction, or each frame at its own time. (A writer that rounds it to
+    two decimals, as imageio-ffmpeg did up to 0.6, makes of 24000/1001 a film that runs 0.6 s ahead of its
+    sound after an hour.) Sound is copied packet for packet with its timing where MP4 can hold it, and encoded
+    anew as AAC where not.
+
+    H.264 in its common form has even sizes only: the last column or row is repeated where the size is odd.
+
+    Args:
+        path: the file to write: .mp4, .m4v or .mov.
+        fps: frames a second, best as a Fraction.
+        size: (width, height) of the frames.
+        audio_from: a file whose first sound track is taken over; None, or a file without sound, for silence.
+        metadata: texts for the file's header, e.g. `{"title": ..., "comment": ..., "description": ...}`.
+        overwrite: whether an existing file may be replaced.
+        time_base: the tick of the clock, for frames with times of their own; `VideoReader.time_base` fits.
+        crf: quality of H.264 from 0 (lossless) to 51; 18 is hard to tell from the original.
+        keyframe_every: at most so many frames between key frames. Few for data sets, whose frames are read
+            out of order.
+
+    Attributes:
+        frames: how many were written so far.
+        end: when the last frame ends, in seconds; to be set before leaving the `with` block. A frame's length
+            after it began if None.
+
+    Raises:
+        InputError: unknown kind of file, the file exists, its folder does not, a bad size or frame rate, a
+            frame of another size, or no frame at all.
+
+    Example:
+        >>> with VideoWriter("grey.mp4", fps=25, size=(64, 64)) as writer:
+        ...     for level in range(50):
+        ...         writer.write(np.full((64, 64, 3), level, np.uint8))
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        fps: Fraction | float,
+        size: tuple[int, int],
+        *,
+        audio_from: str | os.PathLike | None = None,
+        metadata: dict[str, str] | None = None,
+        overwrite: bool = False,
+        time_base: Fraction | None = None,
+        crf: int = 18,
+        keyframe_every: int | None = None,
+    ):
+        self.path = Path(path)
+        if self.path.suffix.lower() not in _OUTPUTS:
+            known = ", ".join(_OUTPUTS)
+            raise InputError(one_line(path, f"videos are written as {known}; give a name that ends so"))
+        if not 0 < fps <= 10_000:
+            raise InputError(one_line(path, f"cannot be written with {fps} frames a second"))
+        self.fps = Fraction(fps).limit_denominator(1_000_000)
+        self.size = int(size[0]), int(size[1])
+        if min(self.size) < 1 or self.size[0] * self.size[1] > MAX_FRAME_PIXELS:
+            raise InputError(one_line(path, f"frames of {size[0]} x {size[1]} pixels cannot be written"))
+        self.keeps_times = time_base is not None
+        self.time_base = Fraction(time_base or 1 / self.fps).limit_denominator(1_000_000)
+        self.audio_from = audio_from
+        self.metadata = metadata or {}
+        self.overwrite = overwrite
+        self.crf, self.keyframe_every = crf, keyframe_every
+        self.frames = 0
+        self.end: Fraction | None = None
+        self._last_ticks = -1
+
+    def __enter__(self) -> VideoWriter:
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_output(self.path, self.overwrite))
+            # `faststart` puts the table of contents first: a browser plays before it has the whole file.
+            options = {"movflags": "+faststart"}
+            container = av.open(f"file:{temporary}", "w", container_options=options)
+            self._container = stack.enter_context(container)
+            self._container.metadata.update(self.metadata)
+            self._stream = self._add_film()
+            self._to_yuv = self._conversion()
+            self._sound = None
+            if self.audio_from is not None:
+                track = SoundTrack(self.audio_from, container, _OUTPUTS[self.path.suffix.lower()])
+                self._sound = stack.enter_context(track)
+            self._stack = stack.pop_all()
+        return self
+
+    def _add_film(self) -> av.video.stream.VideoStream:
+        options = {"crf": str(self.crf), "preset": "medium"}
+        if self.keeps_times:
+            # Without B-frames the order of decoding is that of showing, and lengths in the file are right.
+            options["bf"] = "0"
+        try:
+            stream = self._container.add_stream("libx264", rate=self.fps, options=options)
+        except (av.error.FFmpegError, ValueError) as error:
+            text = "this build of PyAV cannot write H.264; install the one from PyPI: pip install av"
+            raise InputError(text) from error
+        stream.width, stream.height = (length + length % 2 for length in self.size)
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = self.time_base
+        # BT.709 in limited range (1 is its number in all four), said in the file so that no player guesses.
+        context.color_range = context.colorspace = context.color_primaries = context.color_trc = 1
+        if self.keyframe_every:
+            context.gop_size = self.keyframe_every
+        return stream
+
+    def _conversion(self) -> av.filter.Graph:
+        graph = av.filter.Graph()
+        width, height, rgb = self._stream.width, self._stream.height, av.VideoFormat("rgb24")
+        graph.link_nodes(
+            graph.add_buffer(width=width, height=height, format=rgb, time_base=self.time_base),
+            graph.add("scale", "out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd"),
+            graph.add("format", "yuv420p"),
+            graph.add("buffersink"),
+        ).configure()
+        return graph
+
+    def write(self, frame: np.ndarray, seconds: Fraction | float | None = None) -> None:
+        """Append a frame, uint8 (H, W, 3).
+
+        Args:
+            frame: of the size announced.
+            seconds: when it is shown; a frame's length after the last one if None.
+        """
+        width, height = self.size
+        if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
+            text = f"a frame is {frame.dtype} {frame.shape}, announced was uint8 ({height}, {width}, 3)"
+            raise InputError(one_line(self.path, text))
+        ticks = round((self.frames / self.fps if seconds is None else seconds) / self.time_base)
+        ticks = max(ticks, self._last_ticks + 1)
+        if height % 2 or width % 2:
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        self._to_yuv.push(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+        yuv = self._to_yuv.pull()
+        yuv.pts, yuv.time_base = ticks, self.time_base
+        self._container.mux(self._stream.encode(yuv))
+        self._last_ticks = ticks
+        self.frames += 1
+        if self._sound is not None:
+            self._sound.copy_until(ticks * self.time_base)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if error is not None:
+            return self._stack.__exit__(kind, error, trace)
+        with self._stack:  # what fails in here makes the file below vanish too
+            if self.frames == 0:
+                raise InputError(one_line(self.path, "no frame was written, so there is no video"))
+            for packet in self._stream.encode(None):
+                if packet.pts == self._last_ticks and self.end is not None:
+                    packet.duration = max(1, round(self.end / self.time_base) - self._last_ticks)
+                self._container.mux(packet)
+            if self._sound is not None:
+                self._sound.copy_until(None)
+        return None
+
+
+class SoundTrack:
+    """The first sound track of a file, poured into an output little by little as its film grows.
+
+    Little by little, because a file whose sound comes after its film cannot be streamed, and because the
+    sound of an hour would otherwise wait in memory.
+
+    Args:
+        path: where the sound comes from.
+        output: where it goes; a stream is added to it.
+        can_copy: the codecs that need not be encoded anew.
+    """
+
+    def __init__(self, path: str | os.PathLike, output: av.container.OutputContainer, can_copy: set[str]):
+        self.path = existing_file(path)
+        self._packets: Iterator[av.Packet] | None = None
+        self._waiting: av.Packet | None = None
+        self._files = ExitStack()
+        with ExitStack() as stack:
+            container = stack.enter_context(open_container(self.path))
+            if not container.streams.audio or container.streams.audio[0].codec_context is None:
+                return
+            self._output, self._source = output, container.streams.audio[0]
+            # The film begins at 0 in the output; the sound keeps its distance to it.
+            first = next(iter(films(container)), self._source)
+            self._start = (first.start_time or 0) * first.time_base
+            self._copies = self._source.codec_context.codec.canonical_name in can_copy
+            self._target = output.add_stream_from_template(self._source) if self._copies else self._encoder()
+            self._packets = container.demux(self._source)
+            self._files = stack.pop_all()
+
+    def __enter__(self) -> SoundTrack:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._files.close()
+
+    def _encoder(self) -> av.audio.stream.AudioStream:
+        rate = self._source.rate if self._source.rate in _AAC_RATES else 48000
+        layout = "mono" if self._source.codec_context.channels == 1 else "stereo"
+        target = self._output.add_stream("aac", rate=rate, layout=layout)
+        target.bit_rate = 96_000 * target.codec_context.channels
+        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate, frame_size=1024)
+        return target
+
+    def copy_until(self, seconds: Fraction | None) -> None:
+        """Take over all sound that begins before `seconds` of the film (None: all there is)."""
+        while self._packets is not None:
+            try:
+                packet = self._waiting or next(self._packets, None)
+                self._waiting = None
+                if packet is None or packet.size == 0:
+                    self._finish()
+                elif seconds is not None and packet.pts is not None and self._since_start(packet) > seconds:
+                    self._waiting = packet
+                    return
+                elif self._copies:
+                    self._copy(packet)
+                else:
+                    self._encode(packet.decode())
+            except av.error.InvalidDataError:
+                continue  # a damaged packet of sound is a click, not the end
+            except av.error.FFmpegError as error:
+                text = f"its sound is damaged and ends early ({error.strerror})"
+                warnings.warn(one_line(self.path, text), stacklevel=3)
+                self._packets = None
+
+    def _since_start(self, packet: av.Packet) -> Fraction:
+        return packet.pts * packet.time_base - self._start
+
+    def _copy(self, packet: av.Packet) -> None:
+        if packet.pts is None or packet.dts is None or self._since_start(packet) < -Fraction(1, 10):
+            return  # from before the film; a tenth of a second is kept, because decoders need a run-up
+        if self._source.start_time is not None and self._source.duration:
+            # Of the last packet often a part is not to be heard; without this the sound would grow by it.
+            remaining = self._source.start_time + self._source.duration - packet.pts
+            if remaining <= 0:
+                return
+            packet.duration = min(packet.duration, remaining) if packet.duration else remaining
+        shift = round(self._start / packet.time_base)
+        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        packet.stream = self._target
+        self._output.mux(packet)
+
+    def _encode(self, frames: Iterable[av.AudioFrame]) -> None:
+        for frame in frames:
+            if frame.pts is not None:
+                frame.pts -= round(self._start / frame.time_base)
+                if frame.pts < 0:
+                    continue
+            for part in self._resampler.resample(frame):
+                self._output.mux(self._target.encode(part))
+
+    def _finish(self) -> None:
+        self._packets = None
+        if not self._copies:
+            for part in self._resampler.resample(None):
+                self._output.mux(self._target.encode(part))
+            self._output.mux(self._target.encode(None))
