@@ -17,7 +17,7 @@ import av
 import joblib
 import numpy as np
 import pytest
-from odd_files import ODD_FILES, encode, make, moving_frames
+from odd_files import ODD_FILES, encode, ffmpeg, make, moving_frames
 from test_containers import encrypted_webm
 
 from fomm_lib import cleaning, guard
@@ -273,8 +273,8 @@ def test_a_guarded_check_says_the_same(tmp_path):
 
 
 def test_a_file_that_takes_too_long(tmp_path):
-    frames = np.tile(moving_frames(50, (32, 32)), (80, 1, 1, 1))
-    path = encode(tmp_path / "long.mp4", frames, options={"preset": "ultrafast"})
+    path = tmp_path / "long.mp4"
+    ffmpeg("-stream_loop", "400", "-i", make("good.mp4", tmp_path), "-c", "copy", path)
     report = check_file_guarded(path, probe="pyav", seconds=0.05)
     assert (report.verdict, report.reason) == ("unreadable", "stopped: not done after 0.05 s")
     assert report.bytes == path.stat().st_size and report.probe == "pyav" and 0.05 <= report.seconds < 5
@@ -537,7 +537,7 @@ def start(folder, report, quarantine="", jobs=2, script=SCRIPT) -> subprocess.Po
 @posix
 def test_killed_many_times_the_report_is_that_of_an_undisturbed_run(tmp_path, mixed):
     folder = tmp_path / "videos"
-    for copy in range(5):
+    for copy in range(4):
         shutil.copytree(mixed, folder / str(copy))
     undisturbed = run(folder, tmp_path / "undisturbed.csv")
     report = tmp_path / "report.csv"
@@ -547,18 +547,18 @@ def test_killed_many_times_the_report_is_that_of_an_undisturbed_run(tmp_path, mi
         rows = len(read_report(report)) if report.exists() else 0
         process = start(folder, report)
         # Kill it as soon as it has written a few more rows.
-        while process.poll() is None and not (report.exists() and len(read_report(report)) >= rows + 4):
+        while process.poll() is None and not (report.exists() and len(read_report(report)) >= rows + 6):
             time.sleep(0.002)
         if process.poll() is not None:
             break
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1
-        assert len(read_report(report)) >= rows + 4
+        assert len(read_report(report)) >= rows + 6
     assert process.returncode == 0
-    assert 3 <= kills <= 10
+    assert 3 <= kills <= 5
     assert timeless(read_report(report)) == timeless(undisturbed)
-    assert len(undisturbed) == 5 * len(MIXED)
+    assert len(undisturbed) == 4 * len(MIXED)
 
 
 # --- the quarantine ------------------------------------------------------------------------------------
