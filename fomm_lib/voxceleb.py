@@ -1,0 +1,549 @@
+"""VoxCeleb from its published list: fetch, cut, crop, resize, check, and keep a ledger of all of it.
+
+The data set the paper trains on is a list, not a package: 20,075 rows, each of which names a video on
+YouTube, the frames from where to where, and the box around the head. Many of the videos are gone by now. So
+what matters here is that a run of days can be stopped at any moment and goes on where it was, and that a
+missing video is one row in the ledger and not the end.
+
+    fetch_voxceleb("vox-metadata.csv", "data/vox", partition="test")
+
+gives `data/vox/test/person#video#start#end.mp4` (what `FramePairs` reads) and `data/vox/ledger.csv`.
+
+The list: columns video_id, start, end (frame numbers at `fps`, the end not included), bbox "x0-y0-x1-y1"
+(pixels of a video of `width` x `height`), fps, width, height, partition ("train" or "test"), person_id.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from PIL import Image
+from tqdm.auto import tqdm
+
+from fomm_lib.cleaning import STILL_MSE, check_file, successive_mse
+from fomm_lib.datasets import FolderClip, resize
+from fomm_lib.decoding import ToRgb, decoded_frames, film_stream, open_container
+from fomm_lib.files import InputError, atomic_output
+from fomm_lib.guard import CallStopped, guarded_call
+from fomm_lib.video import VideoWriter
+
+log = logging.getLogger(__name__)
+
+YOUTUBE = "https://www.youtube.com/watch?v={video_id}"
+FORMATS = ("mp4", "png", "jpg")
+DONE, FAILED, TO_DO = "done", "failed", "to do"
+
+KEYFRAME_EVERY = 12  # training jumps to single frames; see benchmarks/datasets.py
+CUT_SECONDS = 600.0  # a clip has a thousand frames at most: longer than this is a file that hangs the decoder
+PATIENCE = 10  # so many videos in a row out of reach mean that the network is, not the videos
+
+_COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition", "person_id")
+_LEDGER_COLUMNS = ("clip", "partition", "video_id", "state", "frames", "reason")
+
+# --- The list ---
+
+
+@dataclass(frozen=True)
+class VoxClip:
+    """One row of the list: a stretch of a video and a box in it.
+
+    `start` and `end` are seconds; `box` is (x0, y0, x1, y1) in shares of the picture's width and height, so
+    that it fits whatever resolution the video is offered in today.
+    """
+
+    name: str
+    video_id: str
+    partition: str
+    start: Fraction
+    end: Fraction
+    box: tuple[float, float, float, float]
+
+
+def read_metadata(path: str | os.PathLike, partition: str | None = None) -> list[VoxClip]:
+    """The rows of a list such as `vox-metadata.csv`.
+
+    Args:
+        path: the CSV file. Where it has no column `person_id`, a `video_id` of the form `video#person` is
+            taken apart.
+        partition: "train" or "test" to take only those, None for all.
+
+    Raises:
+        InputError: no such file, a missing column, a row that makes no sense (with its line), or no row left.
+
+    Example:
+        >>> read_metadata("vox-metadata.csv", "test")[0].name                   # doctest: +SKIP
+        'id10280#NXjT3732Ekg#001093#001192.mp4'
+    """
+    if partition not in ("train", "test", None):
+        raise InputError(f"partition {partition!r}: choose train or test, or leave it out for both")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in _COLUMNS[:-1] if name not in (reader.fieldnames or [])]
+            if missing:
+                raise InputError(
+                    f"{path}: no column {', '.join(missing)}; give the published vox-metadata.csv"
+                )
+            clips = {clip.name: clip for clip in (_clip(row, path, reader.line_num) for row in reader)}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a CSV file ({error}); give vox-metadata.csv") from error
+    chosen = [clip for clip in clips.values() if partition in (None, clip.partition)]
+    if not chosen:
+        raise InputError(f"{path}: no clips in it" + (f" of the partition {partition}" if partition else ""))
+    return chosen
+
+
+def _clip(row: dict[str, str], path: str | os.PathLike, line: int) -> VoxClip:
+    try:
+        video_id, _, person = row["video_id"].partition("#")
+        person = row.get("person_id") or person
+        for part in (video_id, person):
+            # They become file names, and a file name must not lead out of its folder.
+            if not re.fullmatch(r"[\w-]+", part, re.ASCII):
+                raise ValueError(f"{part!r} is no name of a video or a person")
+        if row["partition"] not in ("train", "test"):
+            raise ValueError(f"partition {row['partition']!r} is neither train nor test")
+        start, end = int(row["start"]), int(row["end"])
+        fps, width, height = (Fraction(row[key]) for key in ("fps", "width", "height"))
+        x0, y0, x1, y1 = (int(number) for number in row["bbox"].split("-"))
+        if not (0 <= start < end and min(fps, width, height) > 0 and x0 < x1 and y0 < y1):
+            raise ValueError("the end is not after the start, the box is empty, or fps, width or height is 0")
+    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise InputError(f"{path}, line {line}: {error}; mend or remove the line") from error
+    return VoxClip(
+        name=f"{person}#{video_id}#{start:06d}#{end:06d}.mp4",
+        video_id=video_id,
+        partition=row["partition"],
+        start=start / fps,
+        end=end / fps,
+        box=(float(x0 / width), float(y0 / height), float(x1 / width), float(y1 / height)),
+    )
+
+
+# --- The ledger ---
+
+
+@dataclass
+class LedgerRow:
+    """What became of a clip: `state` is "done", "failed" or "to do"; `reason` says why it is not done."""
+
+    clip: str
+    partition: str
+    video_id: str
+    state: str = TO_DO
+    frames: str = ""
+    reason: str = ""
+
+
+class Ledger:
+    """The state of every clip, in a CSV file that is whole at any moment."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.rows: dict[str, LedgerRow] = {}
+        if self.path.exists():
+            try:
+                with open(self.path, newline="", encoding="utf-8") as file:
+                    self.rows = {row["clip"]: LedgerRow(**row) for row in csv.DictReader(file)}
+            except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+                raise InputError(f"{path}: is not a ledger of VoxCeleb; choose another folder") from error
+
+    def write(self) -> None:
+        with (
+            atomic_output(self.path, overwrite=True) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_LEDGER_COLUMNS)
+            writer.writerows([getattr(row, name) for name in _LEDGER_COLUMNS] for row in self.rows.values())
+
+    def summary(self) -> str:
+        """One line, e.g. "525 clips: 301 done, 220 failed, 4 to do"."""
+        counts = Counter(row.state for row in self.rows.values())
+        return f"{len(self.rows)} clips: " + ", ".join(
+            f"{counts[name]} {name}" for name in (DONE, FAILED, TO_DO)
+        )
+
+
+# --- The whole way ---
+
+
+def fetch_voxceleb(
+    metadata: str | os.PathLike,
+    out: str | os.PathLike,
+    partition: str | None = None,
+    size: int = 256,
+    form: str = "mp4",
+    url: str = YOUTUBE,
+    jobs: int = 1,
+    limit: int | None = None,
+    retry: bool = False,
+    keep_videos: bool = False,
+    ytdlp: dict | None = None,
+) -> Ledger:
+    """Make the VoxCeleb data set, or go on making it.
+
+    For every video: fetch it with yt-dlp; for every clip of it: cut, crop, resize, write, check that it
+    moves. After every video the ledger is on disk. Started again, it takes up what is still "to do", and with
+    `retry` also what failed. A video that is gone makes its clips "failed"; one that is only out of reach (no
+    network, too many requests) leaves them "to do", with the reason.
+
+    Args:
+        metadata: the published list, see `read_metadata`.
+        out: the folder to fill: `train/`, `test/`, `ledger.csv`, and `videos/` for what is being worked on.
+        partition: "train" or "test", None for both.
+        size: width and height of the clips.
+        form: "mp4" (a file a clip), or "png" or "jpg" (a folder of frames a clip).
+        url: where a video is, with `{video_id}` in it.
+        jobs: how many videos at a time.
+        limit: stop after so many videos; None takes all.
+        retry: try again what failed before.
+        keep_videos: keep the videos as they were fetched; else each is removed as soon as its clips are made.
+        ytdlp: more options for `yt_dlp.YoutubeDL`, e.g. `{"cookiesfrombrowser": ("firefox",)}`.
+
+    Returns:
+        The ledger; `ledger.summary()` says it in one line.
+
+    Raises:
+        InputError: a bad argument or list, no yt-dlp, ten videos in a row out of reach, the disk is full.
+
+    Example:
+        >>> fetch_voxceleb("vox-metadata.csv", "data/vox", "test").summary()    # doctest: +SKIP
+        '525 clips: 301 done, 220 failed, 4 to do'
+    """
+    _check_arguments(size, form, url, jobs)
+    clips = read_metadata(metadata, partition)
+    _yt_dlp()  # better to learn now than after the first hour that it is missing
+    out = Path(out).absolute()  # another process will write there
+    for folder in ("videos", *sorted({clip.partition for clip in clips})):
+        try:
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{out / folder}: cannot be made ({error.strerror}); choose another folder"
+            ) from error
+
+    ledger = Ledger(out / "ledger.csv")
+    videos: dict[str, list[VoxClip]] = {}
+    for clip in _still_to_do(clips, ledger, out, retry):
+        videos.setdefault(clip.video_id, []).append(clip)
+    ledger.write()
+
+    work = [
+        delayed(_fetch_video)(video_id, of_video, out, size, form, url, keep_videos, ytdlp or {})
+        for video_id, of_video in list(videos.items())[:limit]
+    ]
+    out_of_reach = 0
+    with tqdm(total=len(work), desc="VoxCeleb", unit="video", disable=None) as bar:
+        for rows in _as_they_come(work, jobs):
+            ledger.rows.update((row.clip, row) for row in rows)
+            ledger.write()
+            bar.update()
+            out_of_reach = out_of_reach + 1 if all(row.state == TO_DO for row in rows) else 0
+            if out_of_reach == PATIENCE:
+                raise InputError(
+                    f"{PATIENCE} videos in a row were out of reach, the last with: {rows[0].reason}; "
+                    "look after the network, then start again: it goes on from here"
+                )
+    return ledger
+
+
+def _check_arguments(size: int, form: str, url: str, jobs: int) -> None:
+    if not isinstance(size, int) or size < 2 or size % 2:
+        raise InputError(f"size={size!r}; must be an even number of pixels")
+    if form not in FORMATS:
+        raise InputError(f"format {form!r}: choose {', '.join(FORMATS)}")
+    if "{video_id}" not in url:
+        raise InputError(f"url {url!r}: must contain {{video_id}}")
+    if not isinstance(jobs, int) or jobs < 1:
+        raise InputError(f"jobs={jobs!r}; must be a whole number, at least 1")
+
+
+def _still_to_do(clips: list[VoxClip], ledger: Ledger, out: Path, retry: bool) -> Iterator[VoxClip]:
+    """The clips that need work; on the way the ledger learns of all clips, and of what is in the folder."""
+    for clip in clips:
+        row = ledger.rows.setdefault(clip.name, LedgerRow(clip.name, clip.partition, clip.video_id))
+        if _place(clip, out).exists():
+            # Files appear whole or not at all: what is there is done, though a run was killed before it could
+            # note it.
+            row.state, row.reason = DONE, ""
+        elif row.state != FAILED or retry:
+            row.state = TO_DO
+            yield clip
+
+
+def _place(clip: VoxClip, out: Path) -> Path:
+    """Where a clip belongs. A folder of frames keeps the name of the video, `.mp4` and all, as published."""
+    return out / clip.partition / clip.name
+
+
+def _as_they_come(work: list, jobs: int) -> Iterator[list[LedgerRow]]:
+    if jobs == 1:
+        yield from (function(*arguments, **named) for function, arguments, named in work)
+    else:
+        # Fetching waits for the network and cutting for its own process: threads are enough.
+        yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator_unordered")(work)
+
+
+def _fetch_video(
+    video_id: str,
+    clips: list[VoxClip],
+    out: Path,
+    size: int,
+    form: str,
+    url: str,
+    keep_video: bool,
+    ytdlp: dict,
+) -> list[LedgerRow]:
+    """Fetch one video and make its clips; one row of the ledger for each."""
+    rows = [LedgerRow(clip.name, clip.partition, video_id) for clip in clips]
+    try:
+        video = download(video_id, out / "videos", url, ytdlp)
+    except DownloadFailed as error:
+        for row in rows:
+            row.state, row.reason = TO_DO if error.may_pass else FAILED, str(error)
+        return rows
+    for clip, row in zip(clips, rows, strict=True):
+        try:
+            # A video from anywhere is decoded in a process of its own, which may hang or crash.
+            arguments = video, clip, _place(clip, out), size, form
+            frames, row.reason = guarded_call(make_clip, *arguments, seconds=CUT_SECONDS)
+        except CallStopped as stop:
+            frames, row.reason = 0, str(stop)
+        except OSError as error:
+            raise InputError(
+                f"{out}: cannot be written ({error.strerror}); make room, then start again"
+            ) from error
+        row.state, row.frames = (DONE, str(frames)) if frames else (FAILED, "")
+    if not keep_video:
+        video.unlink()
+    return rows
+
+
+# --- Fetching ---
+
+
+class DownloadFailed(Exception):
+    """A video cannot be had; `may_pass` says whether it is worth another try later."""
+
+    def __init__(self, reason: str, may_pass: bool):
+        super().__init__(reason)
+        self.may_pass = may_pass
+
+
+def download(video_id: str, folder: Path, url: str = YOUTUBE, options: dict | None = None) -> Path:
+    """Fetch one video with yt-dlp, pictures only; go on with what an interrupted run has fetched of it.
+
+    Args:
+        video_id: what stands for `{video_id}` in `url`.
+        folder: where the file goes, under the name of the video.
+        options: for `yt_dlp.YoutubeDL`, on top of those chosen here.
+
+    Raises:
+        DownloadFailed: with the reason in one line.
+        InputError: yt-dlp is not installed, or the disk is full.
+    """
+    yt_dlp = _yt_dlp()
+    there = [path for path in folder.glob(f"{video_id}.*") if path.suffix not in (".part", ".ytdl", ".temp")]
+    if there:
+        return there[0]
+    settings = {
+        # 256 pixels of a head need no more than 1080 lines; `?` lets those pass that do not say how many they
+        # have.
+        "format": "bv*[height<=?1080][ext=mp4]/bv*[height<=?1080]/b",
+        "paths": {"home": str(folder)},
+        "outtmpl": {"default": f"{video_id}.%(ext)s"},
+        "noplaylist": True,
+        "socket_timeout": 30,
+        "quiet": True,
+        "noprogress": True,
+        "logger": log.getChild("yt_dlp"),
+        "color": "no_color",
+        **(options or {}),
+    }
+    try:
+        with yt_dlp.YoutubeDL(settings) as fetcher:
+            info = fetcher.extract_info(url.replace("{video_id}", video_id))
+            return Path(info["requested_downloads"][0]["filepath"])
+    except yt_dlp.utils.YoutubeDLError as error:
+        if f"[Errno {errno.ENOSPC}]" in str(error):
+            raise InputError(f"{folder}: the disk is full; make room, then start again") from error
+        raise DownloadFailed(_in_words(error), _may_pass(error)) from error
+
+
+def _yt_dlp():
+    try:
+        import yt_dlp
+    except ImportError as error:
+        raise InputError("yt-dlp is not installed; run: pip install 'fomm-lib[voxceleb]'") from error
+    return yt_dlp
+
+
+def _in_words(error: Exception) -> str:
+    """What yt-dlp says, in one line, without the request to report it."""
+    words = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).removeprefix("ERROR: ").split("; please report this")[0]
+    return " ".join(words.split())[:300]
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the trouble lies with the network or with how often we ask, and not with the video."""
+    from yt_dlp.networking.exceptions import HTTPError, TransportError
+
+    for cause in _causes(error):
+        if isinstance(cause, HTTPError):
+            return cause.status in (403, 408, 425, 429) or cause.status >= 500
+        if isinstance(cause, TransportError):
+            return True
+    said = str(error).lower()
+    return any(words in said for words in ("not a bot", "rate-limit", "too many requests", "try again later"))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error of yt-dlp and what lies behind it; it keeps that in three places."""
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        error = waiting.pop(0)
+        if not isinstance(error, BaseException) or error in seen:
+            continue
+        seen.append(error)
+        yield error
+        waiting += [(getattr(error, "exc_info", None) or (None, None))[1], getattr(error, "cause", None)]
+        waiting += [error.__cause__, error.__context__]
+
+
+# --- Cutting ---
+
+
+def make_clip(video: Path, clip: VoxClip, place: Path, size: int, form: str) -> tuple[int, str]:
+    """Cut one clip out of a video, and write it if it is fit to train on.
+
+    Args:
+        video: the file that was fetched.
+        clip: what to cut.
+        place: the file (mp4) or the folder (png, jpg) to write; it appears whole or not at all.
+        size: width and height.
+        form: "mp4", "png" or "jpg".
+
+    Returns:
+        How many frames it has, and a note; 0 frames and the reason where there is no clip.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        write = _write_mp4 if form == "mp4" else _write_folder
+        count, fps = write(video, clip, place, size, form)
+    except _Unfit as error:
+        return 0, str(error)
+    except (av.FFmpegError, InputError) as error:
+        if isinstance(error, OSError) and error.errno in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EROFS,
+            errno.EACCES,
+        ):
+            raise OSError(error.errno, error.strerror) from error
+        return 0, " ".join(str(error).split())
+    announced = round((clip.end - clip.start) * fps)
+    return (
+        count,
+        "" if count >= 0.9 * announced else f"short: the video ends after {count} of {announced} frames",
+    )
+
+
+class _Unfit(Exception):
+    """A clip that must not become part of the data set."""
+
+
+def _write_mp4(video: Path, clip: VoxClip, place: Path, size: int, form: str) -> tuple[int, Fraction]:
+    frames = cut(video, clip, size)
+    with atomic_output(place) as temporary:
+        fps, first = _first(frames)
+        with VideoWriter(
+            temporary, fps, (size, size), overwrite=True, keyframe_every=KEYFRAME_EVERY
+        ) as writer:
+            writer.write(first)
+            for _, frame in frames:
+                writer.write(frame)
+        report = check_file(temporary)
+        if report.verdict != "fit":
+            raise _Unfit(f"{report.verdict}: {report.reason}")
+    return writer.frames, fps
+
+
+def _write_folder(video: Path, clip: VoxClip, place: Path, size: int, form: str) -> tuple[int, Fraction]:
+    frames = cut(video, clip, size)
+    fps, first = _first(frames)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=place.parent))
+    try:
+        count = 0
+        for frame in chain([first], (frame for _, frame in frames)):
+            Image.fromarray(frame).save(temporary / f"{count:07d}.{form}", quality=95)
+            count += 1
+        if count < 2:
+            raise _Unfit("single_frame: one frame only")
+        most = max(successive_mse(FolderClip(temporary)))
+        if most <= STILL_MSE:
+            raise _Unfit(f"frozen: no frame differs from the one before (MSE at most {most:.2g})")
+        temporary.chmod(0o755)
+        temporary.rename(place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return count, fps
+
+
+def _first(frames: Iterator[tuple[Fraction, np.ndarray]]) -> tuple[Fraction, np.ndarray]:
+    try:
+        return next(frames)
+    except StopIteration:
+        raise _Unfit("the video ends before this clip begins") from None
+
+
+def cut(video: Path, clip: VoxClip, size: int) -> Iterator[tuple[Fraction, np.ndarray]]:
+    """The frames of a clip, one at a time, cropped and resized; with each the video's frames a second.
+
+    Decodes from the key frame before the clip, not from the beginning. A frame belongs to the clip if its
+    time is in [start, end); a millisecond is forgiven, since some containers round to it.
+    """
+    forgiven = Fraction(1, 1000)
+    with open_container(video) as container:
+        stream = film_stream(video, container)
+        to_rgb = ToRgb(stream)
+        fps = Fraction(stream.average_rate or 25)
+        zero = stream.start_time or 0
+        container.seek(zero + int(clip.start / stream.time_base), stream=stream)
+        for frame in decoded_frames(video, container, stream):
+            if frame.pts is None:
+                raise _Unfit("the video has no time stamps")
+            seconds = (frame.pts - zero) * stream.time_base + forgiven
+            if seconds >= clip.end:
+                return
+            if seconds >= clip.start:
+                yield fps, _crop(to_rgb(frame), clip, size)
+
+
+def _crop(frame: np.ndarray, clip: VoxClip, size: int) -> np.ndarray:
+    height, width = frame.shape[:2]
+    x0, x1 = (min(max(int(share * width), 0), width) for share in clip.box[::2])
+    y0, y1 = (min(max(int(share * height), 0), height) for share in clip.box[1::2])
+    if x1 - x0 < 2 or y1 - y0 < 2:
+        raise _Unfit(f"the box lies outside the picture of {width}x{height}")
+    head = torch.from_numpy(np.ascontiguousarray(frame[y0:y1, x0:x1])).permute(2, 0, 1)
+    return np.ascontiguousarray(resize(head, (size, size)).permute(1, 2, 0).numpy())
