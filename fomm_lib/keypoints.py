@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
 from fomm_lib.blocks import AntiAliasDownsample, Hourglass
-from fomm_lib.geometry import coordinate_grid
+from fomm_lib.geometry import at_least_float32, coordinate_grid
 
 
 @dataclass
@@ -34,14 +35,20 @@ class Keypoints:
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     def __getitem__(self, index) -> Keypoints:
-        """Keypoints of some of the pictures: `kp[0:1]`, `kp[frames]`. A plain integer would drop the batch
-        axis: use a slice.
+        """Keypoints of some of the pictures: `kp[0:1]`, `kp[[0, 5]]`; a plain integer is refused.
+
+        Raises:
+            TypeError: the index is a plain integer, which would drop the batch axis.
         """
-        if isinstance(index, int):
+        if isinstance(index, Integral):
             raise TypeError(
                 f"index with a slice to keep the batch axis: kp[{index}:{index + 1}], not kp[{index}]"
             )
         return self._map(lambda tensor: tensor[index])
+
+    def expand(self, batch: int) -> Keypoints:
+        """The keypoints of one picture for `batch` pictures, without copying them."""
+        return self._map(lambda tensor: tensor.expand(batch, *tensor.shape[1:]))
 
     def __len__(self) -> int:
         return len(self.value)
@@ -72,8 +79,8 @@ def soft_argmax(heatmap: Tensor) -> Tensor:
 class KeypointDetector(nn.Module):
     """Finds K keypoints and a 2x2 Jacobian at each; learned by equivariance and reconstruction alone.
 
-    Picture down by `scale_factor` -> hourglass -> `kp`, a 7x7 convolution -> softmax(logits / temperature) ->
-    mean position.
+    The picture, shrunk by `scale_factor`, goes through an hourglass and `kp`, a 7x7 convolution;
+    softmax(logits / temperature) of each map is a heatmap, and its mean position is the keypoint.
     `jacobian`, another 7x7 convolution, gives four maps a keypoint, of which the heatmap-weighted mean is the
     Jacobian; it starts as I.
 
@@ -92,12 +99,13 @@ class KeypointDetector(nn.Module):
         single_jacobian_map: one set of four maps for all keypoints.
         pad: of the 7x7 convolutions.
 
+    Raises:
+        InputError: `scale_factor` is not 1 / a whole number, or a picture does not fit the hourglass.
+
     Source: FOMM, section 3.1 and supplementary A.
 
     Example:
-        >>> kp = KeypointDetector(num_kp=10, num_channels=3, block_expansion=32, max_features=1024,
-        num_blocks=5, scale_factor=0.25)(
-        ...     torch.rand(2, 3, 256, 256))
+        >>> kp = KeypointDetector(num_kp=10, scale_factor=0.25)(torch.rand(2, 3, 256, 256))
         >>> kp.value.shape, kp.jacobian.shape
         (torch.Size([2, 10, 2]), torch.Size([2, 10, 2, 2]))
     """
@@ -138,12 +146,11 @@ class KeypointDetector(nn.Module):
             picture = self.down(picture)
         features = self.predictor(picture)
         logits = self.kp(features)
-        # Half precision is too coarse for a softmax at temperature 0.1 and for the positions that follow from
-        # it.
-        heatmap = (logits.float() / self.temperature).flatten(2).softmax(-1).view(logits.shape)
+        # Half precision is too coarse for a softmax at temperature 0.1, and for the positions it leads to.
+        heatmap = (at_least_float32(logits) / self.temperature).flatten(2).softmax(-1).view(logits.shape)
         value = soft_argmax(heatmap)
         jacobian = None
         if self.jacobian_maps:
-            maps = self.jacobian(features).float().unflatten(1, (self.jacobian_maps, 4))
+            maps = at_least_float32(self.jacobian(features)).unflatten(1, (self.jacobian_maps, 4))
             jacobian = (heatmap[:, :, None] * maps).sum(dim=(-2, -1)).unflatten(-1, (2, 2))
         return Keypoints(value, jacobian, heatmap)

@@ -1,0 +1,321 @@
+"""A portrait and a driving video go in; a video of that portrait making those movements comes out."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial import ConvexHull, QhullError
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from fomm_lib import __version__
+from fomm_lib.datasets import to_tensor
+from fomm_lib.files import InputError
+from fomm_lib.generator import Generated
+from fomm_lib.geometry import inverse_2x2, multiply_2x2
+from fomm_lib.keypoints import Keypoints
+from fomm_lib.model import FirstOrderMotionModel
+from fomm_lib.video import VideoReader, VideoWriter, read_picture
+
+GENERATED_NOTICE = (
+    "AI-generated: a still picture animated by a neural network "
+    f"(First Order Motion Model, fomm-lib {__version__}). What it shows did not happen."
+)
+
+# A square cut out of a picture: left, top, side, in pixels; None is the largest one in the middle.
+Crop = tuple[int, int, int] | None
+
+
+def hull_area(points: Tensor) -> float:
+    """The area of the convex hull of points (K, 2), in squared units of [-1, 1]; 0 for points on a line, or
+    fewer than three.
+
+    Example:
+        >>> hull_area(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.2, 0.2]]))
+        0.5
+    """
+    try:
+        return float(
+            ConvexHull(points.detach().double().cpu().numpy()).volume
+        )  # what Qhull calls volume is the area in 2D
+    except (QhullError, ValueError):
+        return 0.0
+
+
+def movement_scale(kp_source: Keypoints, kp_initial: Keypoints) -> float:
+    """How much larger the source's head is: s = sqrt(area of hull(p_source) / area of hull(p_initial)).
+
+    1 where either area is 0. Both are one set of keypoints, `value` (1, K, 2). Source: the published code of
+    FOMM.
+    """
+    source, initial = hull_area(kp_source.value[0]), hull_area(kp_initial.value[0])
+    return (source / initial) ** 0.5 if source and initial else 1.0
+
+
+def relative_motion(
+    kp_source: Keypoints, kp_driving: Keypoints, kp_initial: Keypoints, *, adapt_scale: bool = False
+) -> Keypoints:
+    """The source's keypoints, moved as the driving ones have moved since the first driving frame.
+
+    p = p_source + s (p_driving - p_initial),  J = J_driving J_initial^-1 J_source
+
+    The shape of the driving head stays out of it, as only its movement is taken; for that the first driving
+    frame should have the pose of the source.
+
+    Args:
+        kp_source, kp_initial: of the source and of the first driving frame, one each.
+        kp_driving: of B driving frames.
+        adapt_scale: s = `movement_scale(kp_source, kp_initial)` instead of 1.
+    Returns:
+        B sets of keypoints. With `kp_driving` equal to `kp_initial` they are the source's.
+
+    Source: FOMM, section 3.4, eq. (15).
+    """
+    scale = movement_scale(kp_source, kp_initial) if adapt_scale else 1.0
+    value = kp_source.value + scale * (kp_driving.value - kp_initial.value)
+    jacobian = None
+    if kp_driving.jacobian is not None:
+        change = multiply_2x2(kp_driving.jacobian, inverse_2x2(kp_initial.jacobian))
+        jacobian = multiply_2x2(change, kp_source.jacobian)
+    return Keypoints(value, jacobian)
+
+
+class Animator:
+    """One source, ready to follow any number of driving frames.
+
+    What depends on the source alone (its keypoints, the encoder's features) is computed once, here.
+
+    Args:
+        model: in eval mode; see `load_model`.
+        source: (1, 3, H, W) in [0, 1], of the model's size.
+        relative: move as the driving frames move away from the first of them, see `relative_motion`; else
+            take over their keypoints as they are.
+        adapt_scale: for heads of different size, with `relative`.
+
+    Example:
+        >>> animator = Animator(model, source)
+        >>> animator(driving[:8]).prediction.shape   # the first driving frame is the reference
+        torch.Size([8, 3, 64, 64])
+        >>> animator(driving[8:]).prediction.shape
+        torch.Size([4, 3, 64, 64])
+    """
+
+    def __init__(
+        self,
+        model: FirstOrderMotionModel,
+        source: Tensor,
+        *,
+        relative: bool = True,
+        adapt_scale: bool = False,
+    ):
+        self.model, self.relative, self.adapt_scale = model, relative, adapt_scale
+        with torch.inference_mode():
+            self.encoded = model.generator.encode(source)
+            self.kp_source = model.detect(source)
+        self.kp_initial: Keypoints | None = None
+
+    def __call__(self, driving: Tensor, *, for_people: bool = False) -> Generated:
+        """The source as B driving frames (B, 3, H, W); for `for_people` see
+        `OcclusionAwareGenerator.forward`.
+        """
+        with torch.inference_mode():
+            kp = self.model.detect(driving)
+            if self.relative:
+                if self.kp_initial is None:
+                    self.kp_initial = kp[:1]
+                kp = relative_motion(self.kp_source, kp, self.kp_initial, adapt_scale=self.adapt_scale)
+            batch = len(driving)
+            return self.model.generate(
+                self.encoded.expand(batch), self.kp_source.expand(batch), kp, for_people=for_people
+            )
+
+
+@dataclass
+class Animation:
+    """What `animate` has made.
+
+    Attributes:
+        path: the video.
+        frames: how many.
+        fps: frames a second, on average.
+        size: (width, height).
+        seconds: how long it took.
+    """
+
+    path: Path
+    frames: int
+    fps: Fraction
+    size: tuple[int, int]
+    seconds: float
+
+
+def animate(
+    model: FirstOrderMotionModel,
+    source: str | os.PathLike | np.ndarray,
+    driving: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    relative: bool = True,
+    adapt_scale: bool = False,
+    crop: Crop = None,
+    driving_crop: Crop = None,
+    compare: bool = False,
+    zoom: int = 1,
+    batch_size: int = 4,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Animation:
+    """Animate a portrait by a video, into a video file: as many frames as the driving video, at its times,
+    with its sound.
+
+    Frames stream through in batches, so memory does not grow with the length. The file appears whole or not
+    at all; its metadata says that it is generated.
+
+    Args:
+        model: see `load_model`.
+        source: a picture file, or uint8 (H, W, 3).
+        driving: a video file.
+        output: the .mp4 to write.
+        relative, adapt_scale: see `relative_motion`; `relative=False` takes over the driving keypoints as
+            they are.
+        crop: (x, y, side) of the square to cut out of the portrait; the largest in the middle by default.
+        driving_crop: the same for the driving video.
+        compare: write source | driving | result side by side.
+        zoom: enlarge the result so many times, bicubically, for looking at what a small model makes.
+        batch_size: driving frames at a time.
+        overwrite: whether an existing file may be replaced.
+        progress: show a bar.
+    Raises:
+        InputError: a file that cannot be read or written, or a crop that lies outside the picture.
+
+    Source: FOMM, section 3.4.
+
+    Example:
+        >>> animate(load_model("heads-64"), "portrait.jpg", "clip.mp4", "moving.mp4").frames  # doctest: +SKIP
+        125
+    """
+    started = time.monotonic()
+    if zoom < 1 or batch_size < 1:
+        raise InputError(f"zoom = {zoom}, batch_size = {batch_size}: both must be at least 1")
+    portrait = _square(_picture(source), crop, "the portrait")
+    video = VideoReader(driving)
+    height, width = model.size[0] * zoom, model.size[1] * zoom
+    size = (width * (3 if compare else 1), height)
+    metadata = {"title": "Animated portrait", "comment": GENERATED_NOTICE, "description": GENERATED_NOTICE}
+    writer = VideoWriter(
+        output,
+        video.fps,
+        size,
+        audio_from=driving,
+        metadata=metadata,
+        overwrite=overwrite,
+        time_base=video.time_base,
+    )
+    with writer, tqdm(total=video.frames, unit="frame", disable=not progress) as bar:
+        moments = ((_square(frame, driving_crop, "the driving video"), t) for frame, t in video.timed())
+        shown_source = _enlarged(portrait, (height, width))
+        animator = _animator(model, portrait, relative, adapt_scale)
+        for generated, frame, seconds in _follow(animator, moments, batch_size):
+            picture = _enlarged(generated, (height, width))
+            if compare:
+                picture = np.concatenate([shown_source, _enlarged(frame, (height, width)), picture], axis=1)
+            writer.write(picture, seconds)
+            bar.update()
+        writer.end = video.end
+    return Animation(Path(output), writer.frames, video.fps, size, time.monotonic() - started)
+
+
+def animate_frames(
+    model: FirstOrderMotionModel,
+    source: str | os.PathLike | np.ndarray,
+    driving: str | os.PathLike | Iterable[np.ndarray],
+    *,
+    relative: bool = True,
+    adapt_scale: bool = False,
+    crop: Crop = None,
+    driving_crop: Crop = None,
+    batch_size: int = 4,
+) -> Iterator[np.ndarray]:
+    """The frames of an animation one by one, as uint8 (H, W, 3) of the model's size: `animate` for scripts
+    that do something else with them.
+
+    Args:
+        source: a picture file, or uint8 (H, W, 3).
+        driving: a video file, or any iterable of uint8 (H, W, 3), a camera for instance; it is read as far as
+            the result is.
+        other arguments: as `animate`.
+
+    Example:
+        >>> for frame in animate_frames(model, "portrait.jpg", "clip.mp4"):  # doctest: +SKIP
+        ...     show(frame)
+    """
+    portrait = _square(_picture(source), crop, "the portrait")
+    frames = VideoReader(driving) if isinstance(driving, (str, os.PathLike)) else driving
+    moments = ((_square(frame, driving_crop, "the driving video"), None) for frame in frames)
+    for generated, _, _ in _follow(_animator(model, portrait, relative, adapt_scale), moments, batch_size):
+        yield generated
+
+
+def _animator(
+    model: FirstOrderMotionModel, portrait: np.ndarray, relative: bool, adapt_scale: bool
+) -> Animator:
+    device = next(model.parameters()).device
+    source = to_tensor(portrait, model.size)[None].to(device)
+    return Animator(model, source, relative=relative, adapt_scale=adapt_scale)
+
+
+def _follow(
+    animator: Animator, moments: Iterable[tuple[np.ndarray, Fraction | None]], batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, Fraction | None]]:
+    """(driving frame, its time) to (generated, driving frame, its time), batch by batch."""
+    device = animator.kp_source.value.device
+    for batch in _batches(moments, batch_size):
+        driving = torch.stack([to_tensor(frame, animator.model.size) for frame, _ in batch]).to(device)
+        prediction = animator(driving).prediction
+        pictures = prediction.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        for picture, (frame, seconds) in zip(pictures, batch, strict=True):
+            yield picture, frame, seconds
+
+
+def _batches(items: Iterable, size: int) -> Iterator[list]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _picture(source: str | os.PathLike | np.ndarray) -> np.ndarray:
+    return source if isinstance(source, np.ndarray) else read_picture(source)
+
+
+def _square(picture: np.ndarray, crop: Crop, what: str) -> np.ndarray:
+    """A square of a picture (H, W, 3): the one asked for, or the largest in the middle."""
+    height, width = picture.shape[:2]
+    if crop is None:
+        side = min(height, width)
+        x, y = (width - side) // 2, (height - side) // 2
+    else:
+        x, y, side = crop
+        if side < 1 or x < 0 or y < 0 or x + side > width or y + side > height:
+            raise InputError(
+                f"crop {x},{y},{side} does not lie inside {what}, which is {width}x{height} pixels; "
+                f"x + side may be {width} at most, y + side {height}"
+            )
+    return picture[y : y + side, x : x + side]
+
+
+def _enlarged(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture (H, W, 3) at another size, bicubically."""
+    if picture.shape[:2] == size:
+        return picture
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float()
+    resized = F.interpolate(pixels, size=size, mode="bicubic", align_corners=False, antialias=True)
+    return resized.clamp(0, 255).round().byte()[0].permute(1, 2, 0).numpy()

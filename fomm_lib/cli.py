@@ -1,0 +1,276 @@
+"""The command line: `fomm VERB`, one verb a job."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fomm_lib import __version__
+from fomm_lib.files import InputError, data_path
+
+# Verbs import what they need when they run: `fomm --help` shall not wait for PyTorch.
+app = typer.Typer(
+    help="The First Order Motion Model: a portrait and a driving video go in, a moving portrait comes out.",
+    epilog="--debug, anywhere, shows the traceback of an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+VIEWING_SIZE = 256  # results of smaller models are enlarged to about this many pixels, to be looked at
+
+
+@app.command(epilog="Example: fomm animate --source me.jpg --driving clip.mp4 --output moving.mp4 --compare")
+def animate(
+    source: Annotated[Path | None, typer.Option(help="The portrait; a public-domain one by default.")] = None,
+    driving: Annotated[
+        Path | None, typer.Option(help="The driving video; a synthetic one by default.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="A name in data/weights, a .safetensors, or a published .pth.tar.")
+    ] = "heads-64",
+    config: Annotated[
+        str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The .mp4 to write. By default out.mp4, or out-2.mp4, ... where it exists."),
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,SIZE", help="The square of the portrait to use; by default the middle."),
+    ] = None,
+    driving_crop: Annotated[
+        str | None, typer.Option(metavar="X,Y,SIZE", help="The square of the driving video to use.")
+    ] = None,
+    relative: Annotated[
+        bool,
+        typer.Option(
+            "--relative/--absolute",
+            help="Move as the video moves away from its first frame, or take over its pose.",
+        ),
+    ] = True,
+    adapt_scale: Annotated[
+        bool, typer.Option("--adapt-scale", help="Scale the movement by the size of the two heads.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Write source | driving | result side by side.")
+    ] = False,
+    zoom: Annotated[
+        int,
+        typer.Option(
+            help="Enlarge the result so many times; 0 chooses, so that small ones can be looked at."
+        ),
+    ] = 0,
+    batch_size: Annotated[int, typer.Option(help="Driving frames at a time.")] = 4,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
+    ] = False,
+) -> None:
+    """Animate a portrait by a driving video."""
+    from fomm_lib.animation import animate as animate_file
+    from fomm_lib.model import load_model
+
+    source, driving = source or data_path("portrait.jpg"), driving or data_path("driving.mp4")
+    output = output or _free_name(Path("out.mp4"))
+    model = load_model(weights, config=config, device=device)
+    result = animate_file(
+        model,
+        source,
+        driving,
+        output,
+        relative=relative,
+        adapt_scale=adapt_scale,
+        crop=_crop(crop, "--crop"),
+        driving_crop=_crop(driving_crop, "--driving-crop"),
+        compare=compare,
+        zoom=zoom or max(1, VIEWING_SIZE // max(model.size)),
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )
+    width, height = result.size
+    rate = result.frames / result.seconds
+    print(f"{source} moves like {driving}, by {weights}:")
+    print(
+        f"{result.path}: {result.frames} frames of {width}x{height} at {float(result.fps):g} a second, "
+        f"{rate:.1f} made a second"
+    )
+
+
+@app.command(epilog="Example: fomm train --config heads-64 --data data/heads --out runs/first --steps 200")
+def train(
+    config: Annotated[str, typer.Option(help="A YAML file, or the name of one in data/configs.")],
+    data: Annotated[Path, typer.Option(help="A folder of clips, with train/ and test/ in it.")],
+    out: Annotated[Path, typer.Option(help="A new folder for weights, losses and samples.")],
+    steps: Annotated[int | None, typer.Option(help="By default the epochs of the config.")] = None,
+    seed: Annotated[int, typer.Option(help="Of networks, pairs and transforms.")] = 0,
+    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    perceptual: Annotated[
+        str | None,
+        typer.Option(
+            help="vgg19, or vgg16-lpips where VGG-19 cannot be downloaded; by default what the config says."
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
+    ] = None,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Run the networks in bfloat16.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="A folder to keep decoded frames in.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read ahead.")] = 0,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="CPU threads; one is often fastest for small models on busy machines."),
+    ] = None,
+) -> None:
+    """Train a model on a folder of clips."""
+    import torch
+
+    from fomm_lib.training import train as train_model
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    weights = train_model(
+        config,
+        data,
+        out,
+        steps,
+        seed=seed,
+        init=init,
+        perceptual=perceptual,
+        device=device,
+        bf16=bf16,
+        cache=cache,
+        workers=workers,
+    )
+    print(f"{weights}: to use it, fomm animate --weights {weights}")
+
+
+@app.command(epilog="Example: fomm synthesize --out heads/train --clips 200 --frames 24 --size 64 --seed 0")
+def synthesize(
+    out: Annotated[Path, typer.Option(help="The folder; clips that are in it already are kept.")],
+    clips: Annotated[int, typer.Option(help="How many.")],
+    frames: Annotated[int, typer.Option(help="Of each clip.")] = 48,
+    size: Annotated[int, typer.Option(help="Width and height, in pixels.")] = 128,
+    seed: Annotated[int, typer.Option(help="Other seeds give other people.")] = 0,
+    fps: Annotated[
+        float, typer.Option(help="Frames a second; few spread the frames of a clip over a long time.")
+    ] = 25,
+    format: Annotated[str, typer.Option(help="mp4, or png for folders of pictures.")] = "mp4",
+    jobs: Annotated[int, typer.Option(help="Processes at a time; -1 is one a core.")] = 1,
+) -> None:
+    """Render clips of synthetic talking heads."""
+    from fomm_lib.synthetic import synthesize as render
+
+    paths = render(out, clips, frames, size, seed, fps=fps, format=format, jobs=jobs)
+    print(f"{out}: {len(paths)} clips of {frames} frames")
+
+
+@app.command(epilog="Example: fomm clean clips --report report.csv --quarantine unfit --jobs 2")
+def clean(
+    folder: Annotated[Path, typer.Argument(help="Where the videos are.")],
+    report: Annotated[Path, typer.Option(help="The CSV to write, or to continue; one row a file.")],
+    quarantine: Annotated[
+        Path | None, typer.Option(help="A folder to move unfit videos into; without it nothing is moved.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Files at a time; -1 is one a core.")] = 1,
+) -> None:
+    """Find encrypted, corrupt, empty and frozen videos in a folder."""
+    from fomm_lib.cleaning import clean as clean_folder
+    from fomm_lib.cleaning import summary
+
+    print(summary(clean_folder(folder, report, quarantine, jobs)))
+    print(f"the report: {report}")
+
+
+@app.command(epilog="Example: fomm convert vox-adv-cpk.pth.tar vox-adv-256.safetensors --config vox-adv-256")
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A published .pth.tar, or a .safetensors.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The .safetensors to write, with the config inside.")
+    ],
+    config: Annotated[
+        str | None,
+        typer.Option(help="A YAML file, or a name such as vox-adv-256; published files need it."),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--float32", help="Keep full precision; half is the default.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
+    ] = False,
+) -> None:
+    """Rewrite weights as .safetensors, which hold no code."""
+    from fomm_lib.checkpoints import convert as convert_file
+    from fomm_lib.checkpoints import describe
+
+    print(describe(convert_file(source, output, config, half=not full, overwrite=overwrite)))
+
+
+@app.command(epilog="Example: fomm info heads-64")
+def info(file: Annotated[str, typer.Argument(help="A file of weights, or a name in data/weights.")]) -> None:
+    """Say what a file of weights holds."""
+    from fomm_lib.checkpoints import describe
+
+    print(describe(file))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `fomm`: one line on stderr and exit code 2 for bad input, 130 for Ctrl-C; `--debug` shows
+    tracebacks.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        app(arguments, prog_name="fomm")  # tells of wrong options itself, and ends with 2
+    except InputError as error:
+        _stop(" ".join(str(error).split()), debug)
+    except MemoryError:
+        _stop("out of memory; try a smaller picture, video or --batch-size", debug)
+    except OSError as error:
+        _stop("the disk is full" if error.errno == errno.ENOSPC else str(error), debug)
+
+
+def _stop(line: str, debug: bool) -> None:
+    """End with one line, or with the traceback of the error at hand."""
+    if debug:
+        raise
+    print(f"fomm: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _crop(text: str | None, option: str) -> tuple[int, int, int] | None:
+    """`X,Y,SIZE` as numbers."""
+    if text is None:
+        return None
+    try:
+        x, y, side = (int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"{option} {text}: should be three whole numbers X,Y,SIZE, e.g. {option} 120,40,600"
+        ) from None
+    return x, y, side
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or the first of out-2.mp4, out-3.mp4, ... that is not taken."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
