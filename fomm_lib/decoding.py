@@ -65,7 +65,7 @@ def is_picture_format(container: av.container.InputContainer) -> bool:
 
 def films(container: av.container.InputContainer) -> list[av.video.stream.VideoStream]:
     """The video streams without cover art, thumbnails and stills."""
-    return [stream for stream in container.streams.video if not int(stream.disposition) & _NOT_FILM]
+    return [stream for stream in container.streams.video if not stream.disposition.value & _NOT_FILM]
 
 
 def film_stream(path: Path, container: av.container.InputContainer) -> av.video.stream.VideoStream:
