@@ -1,12 +1,12 @@
-"""Building blocks that all networks share. The names of their parts are those of the published
-checkpoints.
-"""
+"""Building blocks that the networks share. The names of their parts are those of published checkpoints."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from fomm_lib.files import InputError
 
 
 class DownBlock(nn.Module):
@@ -50,8 +50,7 @@ class SameBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Pre-activation residual block: x + conv(relu(bn(conv(relu(bn(x)))))). Shape and number of channels
-    stay.
+    """Pre-activation residual block: x + conv(relu(bn(conv(relu(bn(x)))))), (B, c, H, W) to the same shape.
 
     Source: He et al., Identity Mappings in Deep Residual Networks, 2016.
     """
@@ -70,9 +69,7 @@ class ResidualBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The descending half of an hourglass. Returns every level, the input first, since the decoder needs them
-    all.
-    """
+    """The descending half of an hourglass: gives every level, the input first, as the decoder needs all."""
 
     def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int):
         super().__init__()
@@ -89,14 +86,12 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The ascending half of an hourglass: every block's result is joined with the encoder's level of the same
-    size.
-    """
+    """The ascending half of an hourglass: a block's result is joined with the encoder's level of its size."""
 
     def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int):
         super().__init__()
         width = _widths(block_expansion, num_blocks, max_features)
-        # Below the deepest level every block also receives the skip, which doubles its input.
+        # But for the first, every block also receives a skip, which doubles its input.
         self.up_blocks = nn.ModuleList(
             UpBlock(width[i + 1] * (1 if i == num_blocks - 1 else 2), width[i])
             for i in reversed(range(num_blocks))
@@ -113,7 +108,10 @@ class Decoder(nn.Module):
 class Hourglass(nn.Module):
     """U-Net whose last skip is the raw input: (B, in, H, W) to (B, block_expansion + in, H, W).
 
-    Level i has min(max_features, block_expansion 2^i) channels. H and W must be multiples of 2^num_blocks.
+    Level i has min(max_features, block_expansion 2^i) channels.
+
+    Raises:
+        InputError: H or W is not a multiple of 2^num_blocks.
 
     Source: Ronneberger et al., U-Net, 2015; FOMM, supplementary A.
 
@@ -130,10 +128,11 @@ class Hourglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         multiple = 2 ** len(self.encoder.down_blocks)
-        if x.shape[-1] % multiple or x.shape[-2] % multiple:
-            raise ValueError(
-                f"the hourglass halves its input {len(self.encoder.down_blocks)} times, so its sides must be multiples of "
-                f"{multiple}, not {x.shape[-2]}x{x.shape[-1]}; choose another picture size, scale_factor or num_blocks"
+        height, width = x.shape[-2:]
+        if height % multiple or width % multiple:
+            raise InputError(
+                f"an hourglass of {len(self.encoder.down_blocks)} blocks takes sides that are multiples of "
+                f"{multiple}, not {height}x{width}; choose another picture size, scale_factor or num_blocks"
             )
         return self.decoder(self.encoder(x))
 
@@ -141,16 +140,15 @@ class Hourglass(nn.Module):
 class AntiAliasDownsample(nn.Module):
     """Blur with a Gaussian, then keep every (1/scale)-th pixel, starting at the first.
 
-    sigma = (1/scale - 1) / 2, kernel of 2 round(4 sigma) + 1 pixels, zero padding. Published weights were
-    trained with both of its
-    faults: zero padding darkens the border, and the sampling phase is not centred. At scale 1 nothing is
-    done.
+    (B, C, H, W) to (B, C, scale H, scale W), with sigma = (1/scale - 1) / 2 and a kernel of
+    2 round(4 sigma) + 1 pixels. Published weights were trained with both of its faults: zero padding darkens
+    the border, and the sampling phase is not centred. At scale 1 nothing is done.
 
     Args:
-        channels: of the pictures.
-        scale: 1 / a whole number.
+        channels: C.
+        scale: 1 divided by a whole number.
     Raises:
-        ValueError: 1 / scale is not a whole number.
+        InputError: 1 / scale is not a whole number.
 
     Example:
         >>> AntiAliasDownsample(3, 0.25)(torch.rand(1, 3, 256, 256)).shape
@@ -159,9 +157,9 @@ class AntiAliasDownsample(nn.Module):
 
     def __init__(self, channels: int, scale: float):
         super().__init__()
+        if not 0 < scale <= 1 or abs(round(1 / scale) * scale - 1) > 1e-6:
+            raise InputError(f"scale must be 1 divided by a whole number (1, 0.5, 0.25, ...), not {scale}")
         self.step = round(1 / scale)
-        if scale > 1 or abs(self.step * scale - 1) > 1e-6:
-            raise ValueError(f"scale must be 1 divided by a whole number (1, 0.5, 0.25, ...), not {scale}")
         if self.step > 1:
             sigma = (self.step - 1) / 2
             radius = round(4 * sigma)

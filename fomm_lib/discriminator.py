@@ -13,9 +13,7 @@ from fomm_lib.keypoints import Keypoints
 
 
 class DiscriminatorBlock(nn.Module):
-    """conv 4x4 without padding, instance norm, leaky ReLU 0.2, 2x2 average pool; norm and pool are
-    optional.
-    """
+    """conv 4x4 without padding, instance norm (optional), leaky ReLU 0.2, 2x2 average pool (optional)."""
 
     def __init__(self, in_features: int, out_features: int, norm: bool, pool: bool, sn: bool):
         super().__init__()
@@ -43,6 +41,9 @@ class Discriminator(nn.Module):
         sn: spectral normalisation of every convolution (Miyato et al. 2018).
         use_kp: also look at the Gaussians of the driving keypoints.
         num_kp: how many those are.
+
+    Raises:
+        ValueError: `use_kp`, and no keypoints were given.
 
     Source: FOMM, section 3.3 and supplementary A; Isola et al. 2017 (PatchGAN).
     """

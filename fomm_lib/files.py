@@ -1,4 +1,4 @@
-"""What every room needs of the file system: one error for bad input, whole-or-nothing output, and where `data/` lies."""
+"""What every room needs of files: one error for bad input, whole-or-nothing output, and where `data/` lies."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class InputError(ValueError):
 def data_path(*parts: str) -> Path:
     """A path inside the course's `data/` folder, e.g. `data_path("weights", "heads-64.safetensors")`.
 
-    The folder is, in this order: the environment variable `FOMM_DATA`; `data/` of the repository (editable install);
-    the copy inside an installed wheel. The path need not exist.
+    The folder is, in this order: the environment variable `FOMM_DATA`; `data/` of the repository (editable
+    install); the copy inside an installed wheel. The path need not exist.
     """
     if os.environ.get("FOMM_DATA"):
         root = Path(os.environ["FOMM_DATA"])
@@ -43,15 +43,16 @@ def data_path(*parts: str) -> Path:
 def atomic_output(path: str | os.PathLike, overwrite: bool = False) -> Iterator[Path]:
     """Write a file whole or not at all.
 
-    Yields a temporary path in the same folder, with the same suffix; on success it becomes `path`, on any error
-    (Ctrl-C too) it is removed and `path` stays as it was.
+    Yields a temporary path in the same folder, with the same suffix; on success it becomes `path`, on any
+    error (Ctrl-C too) it is removed and `path` stays as it was.
 
     Args:
         path: where the file shall be.
         overwrite: whether a file that is already there may be replaced.
 
     Raises:
-        InputError: the file exists and `overwrite` is False, or the folder does not exist or cannot be written.
+        InputError: the file exists and `overwrite` is False, or the folder does not exist or cannot be
+            written.
 
     Example:
         >>> with atomic_output("losses.csv") as temporary:
@@ -65,7 +66,9 @@ def atomic_output(path: str | os.PathLike, overwrite: bool = False) -> Iterator[
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".partial{path.suffix}", dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}.", suffix=f".partial{path.suffix}", dir=path.parent
+        )
     except OSError as error:
         raise InputError(f"{path}: cannot write there ({error.strerror})") from error
     os.close(handle)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from fomm_lib.blocks import DownBlock, ResidualBlock, SameBlock, UpBlock
 from fomm_lib.geometry import resize_flow, warp
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.motion import DenseMotionNetwork
+from fomm_lib.motion import DenseMotion, DenseMotionNetwork
 
 
 @dataclass
@@ -21,8 +21,7 @@ class EncodedSource:
     Attributes:
         picture: (B, C, H, W), the source.
         features: (B, c, H/2^n, W/2^n), of the encoder.
-        small: (B, C, h, w), the source at the size at which motion is estimated; None without a dense motion
-            network.
+        small: (B, C, h, w), the source at the size at which motion is estimated; None without dense motion.
     """
 
     picture: Tensor
@@ -30,7 +29,7 @@ class EncodedSource:
     small: Tensor | None
 
     def expand(self, batch: int) -> EncodedSource:
-        """One source for `batch` driving frames, without copying it."""
+        """One source for `batch` driving frames, without copying it; B must be 1."""
         parts = (self.picture, self.features, self.small)
         return EncodedSource(*(None if part is None else part.expand(batch, -1, -1, -1) for part in parts))
 
@@ -41,8 +40,7 @@ class Generated:
 
     Attributes:
         prediction: (B, C, H, W) in [0, 1].
-        mask: (B, K+1, h, w), the share of each sparse motion; None without a dense motion network, as are the
-            next two.
+        mask: (B, K+1, h, w), the share of each sparse motion; None without dense motion, as the next two.
         deformation: (B, h, w, 2), the backward flow.
         occlusion_map: (B, 1, h, w) in [0, 1]; None where not estimated.
         sparse_deformed: (B, K+1, C, h, w), the small source warped by each motion; only if asked for.
@@ -68,6 +66,12 @@ class OcclusionAwareGenerator(nn.Module):
         block_expansion, max_features, num_down_blocks, num_bottleneck_blocks: widths and depths.
         estimate_occlusion_map: False for a model without one.
         dense_motion_params: arguments of `DenseMotionNetwork`, or None for a plain auto-encoder.
+
+    Example:
+        >>> generator = OcclusionAwareGenerator(dense_motion_params={"scale_factor": 0.25})
+        >>> kp = Keypoints(torch.zeros(1, 10, 2))
+        >>> generator(torch.rand(1, 3, 256, 256), kp, kp).prediction.shape
+        torch.Size([1, 3, 256, 256])
 
     Source: FOMM, section 3.2, eq. (8), and supplementary A.
     """
@@ -127,32 +131,39 @@ class OcclusionAwareGenerator(nn.Module):
             source: (B, C, H, W) in [0, 1], or what `encode` made of it.
             kp_source, kp_driving: B sets of K keypoints.
             align_corners: of every warp; see `geometry`.
-            for_people: also give `sparse_deformed` and `deformed`, which nothing but a picture for people
-                needs.
+            for_people: also give `sparse_deformed` and `deformed`, which only pictures for people need.
         """
         encoded = source if isinstance(source, EncodedSource) else self.encode(source)
-        features = encoded.features
-        result = Generated(prediction=features)
-        if self.dense_motion_network is not None:
-            motion = self.dense_motion_network(
-                encoded.small, kp_source, kp_driving, align_corners=align_corners
-            )
-            size = features.shape[-2:]
-            features = warp(features, resize_flow(motion.deformation, *size), align_corners=align_corners)
-            if motion.occlusion is not None:
-                occlusion = motion.occlusion
-                if occlusion.shape[-2:] != size:
-                    occlusion = F.interpolate(occlusion, size=size, mode="bilinear", align_corners=False)
-                features = features * occlusion
-            result.mask = motion.mask
-            result.deformation = motion.deformation
-            result.occlusion_map = motion.occlusion
-            if for_people:
-                result.sparse_deformed = motion.sparse_deformed
-                flow = resize_flow(motion.deformation, *encoded.picture.shape[-2:])
-                result.deformed = warp(encoded.picture, flow, align_corners=align_corners)
+        if self.dense_motion_network is None:
+            return Generated(self.decode(encoded.features))
+        motion = self.dense_motion_network(encoded.small, kp_source, kp_driving, align_corners=align_corners)
+        features = self.deform(encoded.features, motion, align_corners=align_corners)
+        generated = Generated(
+            prediction=self.decode(features),
+            mask=motion.mask,
+            deformation=motion.deformation,
+            occlusion_map=motion.occlusion,
+        )
+        if for_people:
+            generated.sparse_deformed = motion.sparse_deformed
+            flow = resize_flow(motion.deformation, *encoded.picture.shape[-2:])
+            generated.deformed = warp(encoded.picture, flow, align_corners=align_corners)
+        return generated
+
+    def deform(self, features: Tensor, motion: DenseMotion, *, align_corners: bool = True) -> Tensor:
+        """Features of the source, warped by the motion and masked by its occlusion map: (B, c, h, w)."""
+        size = features.shape[-2:]
+        features = warp(features, resize_flow(motion.deformation, *size), align_corners=align_corners)
+        occlusion = motion.occlusion
+        if occlusion is None:
+            return features
+        if occlusion.shape[-2:] != size:
+            occlusion = F.interpolate(occlusion, size=size, mode="bilinear", align_corners=False)
+        return features * occlusion
+
+    def decode(self, features: Tensor) -> Tensor:
+        """The picture that deformed features stand for: (B, c, h, w) to (B, C, H, W) in [0, 1]."""
         features = self.bottleneck(features)
         for block in self.up_blocks:
             features = block(features)
-        result.prediction = torch.sigmoid(self.final(features))
-        return result
+        return torch.sigmoid(self.final(features))

@@ -1,15 +1,16 @@
-"""Every convention of coordinates, warps and 2x2 matrices, in one place. No other module re-derives one.
+"""Every convention of coordinates, warps, 2x2 matrices and precision, in one place. No other module
+re-derives one.
 
-Convention:
-    - A point is (x, y); x runs to the right, y runs down; both lie in [-1, 1] inside the picture.
-    - The default grid puts -1 and 1 on the *centres* of the border pixels (`align_corners=True`): pixel j of
-    w lies at
-      x = 2 j / (w - 1) - 1. With `align_corners=False` (what later versions of PyTorch assume unless told) -1
-      and 1 are the outer *edges* of the border pixels, and x = (2 j + 1) / w - 1. The trap: a grid of one
-      kind sampled with the other shrinks or stretches the picture, so that an identity warp is no identity.
-    - A warp is *backward*: a flow of shape (B, h, w, 2) says, for every pixel of the driving frame, where in
-    the source to look.
-    - A Jacobian of shape (..., 2, 2) acts on column vectors (x, y).
+- A point is (x, y): x runs to the right, y runs down, and both lie in [-1, 1] inside the picture.
+- The default grid puts -1 and 1 on the *centres* of the border pixels (`align_corners=True`): pixel j of w
+  lies at x = 2 j / (w - 1) - 1. With `align_corners=False`, which later versions of PyTorch assume unless
+  told, -1 and 1 are the outer *edges* of the border pixels, and x = (2 j + 1) / w - 1. The trap: a grid of
+  one kind, sampled with the other, shrinks or stretches the picture: an identity warp is no identity.
+- A warp is *backward*: a flow of shape (B, h, w, 2) says, for every pixel of the driving frame, where in the
+  source to look.
+- A Jacobian of shape (..., 2, 2) acts on column vectors (x, y).
+- Points, Jacobians, flows and losses are float32 at least, also where the networks run in half precision:
+  just below 1 the numbers of bfloat16 lie 1/256 apart, half a pixel of a picture of 256.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ def coordinate_grid(
 ) -> Tensor:
     """The (x, y) of every pixel: a tensor of shape (height, width, 2) in [-1, 1].
 
-    x = 2 j / (w - 1) - 1, y = 2 i / (h - 1) - 1 for pixel (i, j); with `align_corners=False` x = (2 j + 1) /
-    w - 1.
-    A side of one pixel lies at 0. It is the identity warp: `warp(picture, coordinate_grid(h, w)[None])` gives
-    the picture back.
+    For pixel (i, j): x = 2 j / (w - 1) - 1 and y = 2 i / (h - 1) - 1; with `align_corners=False`
+    x = (2 j + 1) / w - 1 and y = (2 i + 1) / h - 1. The only pixel of a side of one pixel lies at 0.
+
+    It is the identity warp: `warp(picture, coordinate_grid(h, w)[None])` gives the picture back.
 
     Example:
         >>> coordinate_grid(2, 3)[0]
@@ -54,8 +55,9 @@ def coordinate_grid(
 
 
 def to_pixels(points: Tensor, height: int, width: int) -> Tensor:
-    """Points in [-1, 1] as pixel indices (column, row): the inverse of `coordinate_grid`. Shape (..., 2) to
-    (..., 2).
+    """Points in [-1, 1] as pixel indices (column, row), for drawing: shape (..., 2) to (..., 2).
+
+    It undoes `coordinate_grid(height, width)`; the centre of the first pixel has the index 0.
 
     Example:
         >>> to_pixels(torch.tensor([0.0, 1.0]), height=5, width=9)
@@ -65,8 +67,11 @@ def to_pixels(points: Tensor, height: int, width: int) -> Tensor:
 
 
 def from_pixels(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Pixel indices (column, row) as points in [-1, 1]: the inverse of `to_pixels`. Shape (..., 2) to (...,
-    2).
+    """Pixel indices (column, row) as points in [-1, 1]: the inverse of `to_pixels`, for sides of at least 2.
+
+    Example:
+        >>> from_pixels(torch.tensor([4.0, 4.0]), height=5, width=9)
+        tensor([0., 1.])
     """
     return pixels / torch.tensor([width - 1, height - 1], device=pixels.device, dtype=pixels.dtype) * 2 - 1
 
@@ -90,15 +95,27 @@ def gaussian_heatmaps(points: Tensor, height: int, width: int, variance: float =
     return torch.exp(-0.5 * distance2 / variance)
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32; float32 and float64 stay.
+
+    Example:
+        >>> at_least_float32(torch.zeros(2, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def inverse_2x2(matrix: Tensor, eps: float = 1e-6) -> Tensor:
     """The inverse of 2x2 matrices in closed form: [[a, b], [c, d]]^-1 = [[d, -b], [-c, a]] / (ad - bc).
 
-    Computed in float32 (float64 stays), whatever comes in. Where |ad - bc| < eps the determinant is taken as
-    +-eps: a singular Jacobian, which a detector may give early in training, then yields a large finite matrix
-    instead of an exception.
+    Where |ad - bc| < eps the determinant is taken as +-eps: a singular Jacobian, which a detector may give
+    early in training, then yields a large finite matrix instead of an exception.
 
     Args:
         matrix: (..., 2, 2).
+        eps: the smallest determinant, in absolute value, to divide by.
+    Returns:
+        (..., 2, 2), in float32 at least.
     Raises:
         ValueError: the last two dimensions are not 2x2.
 
@@ -109,22 +126,18 @@ def inverse_2x2(matrix: Tensor, eps: float = 1e-6) -> Tensor:
     """
     if matrix.shape[-2:] != (2, 2):
         raise ValueError(f"inverse_2x2 takes matrices of shape (..., 2, 2), not {tuple(matrix.shape)}")
-    m = matrix if matrix.dtype == torch.float64 else matrix.float()
-    # Autocast would take the products below back to half precision.
-    with torch.autocast(device_type=m.device.type, enabled=False):
-        a, b, c, d = m[..., 0, 0], m[..., 0, 1], m[..., 1, 0], m[..., 1, 1]
-        det = a * d - b * c
-        guard = torch.where(det < 0, -eps, eps).to(det.dtype)
-        det = torch.where(det.abs() < eps, guard, det)
-        adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
-        inverse = adjugate / det[..., None, None]
-    return inverse.to(matrix.dtype)
+    matrix = at_least_float32(matrix)
+    a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
+    det = a * d - b * c
+    det = torch.where(det < 0, det.clamp(max=-eps), det.clamp(min=eps))
+    adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
+    return adjugate / det[..., None, None]
 
 
 def multiply_2x2(left: Tensor, right: Tensor) -> Tensor:
     """The product of 2x2 matrices, (..., 2, 2) each.
 
-    Written out, because autocast would do a matrix product in half precision, which is too coarse for points.
+    Written out, because autocast would do a matrix product in half precision.
     """
     return (left[..., :, :, None] * right[..., None, :, :]).sum(-2)
 
@@ -144,24 +157,26 @@ def warp(picture: Tensor, flow: Tensor, *, align_corners: bool = True, padding_m
             True.
         padding_mode: what lies outside the picture: "zeros", "border" or "reflection".
     Returns:
-        (B, C, h, w).
+        (B, C, h, w), in the precision of the picture.
 
     Example:
         >>> picture = torch.rand(1, 3, 8, 8)
         >>> torch.allclose(warp(picture, coordinate_grid(8, 8)[None]), picture, atol=1e-6)
         True
     """
-    return F.grid_sample(
-        picture, flow.to(picture.dtype), align_corners=align_corners, padding_mode=padding_mode
+    # One precision for both, the finer one: a flow rounded to that of half-precision features would miss.
+    dtype = torch.promote_types(picture.dtype, flow.dtype)
+    sampled = F.grid_sample(
+        picture.to(dtype), flow.to(dtype), align_corners=align_corners, padding_mode=padding_mode
     )
+    return sampled.to(picture.dtype)
 
 
 def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
-    """A flow at another resolution, bilinearly: (B, h, w, 2) to (B, height, width, 2). Its values, points in
-    [-1, 1], need no scaling.
+    """A flow at another resolution, bilinearly: (B, h, w, 2) to (B, height, width, 2).
 
-    The interpolation runs with `align_corners=False` whatever the warp uses; published weights are trained
-    with it.
+    Its values, points in [-1, 1], need no scaling. The interpolation runs with `align_corners=False` whatever
+    the warp uses: published weights were trained so.
     """
     if flow.shape[1:3] == (height, width):
         return flow
@@ -172,8 +187,9 @@ def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
 
 
 def first_order_motion(grid: Tensor, kp_source, kp_driving) -> Tensor:
-    """The motion near every keypoint, to first order: T_k(z) = J_k (z - p_driving,k) + p_source,k, J_k =
-    J_source J_driving^-1.
+    """The motion near every keypoint, to first order:
+
+    T_k(z) = J_k (z - p_driving,k) + p_source,k with J_k = J_source,k J_driving,k^-1.
 
     A Taylor expansion of the backward motion T_{S<-D} at p_driving; without Jacobians J_k = I, the
     zeroth-order motion of Monkey-Net.

@@ -1,5 +1,8 @@
-"""The six losses: perceptual, adversarial (generator's and discriminator's), feature matching, equivariance
-of value and of Jacobian.
+"""The six losses of the paper: perceptual, adversarial (of the generator and of the discriminator), feature
+matching, equivariance of value and of Jacobian.
+
+Every loss here is a scalar without its weight, but for the perceptual and the feature matching one, whose
+weights differ from feature to feature.
 """
 
 from __future__ import annotations
@@ -11,7 +14,14 @@ import torch
 from torch import Tensor
 
 from fomm_lib.gan import lsgan_discriminator_loss, lsgan_generator_loss
-from fomm_lib.geometry import apply_2x2, coordinate_grid, inverse_2x2, multiply_2x2, warp
+from fomm_lib.geometry import (
+    apply_2x2,
+    at_least_float32,
+    coordinate_grid,
+    inverse_2x2,
+    multiply_2x2,
+    warp,
+)
 from fomm_lib.keypoints import Keypoints
 
 # What the discriminator gives: at every scale its features and its prediction.
@@ -21,10 +31,9 @@ Judged = dict[float, tuple[list[Tensor], Tensor]]
 def perceptual_loss(
     network, fake: dict[float, Tensor], real: dict[float, Tensor], weights: Sequence[float]
 ) -> Tensor:
-    """sum over scales and features i of weights[i] mean |N_i(fake) - N_i(real)|, without gradient on the real
-    side.
+    """sum over scales and features i of weights[i] mean |N_i(fake) - N_i(real)|.
 
-    Features beyond the last weight that is not zero are not computed.
+    No gradient flows on the real side. Features beyond the last weight that is not zero are not computed.
 
     Args:
         network: of `perceptual.perceptual_network`.
@@ -42,7 +51,7 @@ def perceptual_loss(
             wanted = network(real[scale], depth)
         for weight, ours, theirs in zip(weights, network(picture, depth), wanted, strict=False):
             if weight:
-                total = total + weight * (ours.float() - theirs.float()).abs().mean()
+                total = total + weight * _mean_difference(ours, theirs)
     return total
 
 
@@ -51,7 +60,7 @@ def generator_gan_loss(judged_fake: Judged) -> Tensor:
 
     Source: Mao et al., Least Squares GANs, 2017, eq. (9); FOMM, section 3.3.
     """
-    return sum(lsgan_generator_loss(prediction.float()) for _, prediction in judged_fake.values())
+    return sum(lsgan_generator_loss(at_least_float32(prediction)) for _, prediction in judged_fake.values())
 
 
 def discriminator_gan_loss(judged_real: Judged, judged_fake: Judged) -> Tensor:
@@ -60,34 +69,42 @@ def discriminator_gan_loss(judged_real: Judged, judged_fake: Judged) -> Tensor:
     Source: Mao et al., Least Squares GANs, 2017, eq. (9), doubled.
     """
     return sum(
-        lsgan_discriminator_loss(judged_real[scale][1].float(), judged_fake[scale][1].float())
-        for scale in judged_fake
+        lsgan_discriminator_loss(at_least_float32(judged_real[scale][1]), at_least_float32(prediction))
+        for scale, (_, prediction) in judged_fake.items()
     )
 
 
 def feature_matching_loss(judged_real: Judged, judged_fake: Judged, weights: Sequence[float]) -> Tensor:
-    """sum over scales and blocks i of weights[i] mean |D_i(fake) - D_i(real)|, without gradient on the real
-    side.
+    """sum over scales and blocks i of weights[i] mean |D_i(fake) - D_i(real)|.
+
+    No gradient flows on the real side.
+
+    Raises:
+        ValueError: not one weight a block.
 
     Source: Wang et al., pix2pixHD, 2018, eq. (3); FOMM, section 3.3.
     """
-    total = torch.zeros(())
+    total = torch.zeros((), device=next(iter(judged_fake.values()))[1].device)
     for scale, (features, _) in judged_fake.items():
         for weight, ours, theirs in zip(weights, features, judged_real[scale][0], strict=True):
             if weight:
-                total = total.to(ours.device) + weight * (ours.float() - theirs.detach().float()).abs().mean()
+                total = total + weight * _mean_difference(ours, theirs.detach())
     return total
+
+
+def _mean_difference(a: Tensor, b: Tensor) -> Tensor:
+    return (at_least_float32(a) - at_least_float32(b)).abs().mean()
 
 
 @dataclass
 class RandomTransform:
     """A random smooth deformation T of the plane: affine, plus a thin-plate spline.
 
-    T(z) = A z + b + sum_p c_p U(|z - q_p|), with control points q_p on a grid over [-1, 1] and U(d) = d^2
-    log(d + 1e-6).
+    T(z) = A z + b + sum_p c_p U(|z - q_p|) with U(d) = d^2 log(d + 1e-6), and control points q_p on a grid
+    over [-1, 1].
 
-    As published, |.| is the L1 distance and one scalar c_p moves both axes: the picture is only ever
-    displaced along the diagonal. With `textbook=True` the distance is Euclidean and every axis has its own
+    As published, |.| is the L1 distance and one scalar c_p moves both axes, so that the spline displaces
+    along the diagonal only. With `textbook=True` the distance is Euclidean and every axis has its own
     coefficients, as in Bookstein 1989.
 
     Attributes:
@@ -96,7 +113,7 @@ class RandomTransform:
             None for an affine transform.
         textbook: which thin-plate spline.
 
-    Source: FOMM, section 3.3, eq. (11), and the published code.
+    Source: FOMM, section 3.3, and the published code.
     """
 
     theta: Tensor
@@ -146,7 +163,7 @@ class RandomTransform:
         if self.control_params is not None:
             offset, distance = self._from_control_points(points)
             slope = 2 * distance * torch.log(distance + 1e-6) + distance**2 / (distance + 1e-6)
-            # The gradient of the distance; 0 at the control point itself.
+            # The gradient of the distance, which is taken as 0 at the control point itself.
             direction = offset / distance.clamp_min(1e-12)[..., None] if self.textbook else offset.sign()
             weights = slope[:, :, None] * self.control_params[:, None]  # (B, N, 1 or 2, P)
             gradient = (weights[..., None] * direction[:, :, None]).sum(-2)
@@ -175,8 +192,7 @@ class RandomTransform:
 def equivariance_value_loss(
     kp_driving: Keypoints, kp_transformed: Keypoints, transform: RandomTransform
 ) -> Tensor:
-    """mean |p_driving - T(p_transformed)|: keypoints of the deformed picture, taken back, are those of the
-    picture.
+    """mean |p_driving - T(p_transformed)|: keypoints of the deformed picture, taken back, are the picture's.
 
     Source: FOMM, section 3.3, eq. (11).
     """
@@ -190,7 +206,7 @@ def equivariance_jacobian_loss(
 
     In this form, rather than |J_driving - T' J_t|, shrinking all Jacobians does not make the loss small.
 
-    Source: FOMM, section 3.3, eq. (12) to (14).
+    Source: FOMM, section 3.3, eq. (12) and (13).
     """
     carried = multiply_2x2(transform.jacobian(kp_transformed.value), kp_transformed.jacobian)
     product = multiply_2x2(inverse_2x2(kp_driving.jacobian), carried)

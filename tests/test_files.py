@@ -1,0 +1,163 @@
+"""`files`: the error for bad input, where data lies, and output that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from fomm_lib import files
+from fomm_lib.files import InputError, atomic_output, data_path
+
+needs_umask = pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+
+
+def test_bad_input_is_a_value_error():
+    with pytest.raises(ValueError, match="no such file"):
+        raise InputError("portrait.jpg: no such file")
+
+
+# --- where data lies ----------------------------------------------------------------------------------------
+
+
+def test_data_of_the_repository(monkeypatch):
+    monkeypatch.delenv("FOMM_DATA", raising=False)
+    assert data_path() == Path(__file__).resolve().parent.parent / "data"
+    assert data_path("configs", "vox-256.yaml").is_file()
+    assert data_path("no", "such", "thing").parts[-3:] == ("no", "such", "thing")
+
+
+def test_data_of_the_environment_comes_first(monkeypatch, tmp_path):
+    monkeypatch.setenv("FOMM_DATA", str(tmp_path))
+    assert data_path("weights") == tmp_path / "weights"
+    monkeypatch.setenv("FOMM_DATA", "")
+    assert data_path("weights") != Path("weights")
+
+
+def test_data_of_an_installed_wheel(monkeypatch, tmp_path):
+    monkeypatch.delenv("FOMM_DATA", raising=False)
+    monkeypatch.setattr(files, "_PACKAGE", tmp_path / "site-packages" / "fomm_lib")
+    assert data_path("weights") == tmp_path / "site-packages" / "fomm_lib" / "_data" / "weights"
+
+
+# --- whole or not at all ------------------------------------------------------------------------------------
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_file_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "losses.csv"
+    with atomic_output(path) as temporary:
+        temporary.write_text("step,loss\n")
+        assert not path.exists()
+        # In the same folder, so that renaming is no copying; with the suffix that tells encoders the format.
+        assert temporary.parent == tmp_path and temporary.suffix == ".csv" and temporary.name[0] == "."
+    assert path.read_text() == "step,loss\n"
+    assert names(tmp_path) == ["losses.csv"]
+
+
+def test_a_name_may_be_text_and_without_suffix(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with atomic_output("losses") as temporary:
+        temporary.write_text("1")
+    assert names(tmp_path) == ["losses"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_on_an_error_nothing_remains(tmp_path, error):
+    path = tmp_path / "out.mp4"
+    with pytest.raises(error), atomic_output(path) as temporary:
+        temporary.write_text("half of it")
+        raise error
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_on_an_error_the_old_file_stays(tmp_path, error):
+    path = tmp_path / "out.mp4"
+    path.write_text("old")
+    with pytest.raises(error), atomic_output(path, overwrite=True) as temporary:
+        temporary.write_text("half of it")
+        raise error
+    assert path.read_text() == "old" and names(tmp_path) == ["out.mp4"]
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    script = """
+import os, signal, sys, time
+from fomm_lib.files import atomic_output
+with atomic_output(sys.argv[1], overwrite=True) as temporary:
+    temporary.write_text("half of it")
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+"""
+    path = tmp_path / "out.mp4"
+    path.write_text("old")
+    run = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+    assert "KeyboardInterrupt" in run.stderr
+    assert path.read_text() == "old" and names(tmp_path) == ["out.mp4"]
+
+
+def test_when_the_last_step_fails_nothing_remains(tmp_path):
+    path = tmp_path / "out.mp4"
+    with pytest.raises(OSError), atomic_output(path) as temporary:
+        temporary.write_text("all of it")
+        path.mkdir()
+        (path / "in the way").touch()
+    assert names(tmp_path) == ["out.mp4"] and names(path) == ["in the way"]
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    path = tmp_path / "out.mp4"
+    path.write_text("old")
+    with (
+        pytest.raises(InputError, match=r"out\.mp4: exists already; choose another name"),
+        atomic_output(path),
+    ):
+        pytest.fail("the body must not run")
+    assert path.read_text() == "old"
+    with atomic_output(path, overwrite=True) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new" and names(tmp_path) == ["out.mp4"]
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(InputError, match="is a folder; give the name of a file"), atomic_output(tmp_path):
+        pytest.fail("the body must not run")
+
+
+def test_the_folder_must_exist(tmp_path):
+    path = tmp_path / "no" / "out.mp4"
+    with pytest.raises(InputError, match=r"no does not exist; make it first"), atomic_output(path):
+        pytest.fail("the body must not run")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    message = r"out\.mp4: cannot write there \(No space left on device\)"
+    with pytest.raises(InputError, match=message), atomic_output(tmp_path / "out.mp4"):
+        pytest.fail("the body must not run")
+
+
+@needs_umask
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_permissions_are_those_of_any_new_file(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with atomic_output(tmp_path / "out.mp4") as temporary:
+            assert stat.S_IMODE(temporary.stat().st_mode) == 0o600, "private while it is unfinished"
+        assert os.umask(umask) == umask, "left as it was"
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.mp4").stat().st_mode) == mode

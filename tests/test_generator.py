@@ -1,0 +1,213 @@
+"""`generator`: warp features, mask what a warp cannot know, paint the rest."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+from small_model import small_model
+from torch.nn import functional as F
+
+from fomm_lib import generator as module
+from fomm_lib.generator import EncodedSource, Generated, OcclusionAwareGenerator
+from fomm_lib.geometry import coordinate_grid, resize_flow, warp
+from fomm_lib.keypoints import Keypoints
+from fomm_lib.motion import DenseMotion
+
+SOURCE = Keypoints(torch.tensor([[[0.1, 0.2], [-0.5, 0.3], [0.4, -0.6]]]), torch.eye(2).expand(1, 3, 2, 2))
+DRIVING = Keypoints(SOURCE.value + 0.3, 1.2 * SOURCE.jacobian)
+PICTURE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+
+
+def network(**changes) -> OcclusionAwareGenerator:
+    return small_model(
+        {f"model_params.generator_params.{key}": value for key, value in changes.items()}
+    ).generator
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.no_grad():
+        yield
+
+
+# --- what it gives ------------------------------------------------------------------------------------------
+
+
+def test_shapes():
+    generated = network()(PICTURE, SOURCE, DRIVING, for_people=True)
+    shapes = {field.name: tuple(getattr(generated, field.name).shape) for field in fields(Generated)}
+    assert shapes == {
+        "prediction": (1, 3, 32, 32),
+        "mask": (1, 4, 16, 16),
+        "deformation": (1, 16, 16, 2),
+        "occlusion_map": (1, 1, 16, 16),
+        "sparse_deformed": (1, 4, 3, 16, 16),
+        "deformed": (1, 3, 32, 32),
+    }
+    assert ((generated.prediction > 0) & (generated.prediction < 1)).all()
+
+
+def test_the_deformed_source_is_the_source_warped_by_the_flow():
+    generated = network()(PICTURE, SOURCE, DRIVING, for_people=True)
+    expected = warp(PICTURE, resize_flow(generated.deformation, 32, 32))
+    torch.testing.assert_close(generated.deformed, expected)
+
+
+def test_pictures_for_people_are_not_made_for_nobody(monkeypatch):
+    sizes = []
+
+    def counted(picture, flow, **options):
+        sizes.append(tuple(flow.shape[1:3]))
+        return warp(picture, flow, **options)
+
+    monkeypatch.setattr(module, "warp", counted)
+    model = network()
+    plain = model(PICTURE, SOURCE, DRIVING)
+    assert plain.deformed is None and plain.sparse_deformed is None
+    assert sizes == [(8, 8)], "the features only"
+    for_people = model(PICTURE, SOURCE, DRIVING, for_people=True)
+    assert sizes == [(8, 8), (8, 8), (32, 32)]
+    assert torch.equal(plain.prediction, for_people.prediction)
+
+
+def test_other_motion_gives_another_picture():
+    model = network()
+    still, moved = (model(PICTURE, SOURCE, kp).prediction for kp in (SOURCE, DRIVING))
+    assert (still - moved).abs().max() > 1e-4
+
+
+# --- warp and mask ------------------------------------------------------------------------------------------
+
+
+def motion(occlusion: torch.Tensor | None, flow: torch.Tensor | None = None) -> DenseMotion:
+    flow = coordinate_grid(8, 8)[None] if flow is None else flow
+    return DenseMotion(flow, mask=None, occlusion=occlusion, sparse_motions=None, sparse_deformed=None)
+
+
+FEATURES = torch.rand(1, 5, 8, 8, generator=torch.Generator().manual_seed(4))
+
+
+def test_no_motion_and_no_occlusion_leaves_the_features():
+    for occlusion in (None, torch.ones(1, 1, 8, 8)):
+        torch.testing.assert_close(network().deform(FEATURES, motion(occlusion)), FEATURES, rtol=0, atol=1e-5)
+
+
+def test_where_the_occlusion_map_is_0_nothing_is_left():
+    occlusion = torch.ones(1, 1, 8, 8)
+    occlusion[..., :4] = 0
+    result = network().deform(FEATURES, motion(occlusion))
+    assert (result[..., :4] == 0).all()
+    torch.testing.assert_close(result[..., 4:], FEATURES[..., 4:], rtol=0, atol=1e-5)
+
+
+def test_flow_and_occlusion_of_another_size_are_resized_bilinearly():
+    flow, occlusion = coordinate_grid(16, 16)[None] * 0.8, torch.rand(1, 1, 16, 16)
+
+    def halve(x):
+        return F.interpolate(x, size=(8, 8), mode="bilinear", align_corners=False)
+
+    small_flow = halve(flow.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    expected = F.grid_sample(FEATURES, small_flow, align_corners=True) * halve(occlusion)
+    torch.testing.assert_close(network().deform(FEATURES, motion(occlusion, flow)), expected)
+
+
+def test_align_corners_reaches_every_warp(monkeypatch):
+    seen = []
+
+    def noted(picture, flow, *, align_corners):
+        seen.append(align_corners)
+        return warp(picture, flow, align_corners=align_corners)
+
+    monkeypatch.setattr(module, "warp", noted)
+    monkeypatch.setattr("fomm_lib.motion.warp", noted)
+    for align_corners in (True, False):
+        seen.clear()
+        network()(PICTURE, SOURCE, DRIVING, align_corners=align_corners, for_people=True)
+        assert seen == [align_corners] * 3
+
+
+# --- one source, many frames --------------------------------------------------------------------------------
+
+
+def test_a_source_encoded_once_gives_the_same():
+    model = network()
+    direct = model(PICTURE, SOURCE, DRIVING, for_people=True)
+    encoded = model(model.encode(PICTURE), SOURCE, DRIVING, for_people=True)
+    for field in fields(Generated):
+        assert torch.equal(getattr(direct, field.name), getattr(encoded, field.name)), field.name
+
+
+def test_one_source_for_many_frames():
+    model = network()
+    encoded = model.encode(PICTURE)
+    many = encoded.expand(5)
+    assert many.picture.shape[0] == many.features.shape[0] == many.small.shape[0] == 5
+    assert many.features.data_ptr() == encoded.features.data_ptr(), "not copied"
+    offsets = torch.linspace(0, 0.4, 5)[:, None, None]
+    driving = Keypoints(DRIVING.value + offsets, DRIVING.jacobian.expand(5, -1, -1, -1))
+    together = model(many, SOURCE, driving).prediction
+    one_by_one = [model(PICTURE, SOURCE, driving[i : i + 1]).prediction for i in range(5)]
+    torch.testing.assert_close(together, torch.cat(one_by_one), rtol=0, atol=1e-5)
+
+
+def test_several_sources_cannot_be_expanded():
+    several = network().encode(PICTURE.expand(2, -1, -1, -1))
+    with pytest.raises(RuntimeError, match="expand"):
+        several.expand(5)
+
+
+# --- without some of its parts ------------------------------------------------------------------------------
+
+
+def test_without_occlusion_map():
+    model = network(estimate_occlusion_map=False)
+    generated = model(PICTURE, SOURCE, DRIVING)
+    assert generated.occlusion_map is None and generated.deformation is not None
+    assert generated.prediction.shape == (1, 3, 32, 32)
+
+
+def test_without_dense_motion_it_is_an_auto_encoder():
+    model = network(dense_motion_params=None)
+    assert not any("dense_motion" in name for name in model.state_dict())
+    assert model.encode(PICTURE).small is None
+    assert model.encode(PICTURE).expand(3).small is None
+    generated = model(PICTURE, SOURCE, DRIVING, for_people=True)
+    assert generated.prediction.shape == (1, 3, 32, 32)
+    others = [field.name for field in fields(Generated) if field.name != "prediction"]
+    assert [name for name in others if getattr(generated, name) is not None] == []
+    assert torch.equal(generated.prediction, model(PICTURE, SOURCE, SOURCE).prediction), (
+        "keypoints are not used"
+    )
+    assert isinstance(model.encode(PICTURE), EncodedSource)
+
+
+def test_without_down_blocks_and_bottleneck():
+    model = network(num_down_blocks=0, num_bottleneck_blocks=0)
+    assert model(PICTURE, SOURCE, DRIVING).prediction.shape == (1, 3, 32, 32)
+
+
+def test_widths():
+    with torch.device("meta"):
+        model = OcclusionAwareGenerator(dense_motion_params={})
+    down = [(block.conv.in_channels, block.conv.out_channels) for block in model.down_blocks]
+    up = [(block.conv.in_channels, block.conv.out_channels) for block in model.up_blocks]
+    assert (down, up) == ([(64, 128), (128, 256)], [(256, 128), (128, 64)])
+    assert [name for name, _ in model.bottleneck.named_children()] == [f"r{i}" for i in range(6)]
+    assert (model.final.in_channels, model.final.out_channels) == (64, 3)
+
+
+# --- half precision -----------------------------------------------------------------------------------------
+
+
+def test_autocast_and_bfloat16_weights_give_nearly_the_same():
+    model = network()
+    exact = model(PICTURE, SOURCE, DRIVING)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = model(PICTURE, SOURCE, DRIVING)
+    halved = model.bfloat16()(PICTURE.bfloat16(), SOURCE, DRIVING)
+    for rough in (cast, halved):
+        assert rough.prediction.dtype == torch.bfloat16
+        assert rough.deformation.dtype == torch.float32
+        assert (rough.prediction - exact.prediction).abs().max() < 0.02
