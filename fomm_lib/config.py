@@ -8,57 +8,128 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from fomm_lib.files import InputError, data_path
 
-Positive = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-Scale = Annotated[float, Field(gt=0, le=1)]
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not yes or no")
+    return value
+
+
+def _one_by_whole_number(value: float) -> float:
+    if abs(round(1 / value) * value - 1) > 1e-6:
+        raise ValueError("should be 1 divided by a whole number (1, 0.5, 0.25, ...)")
+    return value
+
+
+def _plus_minus(value: Any) -> Any:
+    return (-value, value) if isinstance(value, (int, float)) else value
+
+
+def _square(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
+_NUMBER = BeforeValidator(_no_boolean)  # Python counts True as 1
+Number = Annotated[float, _NUMBER]
+Positive = Annotated[int, Field(gt=0), _NUMBER]
+Count = Annotated[int, Field(ge=0), _NUMBER]
+Weight = Annotated[float, Field(ge=0), _NUMBER]
+Ratio = Annotated[float, Field(gt=0), _NUMBER]
+Scale = Annotated[float, Field(gt=0, le=1), AfterValidator(_one_by_whole_number), _NUMBER]
 
 
 class _Section(BaseModel):
     """Unknown keys are errors: a misspelt key must not silently leave a default in force."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_assignment=True,
+        validate_default=True,
+        protected_namespaces=(),  # earlier pydantic keeps names such as model_params for itself
+    )
+
+
+class FlipParams(_Section):
+    """Each with probability 1/2: source and driving frame change places, or else both are mirrored."""
+
+    horizontal_flip: bool = False
+    time_flip: bool = False
+
+
+class RotationParams(_Section):
+    """By an angle from (low, high) degrees; one number stands for (-number, number)."""
+
+    degrees: Annotated[tuple[Number, Number], BeforeValidator(_plus_minus)]
+
+
+class ResizeParams(_Section):
+    """By a factor from (low, high)."""
+
+    ratio: tuple[Ratio, Ratio]
+
+
+class CropParams(_Section):
+    """To a window of (height, width); one number stands for a square."""
+
+    size: Annotated[tuple[Positive, Positive], BeforeValidator(_square)]
+
+
+class JitterParams(_Section):
+    """Factors from 1 +- value; the hue turns by +- value, where 0.5 is half the colour circle."""
+
+    brightness: Weight = 0
+    contrast: Weight = 0
+    saturation: Weight = 0
+    hue: Annotated[float, Field(ge=0, le=0.5), _NUMBER] = 0
+
+
+class AugmentationParams(_Section):
+    """What is changed at random in a pair of frames, alike in both; what is not named stays."""
+
+    flip_param: FlipParams | None = None
+    rotation_param: RotationParams | None = None
+    resize_param: ResizeParams | None = None
+    crop_param: CropParams | None = None
+    jitter_param: JitterParams | None = None
 
 
 class DatasetParams(_Section):
     """Where the videos lie and how pairs are drawn from them."""
 
     root_dir: str = "data/heads"
-    # The older of the published files call it image_shape.
+    # Height, width, channels. The older of the published files call it image_shape.
     frame_shape: tuple[Positive, Positive, Positive] = Field(
         (256, 256, 3), validation_alias=AliasChoices("frame_shape", "image_shape")
     )
     id_sampling: bool = False
     pairs_list: str | None = None
-    augmentation_params: dict[str, Any] | None = None
-
-    @field_validator("augmentation_params")
-    @classmethod
-    def _known_augmentations(cls, value):
-        known = ("flip_param", "jitter_param", "rotation_param", "resize_param", "crop_param")
-        for key in value or {}:
-            if key not in known:
-                raise ValueError(f"unknown key {key}; allowed: {', '.join(known)}")
-        return value
+    augmentation_params: AugmentationParams | None = None
 
 
 class CommonParams(_Section):
+    """What all networks of a model share."""
+
     num_kp: Positive = 10
     num_channels: Positive = 3
     estimate_jacobian: bool = True
 
 
 class HourglassParams(_Section):
+    """See `blocks.Hourglass`; it works at `scale_factor` of the picture's size."""
+
     block_expansion: Positive = 64
     max_features: Positive = 1024
     num_blocks: Positive = 5
@@ -66,22 +137,29 @@ class HourglassParams(_Section):
 
 
 class KeypointDetectorParams(HourglassParams):
+    """See `keypoints.KeypointDetector`."""
+
     block_expansion: Positive = 32
-    temperature: Annotated[float, Field(gt=0)] = 0.1
+    temperature: Ratio = 0.1
     single_jacobian_map: bool = False
-    pad: Annotated[int, Field(ge=0, le=3)] = 0
+    # The published detectors do without; 3 frees a fresh training of their outward bias.
+    pad: Annotated[int, Field(ge=0, le=3), _NUMBER] = 0
 
 
 class GeneratorParams(_Section):
+    """See `generator.OcclusionAwareGenerator`."""
+
     block_expansion: Positive = 64
     max_features: Positive = 512
-    num_down_blocks: Annotated[int, Field(ge=0)] = 2
-    num_bottleneck_blocks: Annotated[int, Field(ge=0)] = 6
+    num_down_blocks: Count = 2
+    num_bottleneck_blocks: Count = 6
     estimate_occlusion_map: bool = False
     dense_motion_params: HourglassParams | None = None
 
 
 class DiscriminatorParams(_Section):
+    """See `discriminator.MultiScaleDiscriminator`."""
+
     scales: list[Scale] = [1]
     block_expansion: Positive = 32
     max_features: Positive = 512
@@ -91,6 +169,8 @@ class DiscriminatorParams(_Section):
 
 
 class ModelParams(_Section):
+    """The networks."""
+
     common_params: CommonParams = CommonParams()
     kp_detector_params: KeypointDetectorParams = KeypointDetectorParams()
     generator_params: GeneratorParams = GeneratorParams(
@@ -102,28 +182,27 @@ class ModelParams(_Section):
 
 
 class TransformParams(_Section):
+    """See `losses.RandomTransform.sample`."""
+
     sigma_affine: Weight = 0.05
     sigma_tps: Weight = 0.005
-    points_tps: Annotated[int, Field(ge=0)] = 5
+    points_tps: Count = 5
 
 
 class LossWeights(_Section):
+    """Of the six losses; with `generator_gan` 0 there is no discriminator and no feature matching either."""
+
     generator_gan: Weight = 0
     discriminator_gan: Weight = 1
-    feature_matching: list[Weight] = [10, 10, 10, 10]
-    perceptual: list[Weight] = [10, 10, 10, 10, 10]
+    feature_matching: list[Weight] = [10, 10, 10, 10]  # one a block of the discriminator
+    perceptual: Annotated[list[Weight], Field(max_length=5)] = [10, 10, 10, 10, 10]  # relu1_1 to relu5_1
     equivariance_value: Weight = 10
     equivariance_jacobian: Weight = 10
 
-    @field_validator("perceptual")
-    @classmethod
-    def _five_features(cls, value):
-        if len(value) > 5:
-            raise ValueError("at most five weights, one a feature relu1_1 .. relu5_1")
-        return value
-
 
 class TrainParams(_Section):
+    """How to train."""
+
     num_epochs: Positive = 100
     num_repeats: Positive = 1
     epoch_milestones: list[Positive] = []
@@ -135,29 +214,36 @@ class TrainParams(_Section):
     checkpoint_freq: Positive = 50
     transform_params: TransformParams = TransformParams()
     loss_weights: LossWeights = LossWeights()
-    # Which network's features judge the pictures; the published files mean VGG-19. See
-    # perceptual.perceptual_network.
+    # Whose features judge the pictures: see perceptual.perceptual_network. The published files mean VGG-19.
     perceptual_network: Literal["vgg19", "vgg16-lpips"] = "vgg19"
 
 
 class ReconstructionParams(_Section):
+    """Of the published evaluation: how many test videos, and in what format they are written."""
+
     num_videos: Positive = 1000
     format: str = ".mp4"
 
 
 class NormalizationParams(_Section):
+    """How driving keypoints are carried over to the source."""
+
     adapt_movement_scale: bool = False
     use_relative_movement: bool = True
     use_relative_jacobian: bool = True
 
 
 class AnimateParams(_Section):
+    """Of the published test of animation."""
+
     num_pairs: Positive = 50
     format: str = ".mp4"
     normalization_params: NormalizationParams = NormalizationParams()
 
 
 class VisualizerParams(_Section):
+    """Of the pictures for people."""
+
     kp_size: Positive = 5
     draw_border: bool = True
     colormap: str = "gist_rainbow"
@@ -181,23 +267,37 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self):
-        blocks = self.model_params.discriminator_params.num_blocks
-        weights = self.train_params.loss_weights
-        if len(weights.feature_matching) != blocks:
+        model, train = self.model_params, self.train_params
+        height, width, _ = self.dataset_params.frame_shape
+        halved = {"generator_params": 2**model.generator_params.num_down_blocks}
+        hourglasses = {"kp_detector_params": model.kp_detector_params}
+        if model.generator_params.dense_motion_params is not None:
+            hourglasses["dense_motion_params"] = model.generator_params.dense_motion_params
+        for name, params in hourglasses.items():
+            halved[name] = round(1 / params.scale_factor) * 2**params.num_blocks
+        for name, multiple in halved.items():
+            if height % multiple or width % multiple:
+                raise ValueError(
+                    f"dataset_params.frame_shape = {[height, width]}: with these {name} both sides must be "
+                    f"multiples of {multiple}"
+                )
+        blocks, weights = model.discriminator_params.num_blocks, train.loss_weights.feature_matching
+        if len(weights) != blocks:
             raise ValueError(
-                f"train_params.loss_weights.feature_matching has {len(weights.feature_matching)} weights, but the "
-                f"discriminator has num_blocks = {blocks}; give one weight a block"
+                f"train_params.loss_weights.feature_matching = {weights}: the discriminator has num_blocks = "
+                f"{blocks}; give one weight a block"
             )
-        missing = set(self.model_params.discriminator_params.scales) - set(self.train_params.scales)
-        if missing:
-            raise ValueError(
-                f"model_params.discriminator_params.scales has {sorted(missing)}, which train_params.scales lacks; add them there"
-            )
+        for scale in model.discriminator_params.scales:
+            if scale not in train.scales:
+                raise ValueError(
+                    f"model_params.discriminator_params.scales = {model.discriminator_params.scales}: "
+                    f"{scale} is not one of train_params.scales = {train.scales}; add it there"
+                )
         return self
 
 
 def load_config(source: str | os.PathLike | dict | Config) -> Config:
-    """A config from a YAML file, from the name of one in `data/configs`, or from a dict.
+    """A config from a YAML file, from the name of one in `data/configs` ("vox-256"), or from a dict.
 
     The eight published files (vox, vox-adv, taichi, taichi-adv, fashion, mgif, nemo, bair -256) load
     unchanged.
@@ -216,7 +316,7 @@ def load_config(source: str | os.PathLike | dict | Config) -> Config:
         return _checked(source, "config")
     path = Path(source)
     if not path.is_file():
-        shipped = data_path("configs", f"{source}.yaml")
+        shipped = data_path("configs", f"{str(source).removesuffix('.yaml')}.yaml")
         if not shipped.is_file():
             raise InputError(
                 f"{source}: no such config file; shipped ones by name: {', '.join(config_names())}"
@@ -224,7 +324,7 @@ def load_config(source: str | os.PathLike | dict | Config) -> Config:
         path = shipped
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or no such date
         raise InputError(f"{path}: is not a YAML file ({' '.join(str(error).split())})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -248,20 +348,26 @@ def _checked(content: dict, where: str) -> Config:
 
 def _in_words(problem: dict) -> str:
     """One problem that pydantic found, as `key = value: what is allowed`."""
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
-    if problem["type"] == "extra_forbidden":
-        section: Any = Config
-        for part in location[:-1]:
-            section = _section_type(section.model_fields[part].annotation)
-        return f"{key}: unknown key; allowed here: {', '.join(section.model_fields)}"
+    key = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
-    if not key:
+    if not key:  # of the whole: the message names the key itself
         return message
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key; allowed here: {', '.join(_section_at(problem['loc'][:-1]).model_fields)}"
+    if problem["type"] == "missing":
+        *section, last = problem["loc"]
+        last = f"number {last + 1}" if isinstance(last, int) else last
+        return f"{'.'.join(map(str, section))} = {problem['input']!r}: {last} is missing"
+    if problem["type"].startswith("model_"):
+        message = f"should be a section with the keys {', '.join(_section_at(problem['loc']).model_fields)}"
     return f"{key} = {problem['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _section_type(annotation) -> type[_Section]:
-    """The section in `Section` or `Section | None`."""
-    options = getattr(annotation, "__args__", (annotation,))
-    return next(option for option in options if isinstance(option, type) and issubclass(option, _Section))
+def _section_at(location: tuple) -> type[_Section]:
+    """The section of a config at a path of keys, e.g. ("train_params", "loss_weights")."""
+    section: Any = Config
+    for key in location:
+        annotation = section.model_fields[key].annotation
+        options = getattr(annotation, "__args__", (annotation,))  # Section | None
+        section = next(option for option in options if issubclass(option, _Section))
+    return section
