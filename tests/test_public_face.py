@@ -1,0 +1,69 @@
+"""`import fomm_lib as fomm`: every promised name is there, and nothing is imported before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fomm_lib as fomm
+
+PACKAGE = Path(fomm.__file__).parent
+
+
+@pytest.mark.parametrize("name", fomm.__all__)
+def test_every_name_is_what_its_module_calls_so(name):
+    module = importlib.import_module(f"fomm_lib.{fomm._HOME[name]}")
+    assert getattr(fomm, name) is getattr(module, name)
+    assert getattr(fomm, name).__module__ == module.__name__
+
+
+def test_editors_are_told_the_same():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {
+        node.module.removeprefix("fomm_lib."): [alias.name for alias in node.names] for node in block.body
+    }
+    assert told == fomm._FACE
+
+
+def test_no_name_hides_a_module():
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    assert modules.isdisjoint(fomm.__all__)
+    assert set(fomm._FACE) <= modules
+
+
+def test_modules_are_there_too():
+    assert fomm.geometry is importlib.import_module("fomm_lib.geometry")
+
+
+def test_dir_lists_what_there_is():
+    assert set(fomm.__all__) <= set(dir(fomm))
+    assert "__version__" in dir(fomm)
+
+
+@pytest.mark.parametrize("name", ["load_modle", "_private"])
+def test_an_unknown_name(name):
+    with pytest.raises(AttributeError, match=f"module 'fomm_lib' has no attribute '{name}'"):
+        getattr(fomm, name)
+
+
+def test_importing_it_imports_nothing_large():
+    # By what is loaded, not by the clock: PyTorch alone takes a second or more.
+    script = "import sys, fomm_lib; dir(fomm_lib); print([m for m in sys.modules if not m.startswith('_')])"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in ast.literal_eval(run.stdout)}
+    assert loaded & {"torch", "torchvision", "numpy", "scipy", "pydantic", "av", "imageio", "PIL"} == set()
+    assert "fomm_lib" in loaded
+
+
+def test_files_alone_imports_nothing_large():
+    script = (
+        "import sys, fomm_lib; fomm_lib.InputError; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]
