@@ -189,9 +189,9 @@ def train(
         steps: how many; by default what num_epochs and num_repeats of the config make of the data. An epoch,
             at whose milestones the learning rates drop, is the same in both cases.
         seed: of the networks, the pairs and the transforms.
-        init: weights to start from: a name, a `.safetensors`, or a published `.pth.tar`. Its discriminator is
-            taken where it has one that fits, and left where the config wants another (said in a line, never
-            in silence).
+        init: weights to start from: a name, a `.safetensors`, or a published `.pth.tar`. The detector, the
+            dense motion network, the rest of the generator and the discriminator are each taken over where
+            they fit the config, and start anew where they do not; a line says so.
         perceptual: overrides `train_params.perceptual_network`.
         device: by default the GPU where there is one.
         bf16: run the networks in bfloat16; about 1.6 times faster on CPUs that have it.
@@ -415,14 +415,41 @@ def _examples(
 
 
 def _start_from(init: str | os.PathLike, model: FirstOrderMotionModel, discriminator: nn.Module) -> None:
-    checkpoint = read_checkpoint(init)
-    load_network(model.generator, checkpoint.networks["generator"], "generator")
-    load_network(model.kp_detector, checkpoint.networks["kp_detector"], "kp_detector")
-    if "discriminator" in checkpoint.networks:
+    """Take over every part that fits; a part that does not (another width, another discriminator) starts
+    anew.
+    """
+    networks = read_checkpoint(init).networks
+    generator, motion = networks["generator"], "dense_motion_network."
+    parts = {
+        "kp_detector": (model.kp_detector, networks["kp_detector"]),
+        "generator": (model.generator, {**model.generator.state_dict(), **_without(generator, motion)}),
+        "discriminator": (discriminator, networks.get("discriminator", {})),
+    }
+    if model.generator.dense_motion_network is not None:
+        parts["dense motion"] = (model.generator.dense_motion_network, _below(generator, motion))
+    taken = []
+    for name, (network, entries) in parts.items():
+        if not entries:
+            continue
         try:
-            load_network(discriminator, checkpoint.networks["discriminator"], "discriminator")
+            load_network(network, entries, name)
+            taken.append(name)
         except InputError as error:
-            tqdm.write(f"{init}: the discriminator starts anew: {error}")
+            tqdm.write(f"{init}: {name} starts anew: {error}")
+    if not taken:
+        raise InputError(
+            f"{init}: no part of it fits the config; choose other weights, or train without init"
+        )
+
+
+def _below(entries: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries under a prefix, without it."""
+    return {name.removeprefix(prefix): t for name, t in entries.items() if name.startswith(prefix)}
+
+
+def _without(entries: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries that are not under a prefix."""
+    return {name: t for name, t in entries.items() if not name.startswith(prefix)}
 
 
 def _rainbow(number: int) -> list[tuple[int, int, int]]:

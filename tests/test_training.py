@@ -254,3 +254,27 @@ def test_too_few_clips_for_a_batch(data, tmp_path):
     with pytest.raises(InputError, match="fewer than a batch"):
         run(data, tmp_path / "run", config=config, steps=1)
     assert not (tmp_path / "run").exists()
+
+
+def test_parts_of_another_shape_start_anew(data, tmp_path, capsys):
+    first = run(data, tmp_path / "first", steps=1)
+    wider = {**TINY, "train_params": {**TINY["train_params"], "lr_generator": 0, "lr_kp_detector": 0}}
+    wider["model_params"] = {
+        **TINY["model_params"],
+        "generator_params": {**TINY["model_params"]["generator_params"], "num_bottleneck_blocks": 2},
+    }
+    second = run(data, tmp_path / "second", config=wider, steps=1, init=first)
+    before, after = read_checkpoint(first).networks, read_checkpoint(second).networks
+    assert "generator starts anew" in capsys.readouterr().out
+    assert torch.equal(before["kp_detector"]["kp.weight"], after["kp_detector"]["kp.weight"])
+    mask = "dense_motion_network.mask.weight"
+    assert torch.equal(before["generator"][mask], after["generator"][mask])
+    assert not torch.equal(before["generator"]["final.weight"], after["generator"]["final.weight"])
+
+
+def test_weights_of_which_no_part_fits_are_refused(data, tmp_path):
+    first = run(data, tmp_path / "first", steps=1)
+    other = {**TINY, "model_params": {"common_params": {"num_kp": 4}}}
+    other["train_params"] = {**TINY["train_params"], "loss_weights": {"feature_matching": [1, 1, 1, 1]}}
+    with pytest.raises(InputError, match="no part of it fits"):
+        run(data, tmp_path / "second", config=other, steps=1, init=first)
