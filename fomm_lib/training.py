@@ -415,14 +415,13 @@ def _examples(
 
 
 def _start_from(init: str | os.PathLike, model: FirstOrderMotionModel, discriminator: nn.Module) -> None:
-    """Take over every part that fits; a part that does not (another width, another discriminator) starts
-    anew.
-    """
+    """Take over every part that fits; one that does not (of another width, say) starts anew."""
     networks = read_checkpoint(init).networks
     generator, motion = networks["generator"], "dense_motion_network."
+    own_motion = {name: t for name, t in model.generator.state_dict().items() if name.startswith(motion)}
     parts = {
         "kp_detector": (model.kp_detector, networks["kp_detector"]),
-        "generator": (model.generator, {**model.generator.state_dict(), **_without(generator, motion)}),
+        "generator": (model.generator, {**own_motion, **_without(generator, motion)}),
         "discriminator": (discriminator, networks.get("discriminator", {})),
     }
     if model.generator.dense_motion_network is not None:

@@ -274,7 +274,11 @@ def test_parts_of_another_shape_start_anew(data, tmp_path, capsys):
 
 def test_weights_of_which_no_part_fits_are_refused(data, tmp_path):
     first = run(data, tmp_path / "first", steps=1)
-    other = {**TINY, "model_params": {"common_params": {"num_kp": 4}}}
-    other["train_params"] = {**TINY["train_params"], "loss_weights": {"feature_matching": [1, 1, 1, 1]}}
+    other = {**TINY, "model_params": {**TINY["model_params"], "common_params": {"num_kp": 4}}}
+    other["model_params"]["generator_params"] = {
+        **TINY["model_params"]["generator_params"],
+        "num_bottleneck_blocks": 2,
+    }
+    other["model_params"]["discriminator_params"] = {"block_expansion": 6, "num_blocks": 2}
     with pytest.raises(InputError, match="no part of it fits"):
         run(data, tmp_path / "second", config=other, steps=1, init=first)
