@@ -1,5 +1,5 @@
-"""Weights on disk: safetensors of ours, and the published `.pth.tar` files, which are pickles and are treated
-as such.
+"""Weights on disk: safetensors of ours, and the published `.pth.tar` files, which are pickles: read as data,
+never run.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,24 +41,43 @@ class Checkpoint:
 
 
 def weights_path(name: str | os.PathLike) -> Path:
-    """A file of weights, given by its path, or by a name in `data/weights`.
+    """A file of weights, given by its path, by the folder of a training, or by a name in `data/weights`.
 
     Raises:
-        InputError: neither exists; the line lists the names that do.
+        InputError: there is none, or several in a folder; the line lists what there is.
+
+    Example:
+        >>> weights_path("heads-64").name
+        'heads-64.safetensors'
     """
     path = Path(name)
     if path.is_file():
         return path
-    shipped = data_path("weights", f"{name}.safetensors")
+    shipped = data_path("weights", f"{str(name).removesuffix('.safetensors')}.safetensors")
     if shipped.is_file():
         return shipped
+    if path.is_dir():
+        return _weights_in(path)
     names = ", ".join(sorted(p.stem for p in data_path("weights").glob("*.safetensors"))) or "none"
     raise InputError(f"{name}: no such file of weights; shipped ones by name: {names}")
+
+
+def _weights_in(folder: Path) -> Path:
+    """`weights.safetensors`, as training writes it, or the only file of weights."""
+    if (folder / "weights.safetensors").is_file():
+        return folder / "weights.safetensors"
+    files = sorted(p for p in folder.iterdir() if p.name.endswith((".safetensors", ".pth.tar")))
+    if len(files) == 1:
+        return files[0]
+    names = ", ".join(p.name for p in files) or "none"
+    raise InputError(f"{folder}: should hold one file of weights; it holds {names}")
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """Read a `.safetensors` of ours or a published `.pth.tar`; nothing in the file is ever executed.
 
+    Args:
+        path: see `weights_path`.
     Raises:
         InputError: not a file of weights, damaged, a pickle that asks for code, or one without generator and
             kp_detector.
@@ -101,32 +121,43 @@ def write_weights(
         notes: to be written down beside the weights, as text.
         overwrite: whether a file may be replaced.
     Raises:
-        InputError: see `files.atomic_output`; or a number is too large for `dtype`.
+        InputError: see `files.atomic_output`; or the name ends otherwise, or a value is not finite, or is
+            too large for `dtype`.
     """
-    tensors = {}
-    for network, entries in networks.items():
-        for name, tensor in entries.items():
-            tensor = tensor.detach().cpu().contiguous()
-            if dtype is not None and tensor.is_floating_point():
-                converted = tensor.to(dtype)
-                if not torch.isfinite(converted).all():
-                    raise InputError(
-                        f"{network}.{name}: has values that are not finite in {dtype}; write float32 instead"
-                    )
-                tensor = converted
-            tensors[f"{network}.{name}"] = tensor.clone()
-    metadata = {"format": _FORMAT, "config": config.model_dump_json(), **(notes or {})}
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: weights are written as .safetensors; give a name that ends so")
+    tensors = {
+        f"{network}.{entry}": _converted(tensor, dtype, f"{network}.{entry}")
+        for network, entries in networks.items()
+        for entry, tensor in entries.items()
+    }
+    metadata = {name: str(note) for name, note in (notes or {}).items()}
+    metadata |= {"format": _FORMAT, "config": config.model_dump_json()}
     with atomic_output(path, overwrite) as temporary:
         save_file(tensors, temporary, metadata=metadata)
     return path
 
 
+def _converted(tensor: Tensor, dtype: torch.dtype | None, name: str) -> Tensor:
+    """A copy for writing, with every floating number finite."""
+    tensor = tensor.detach().cpu()
+    if not tensor.is_floating_point():
+        return tensor.contiguous().clone()
+    if not torch.isfinite(tensor).all():
+        raise InputError(f"{name}: has values that are not finite; the training that made it went wrong")
+    converted = tensor.to(dtype or tensor.dtype)
+    if not torch.isfinite(converted).all():
+        raise InputError(f"{name}: has values too large for {_short(converted.dtype)}; write float32 instead")
+    return converted.contiguous().clone()
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def load_network(network: nn.Module, entries: dict[str, Tensor], name: str) -> None:
-    """`network.load_state_dict(entries, strict=True)`, with an error one can read, and nothing loaded unless
-    all of it fits.
+    """`network.load_state_dict(entries, strict=True)`, but nothing is loaded unless all of it fits.
 
     Raises:
         InputError: lists every missing, unexpected and mis-shaped entry by name.
@@ -159,8 +190,15 @@ def convert(
     """Rewrite a checkpoint as `.safetensors` with its config inside: what `fomm convert` does.
 
     Args:
+        source: see `weights_path`.
+        output: ends in `.safetensors`.
         config: needed for published files, which have none inside.
-        half: float16 instead of float32.
+        half: as float16; otherwise numbers stay as they are.
+        overwrite: whether a file may be replaced.
+    Returns:
+        The path of the output.
+    Raises:
+        InputError: see `read_checkpoint` and `write_weights`; or there is no config.
     """
     checkpoint = read_checkpoint(source)
     config = load_config(config) if config is not None else checkpoint.config
@@ -180,9 +218,7 @@ def describe(path: str | os.PathLike) -> str:
     checkpoint = read_checkpoint(path)
     lines = [f"{path} ({path.stat().st_size / 1e6:.1f} MB)"]
     for network, entries in checkpoint.networks.items():
-        dtypes = sorted(
-            {str(t.dtype).removeprefix("torch.") for t in entries.values() if t.is_floating_point()}
-        )
+        dtypes = sorted({_short(t.dtype) for t in entries.values() if t.is_floating_point()})
         numbers = sum(t.numel() for t in entries.values())
         lines.append(f"  {network}: {len(entries)} entries, {numbers:,} numbers, {' and '.join(dtypes)}")
     if checkpoint.config is None:
@@ -211,11 +247,12 @@ def _read_safetensors(path: Path) -> Checkpoint:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: is damaged, or not a safetensors file ({error})") from error
     metadata.pop("format", None)
-    config = metadata.pop("config", None)
-    try:
-        config = None if config is None else load_config(json.loads(config))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: the config inside is damaged ({error})") from error
+    config = None
+    if "config" in metadata:
+        try:
+            config = load_config(dict(json.loads(metadata.pop("config"))))
+        except (ValueError, TypeError) as error:  # no JSON, no dict, or a config that load_config refuses
+            raise InputError(f"{path}: the config inside cannot be used ({error})") from error
     return Checkpoint(networks, config, metadata)
 
 
@@ -223,10 +260,11 @@ def _read_pickle(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error)
-        if "Unsupported" in reason or "GLOBAL" in reason:
+        # GLOBAL is the instruction of a pickle that asks for a function or a class by its name.
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if asked:
             raise InputError(
-                f"{path}: asks for code to be run, which a file of weights has no need of; it was not loaded"
+                f"{path}: asks for {asked[1]}, which is code, not weights; it was not loaded"
             ) from None
         raise InputError(f"{path}: is not a file of weights, or is damaged") from None
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ... on damaged files
@@ -235,6 +273,7 @@ def _read_pickle(path: Path) -> Checkpoint:
         ) from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a dict of networks")
+    content = dict(content)
     networks = {}
     for network in NETWORKS:
         if network in content:

@@ -1,4 +1,4 @@
-"""What every room needs of files: one error for bad input, whole-or-nothing output, and where `data/` lies."""
+"""What all rooms need of files: one error for bad input, whole-or-nothing output, where `data/` lies."""
 
 from __future__ import annotations
 

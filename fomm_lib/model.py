@@ -96,11 +96,13 @@ def load_model(
     """A trained model, ready to animate (in eval mode).
 
     Args:
-        name: a name in `data/weights` ("heads-64"), a `.safetensors`, or a published `.pth.tar`.
+        name: a name in `data/weights` ("heads-64"), a `.safetensors`, a published `.pth.tar`, or the folder
+            of a training.
         config: needed for published files, which have none inside: a path, or a name such as "vox-adv-256".
         device: where to put it; by default the GPU where there is one.
     Raises:
-        InputError: no such file, no config, or weights that do not fit it (every entry is named).
+        InputError: no such file, no config, weights that do not fit it (every entry is named), or a device
+            that is not there.
 
     Example:
         >>> model = load_model("heads-64")
