@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 import shutil
 from collections import Counter
 
@@ -247,7 +248,9 @@ def test_broken_and_single_frame_clips_are_passed_over(tmp_path, caplog):
     assert len(pairs) == 20
     assert {item["name"] for item in pairs} == {"good"}
     text = caplog.text
-    assert "landscape.png: 25x10 pixels are not a strip of frames 10x10" in text
+    assert (
+        "landscape.png: skipped, another clip is drawn (25x10 pixels are not a strip of frames 10x10" in text
+    )
     assert "single frame, and a pair needs two" in text
     assert "broken.mp4: skipped, another clip is drawn" in text
 
@@ -584,3 +587,21 @@ def test_a_data_set_smaller_than_a_batch(folders):
 def test_bad_settings(folders, call, message):
     with pytest.raises(InputError, match=message):
         call(folders)
+
+
+def test_a_data_set_can_be_sent_to_a_process_that_did_not_inherit_it(folders, tmp_path):
+    pairs = FramePairs(folders, size=SIZE, augmentation=PUBLISHED, cache=tmp_path / "cache")
+    sent = pickle.dumps(pairs)
+    assert len(sent) < 10_000  # the frames stay in their file
+    assert torch.equal(pickle.loads(sent)[2]["driving"], pairs[2]["driving"])
+
+
+def test_workers_read_videos_after_this_process_has(tmp_path):
+    """Decoders have threads, and a forked worker has none of them: it must not inherit what waits for them."""
+    for clip in range(3):
+        write_video(tmp_path / f"{clip}.mp4", clip=clip)
+    pairs = FramePairs(tmp_path, size=SIZE, repeats=4)
+    here = [pairs[index]["frames"].tolist() for index in range(12)]
+    loader = pair_loader(pairs, 4, workers=1, shuffle=False)
+    loader.timeout = 60  # instead of waiting for ever
+    assert [pair for batch in loader for pair in batch["frames"].tolist()] == here
