@@ -28,6 +28,7 @@ from fomm_lib.cleaning import (
     check_file_guarded,
     clean,
     frame_mse,
+    largest_change,
     read_report,
     successive_mse,
     summary,
@@ -91,6 +92,25 @@ def test_successive_mse_where_the_size_changes():
     np.testing.assert_array_equal(list(successive_mse(frames)), [0, np.nan, 0])
 
 
+def test_largest_change_closed_forms():
+    black = np.zeros((40, 33, 3), np.uint8)
+    assert largest_change([]) == largest_change([black]) == largest_change([black, black]) == 0
+    assert largest_change([black, black + 7, black + 3]) == 7
+    assert largest_change([black + 20, black + 23, black + 9]) == 11  # darker counts too
+    corner = black.copy()
+    corner[:4, :8, 2] = 160  # an eighth of one block, in one channel
+    assert largest_change([black, corner]) == 20
+    assert largest_change([black, (black + 9)[:20], (black + 11)[:20]]) == 2  # another size: begins anew
+
+
+def test_noise_is_no_change_and_a_slow_motion_is():
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(rng.normal(120, 3, (64, 64, 3)), 0, 255).astype(np.uint8) for _ in range(20)]
+    assert min(successive_mse(noisy)) > 15 and largest_change(noisy) <= 2
+    fading = [np.full((64, 64, 3), level, np.uint8) for level in range(50)]
+    assert max(successive_mse(fading)) == 1 and largest_change(fading) == 49
+
+
 # --- one file ------------------------------------------------------------------------------------------
 
 # A JPEG cut in half decodes, and its lower half is grey: libav does not say so.
@@ -151,6 +171,7 @@ def test_the_columns_of_a_report(tmp_path):
     assert [report.mse_min, report.mse_mean, report.mse_max] == pytest.approx(
         [mse.min(), mse.mean(), mse.max()], rel=1e-4
     )
+    assert report.change == largest_change(frames.astype(np.uint8)) > 50
     assert report.moved_to == "" and 0 < report.seconds < 10
 
 
@@ -175,14 +196,26 @@ def test_an_encrypted_webm(tmp_path):
     assert (report.codec, report.size, report.frames) == ("vp9", "64x64", None)
 
 
-def test_frozen_means_no_difference_but_what_the_encoder_adds(tmp_path):
-    path = make("frozen.mp4", tmp_path)
+def test_frozen_means_equal_frames(tmp_path):
+    path = encode(tmp_path / "a.mkv", moving_frames(5, still=True), codec="ffv1", pix_fmt="bgr0")
+    report = check_file(path, probe="pyav", still_change=0)
+    assert (report.verdict, report.mse_max, report.change) == ("frozen", 0, 0)
+    assert report.reason == "nothing moves: the largest change is 0 of 255 grey levels"
+
+
+def test_frozen_is_also_what_only_the_encoder_changed(tmp_path):
+    """Grain, and a key frame every ten: the MSE jumps, and yet nothing moves."""
+    grain = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), dtype=np.uint8)
+    path = encode(tmp_path / "a.mp4", np.repeat(grain, 30, 0), options={"g": "10", "preset": "ultrafast"})
     report = check_file(path, probe="pyav")
-    assert report.verdict == "frozen" and 0 < report.mse_max < cleaning.STILL_MSE
-    assert check_file(path, probe="pyav", still_mse=0).verdict == "fit"
-    lossless = encode(tmp_path / "l.mkv", moving_frames(5, still=True), codec="ffv1", pix_fmt="bgr0")
-    report = check_file(lossless, probe="pyav", still_mse=0)
-    assert report.verdict == "frozen" and report.mse_max == 0
+    assert report.verdict == "frozen" and report.mse_max > 4 and 0 < report.change <= cleaning.STILL_CHANGE
+    assert check_file(path, probe="pyav", still_change=0).verdict == "fit"
+
+
+def test_what_moves_slowly_is_not_frozen(tmp_path):
+    frames = moving_frames(20, still=True) // 2 + np.arange(20, dtype=np.uint8)[:, None, None, None]
+    report = check_file(encode(tmp_path / "a.mkv", frames, codec="ffv1", pix_fmt="bgr0"), probe="pyav")
+    assert (report.verdict, report.mse_max, report.change) == ("fit", 1.0, 19)
 
 
 def test_one_frame_that_differs_is_enough_to_be_fit(tmp_path):
@@ -284,6 +317,7 @@ def test_a_file_that_takes_too_long(tmp_path):
 def test_a_file_that_takes_too_much_memory(tmp_path):
     path = encode(tmp_path / "large.mp4", moving_frames(2, (2560, 1440)), options={"preset": "ultrafast"})
     assert check_file_guarded(path, probe="pyav").verdict == "fit"
+    guard.close_idle()  # that process holds the memory it needed before
     report = check_file_guarded(path, probe="pyav", memory=16 << 20)
     assert (report.verdict, report.reason) == ("unreadable", "stopped: needs more than 16 MiB of memory")
 
