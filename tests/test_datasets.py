@@ -603,5 +603,5 @@ def test_workers_read_videos_after_this_process_has(tmp_path):
     pairs = FramePairs(tmp_path, size=SIZE, repeats=4)
     here = [pairs[index]["frames"].tolist() for index in range(12)]
     loader = pair_loader(pairs, 4, workers=1, shuffle=False)
-    loader.timeout = 60  # instead of waiting for ever
+    loader.timeout = 120  # instead of waiting for ever
     assert [pair for batch in loader for pair in batch["frames"].tolist()] == here
