@@ -6,6 +6,7 @@ The public face is `fomm_lib.video`.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -177,8 +178,7 @@ def _converted(frame: av.VideoFrame, size: tuple[int, int], tags: tuple, wide: b
     return graph.pull().to_ndarray()
 
 
-@functools.lru_cache(maxsize=32)
-def _conversion(
+def _make_conversion(
     thread: int, kind: tuple[int, int, str], size: tuple[int, int], tags: tuple, wide: bool
 ) -> av.filter.Graph:
     """The filter graph from one kind of frame to RGB or RGBA.
@@ -205,6 +205,23 @@ def _conversion(
         graph.add("buffersink"),
     ).configure()
     return graph
+
+
+_conversion = functools.lru_cache(maxsize=32)(_make_conversion)
+_of_parents: list = []
+
+
+def _start_anew_in_child() -> None:
+    """A forked process (a worker of a data loader) has graphs without the threads they work with: to use such
+    a graph, and even to free it, is to wait for ever. So they are kept, and never looked at again.
+    """
+    global _conversion
+    _of_parents.append(_conversion)
+    _conversion = functools.lru_cache(maxsize=32)(_make_conversion)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_start_anew_in_child)
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
