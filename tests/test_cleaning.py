@@ -17,6 +17,7 @@ import av
 import joblib
 import numpy as np
 import pytest
+from joblib.parallel import ThreadingBackend
 from odd_files import ODD_FILES, encode, ffmpeg, make, moving_frames
 from test_containers import encrypted_webm
 
@@ -391,7 +392,16 @@ def test_several_jobs_say_the_same(folder, tmp_path):
     assert timeless(one) == timeless(two)
 
 
-@pytest.mark.parametrize("backend", ["loky", "multiprocessing", "threading"])
+class LikeRay(ThreadingBackend):
+    """A backend that gives its results when all are there; Ray's is one."""
+
+    supports_return_generator = False
+
+
+joblib.register_parallel_backend("like_ray", LikeRay)
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "like_ray"])
 def test_joblib_backends(folder, tmp_path, backend):
     with joblib.parallel_config(backend=backend, n_jobs=2):
         rows = run(folder, tmp_path / "report.csv")
