@@ -44,9 +44,8 @@ def hull_area(points: Tensor) -> float:
         0.5
     """
     try:
-        return float(
-            ConvexHull(points.detach().double().cpu().numpy()).volume
-        )  # what Qhull calls volume is the area in 2D
+        hull = ConvexHull(points.detach().double().cpu().numpy())
+        return float(hull.volume)  # in two dimensions Qhull's volume is the area
     except (QhullError, ValueError):
         return 0.0
 
@@ -162,7 +161,7 @@ def animate(
     model: FirstOrderMotionModel,
     source: str | os.PathLike | np.ndarray,
     driving: str | os.PathLike,
-    output: str | os.PathLike,
+    output: str | os.PathLike | None = None,
     *,
     relative: bool = True,
     adapt_scale: bool = False,
@@ -173,7 +172,7 @@ def animate(
     batch_size: int = 4,
     overwrite: bool = False,
     progress: bool = True,
-) -> Animation:
+) -> Animation | np.ndarray:
     """Animate a portrait by a video, into a video file: as many frames as the driving video, at its times,
     with its sound.
 
@@ -184,7 +183,7 @@ def animate(
         model: see `load_model`.
         source: a picture file, or uint8 (H, W, 3).
         driving: a video file.
-        output: the .mp4 to write.
+        output: the .mp4 to write; None for an array of frames instead, which must fit into memory.
         relative, adapt_scale: see `relative_motion`; `relative=False` takes over the driving keypoints as
             they are.
         crop: (x, y, side) of the square to cut out of the portrait; the largest in the middle by default.
@@ -194,6 +193,8 @@ def animate(
         batch_size: driving frames at a time.
         overwrite: whether an existing file may be replaced.
         progress: show a bar.
+    Returns:
+        What was made; without an output, the frames themselves, uint8 (T, H, W, 3).
     Raises:
         InputError: a file that cannot be read or written, or a crop that lies outside the picture.
 
@@ -204,12 +205,25 @@ def animate(
         125
     """
     started = time.monotonic()
-    if zoom < 1 or batch_size < 1:
-        raise InputError(f"zoom = {zoom}, batch_size = {batch_size}: both must be at least 1")
+    _at_least_1(zoom=zoom, batch_size=batch_size)
     portrait = _square(_picture(source), crop, "the portrait")
     video = VideoReader(driving)
     height, width = model.size[0] * zoom, model.size[1] * zoom
     size = (width * (3 if compare else 1), height)
+
+    def pictures() -> Iterator[tuple[np.ndarray, Fraction]]:
+        moments = ((_square(frame, driving_crop, "the driving video"), t) for frame, t in video.timed())
+        animator = _animator(model, portrait, relative, adapt_scale)
+        still = _enlarged(portrait, (height, width))
+        for generated, frame, seconds in _follow(animator, moments, batch_size):
+            picture = _enlarged(generated, (height, width))
+            if compare:
+                picture = np.concatenate([still, _enlarged(frame, (height, width)), picture], axis=1)
+            yield picture, seconds
+
+    film = tqdm(pictures(), total=video.frames, unit="frame", disable=not progress)
+    if output is None:
+        return np.stack([picture for picture, _ in film])
     metadata = {"title": "Animated portrait", "comment": GENERATED_NOTICE, "description": GENERATED_NOTICE}
     writer = VideoWriter(
         output,
@@ -220,16 +234,9 @@ def animate(
         overwrite=overwrite,
         time_base=video.time_base,
     )
-    with writer, tqdm(total=video.frames, unit="frame", disable=not progress) as bar:
-        moments = ((_square(frame, driving_crop, "the driving video"), t) for frame, t in video.timed())
-        shown_source = _enlarged(portrait, (height, width))
-        animator = _animator(model, portrait, relative, adapt_scale)
-        for generated, frame, seconds in _follow(animator, moments, batch_size):
-            picture = _enlarged(generated, (height, width))
-            if compare:
-                picture = np.concatenate([shown_source, _enlarged(frame, (height, width)), picture], axis=1)
+    with writer:
+        for picture, seconds in film:
             writer.write(picture, seconds)
-            bar.update()
         writer.end = video.end
     return Animation(Path(output), writer.frames, video.fps, size, time.monotonic() - started)
 
@@ -258,9 +265,11 @@ def animate_frames(
         >>> for frame in animate_frames(model, "portrait.jpg", "clip.mp4"):  # doctest: +SKIP
         ...     show(frame)
     """
+    _at_least_1(batch_size=batch_size)
     portrait = _square(_picture(source), crop, "the portrait")
     frames = VideoReader(driving) if isinstance(driving, (str, os.PathLike)) else driving
-    moments = ((_square(frame, driving_crop, "the driving video"), None) for frame in frames)
+    what = "the driving video"
+    moments = ((_square(_checked(frame, what), driving_crop, what), None) for frame in frames)
     for generated, _, _ in _follow(_animator(model, portrait, relative, adapt_scale), moments, batch_size):
         yield generated
 
@@ -268,6 +277,8 @@ def animate_frames(
 def _animator(
     model: FirstOrderMotionModel, portrait: np.ndarray, relative: bool, adapt_scale: bool
 ) -> Animator:
+    if model.training:
+        raise InputError("the model is in training mode, in which it paints noise; call model.eval() first")
     device = next(model.parameters()).device
     source = to_tensor(portrait, model.size)[None].to(device)
     return Animator(model, source, relative=relative, adapt_scale=adapt_scale)
@@ -292,8 +303,22 @@ def _batches(items: Iterable, size: int) -> Iterator[list]:
         yield batch
 
 
+def _at_least_1(**settings: int) -> None:
+    for name, value in settings.items():
+        if value < 1:
+            raise InputError(f"{name} = {value}: must be at least 1")
+
+
 def _picture(source: str | os.PathLike | np.ndarray) -> np.ndarray:
-    return source if isinstance(source, np.ndarray) else read_picture(source)
+    if not isinstance(source, np.ndarray):
+        return read_picture(source)
+    return _checked(source, "the portrait")
+
+
+def _checked(picture: np.ndarray, what: str) -> np.ndarray:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise InputError(f"{what} is {picture.dtype} {picture.shape}; it must be uint8 (H, W, 3), RGB")
+    return picture
 
 
 def _square(picture: np.ndarray, crop: Crop, what: str) -> np.ndarray:
