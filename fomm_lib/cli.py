@@ -191,6 +191,26 @@ def clean(
     print(f"the report: {report}")
 
 
+@app.command(epilog="Example: fomm voxceleb --metadata vox-metadata.csv --out vox --partition test")
+def voxceleb(
+    metadata: Annotated[Path, typer.Option(help="The published list of clips, vox-metadata.csv.")],
+    out: Annotated[Path, typer.Option(help="The folder for clips and ledger; started again, it goes on.")],
+    partition: Annotated[str | None, typer.Option(help="train or test; both by default.")] = None,
+    size: Annotated[int, typer.Option(help="Width and height of the clips, in pixels.")] = 256,
+    form: Annotated[str, typer.Option(help="mp4, or png or jpg for folders of frames.")] = "mp4",
+    jobs: Annotated[int, typer.Option(help="Videos at a time.")] = 1,
+    limit: Annotated[int | None, typer.Option(help="Stop after so many videos.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try those that failed once more.")] = False,
+) -> None:
+    """Fetch VoxCeleb: download, cut, crop and check the clips of the published list."""
+    from fomm_lib.voxceleb import fetch_voxceleb
+
+    ledger = fetch_voxceleb(
+        metadata, out, partition, size=size, form=form, jobs=jobs, limit=limit, retry=retry
+    )
+    print(ledger.summary())
+
+
 @app.command(epilog="Example: fomm convert vox-adv-cpk.pth.tar vox-adv-256.safetensors --config vox-adv-256")
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A published .pth.tar, or a .safetensors.")],

@@ -109,6 +109,7 @@ class FolderClip(Clip):
 
     @property
     def files(self) -> list[str]:
+        """The names of the frames, in natural order."""
         if self._files is None:
             names = (entry.name for entry in os.scandir(self.path) if _is_picture(entry.name))
             self._files = sorted(names, key=_natural)
@@ -690,6 +691,7 @@ class PairBatches(Sampler):
         self.epoch = self.start_batch = 0
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Choose the epoch, and the batch to begin with."""
         self.epoch, self.start_batch = epoch, start_batch
 
     def __len__(self) -> int:

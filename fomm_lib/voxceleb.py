@@ -165,6 +165,7 @@ class Ledger:
                 raise InputError(f"{path}: is not a ledger of VoxCeleb; choose another folder") from error
 
     def write(self) -> None:
+        """Bring the file up to date, whole."""
         with (
             atomic_output(self.path, overwrite=True) as temporary,
             open(temporary, "w", newline="", encoding="utf-8") as file,
