@@ -27,6 +27,7 @@ __all__ = [
     "LOSS_NAMES",
     "animation_png",
     "draw_keypoints",
+    "draw_system",
     "figure_pixels",
     "flow_colours",
     "picture_grid",
@@ -447,6 +448,119 @@ def plot_flow(flow: Tensor, arrows: int = 12, maximum: float | None = None) -> F
         for x, y, word in ((1, 0, "→"), (-1, 0, "←"), (0, 1, "↓"), (0, -1, "↑")):
             wheel.text(x * 0.8, y * 0.8, word, ha="center", va="center")
         wheel.grid(False)
+    return figure
+
+
+# The system
+
+
+def draw_system(
+    shapes: Mapping[str, Sequence[int]], pictures: Mapping[str, np.ndarray | Tensor] | None = None
+) -> Figure:
+    """The whole model as one drawing: networks as boxes, with the number of the notebook that builds each,
+    and on every arrow the shape of what travels along it.
+
+    Args:
+        shapes: of one sample, without the batch axis: `source`, `driving`, `value` and `jacobian` (of the
+            keypoints), `flow`, `occlusion`, `features`, `prediction`, `judged` (the discriminator's map).
+        pictures: `source`, `driving`, `prediction`, to be shown in their places; a blank frame otherwise.
+
+    Returns:
+        A figure of 6 x 3.5 inches.
+
+    Raises:
+        InputError: a shape or a picture is missing or unknown by name.
+
+    Example:
+        >>> names = "source driving value jacobian flow occlusion features prediction judged".split()
+        >>> figure = draw_system(dict.fromkeys(names, (3, 64, 64)))
+    """
+    known = {
+        "source",
+        "driving",
+        "value",
+        "jacobian",
+        "flow",
+        "occlusion",
+        "features",
+        "prediction",
+        "judged",
+    }
+    pictures = pictures or {}
+    for what, given, wrong in (
+        ("shapes", shapes, known ^ shapes.keys()),
+        ("pictures", pictures, pictures.keys() - {"source", "driving", "prediction"}),
+    ):
+        if wrong:
+            raise InputError(
+                f"{what}: missing or unknown by name: {', '.join(sorted(wrong))}; "
+                f"there are {', '.join(sorted(given)) or 'none'}"
+            )
+    black, orange, _, green, blue, red, _ = COLOURS
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(INCHES, layout="none")
+        axis = figure.add_axes((0, 0, 1, 1))
+        axis.set(xlim=(0, INCHES[0]), ylim=(0, INCHES[1]))
+        axis.axis("off")
+
+        def picture(name: str, x: float, y: float, words: str, side: float = 0.8) -> None:
+            if name in pictures:
+                axis.imshow(_pixels(pictures[name]), extent=(x, x + side, y, y + side), zorder=2)
+            frame = matplotlib.patches.Rectangle((x, y), side, side, fill=False, linewidth=0.8, zorder=3)
+            axis.add_patch(frame)
+            axis.text(x + side / 2, y + side + 0.04, words, ha="center", va="bottom", fontsize=8)
+            shape = tuple(shapes[name])
+            axis.text(x + side / 2, y - 0.04, f"{shape}", ha="center", va="top", fontsize=7)
+
+        def box(x: float, y: float, width: float, height: float, words: str, colour: str) -> None:
+            style = "round,pad=0,rounding_size=0.06"
+            axis.add_patch(
+                matplotlib.patches.FancyBboxPatch(
+                    (x, y), width, height, style, facecolor=(colour, 0.15), edgecolor=colour, linewidth=1.4
+                )
+            )
+            axis.text(x + width / 2, y + height / 2, words, ha="center", va="center", fontsize=8)
+
+        def arrow(start, end, words: str = "", at=None, align: str = "center", dashed: bool = False) -> None:
+            line = {"arrowstyle": "-|>", "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "color": black}
+            axis.annotate("", end, start, arrowprops=line | {"linestyle": "--" if dashed else "-"})
+            if words:
+                axis.text(*at, words, ha=align, va="center", fontsize=7, linespacing=1.25)
+
+        keypoints = f"p {tuple(shapes['value'])}\nJ {tuple(shapes['jacobian'])}"
+        picture("source", 0.08, 2.25, "source")
+        picture("driving", 0.08, 0.45, "driving frame")
+        picture("prediction", 5.1, 2.25, "prediction")
+        box(1.22, 0.4, 0.78, 1.95, "keypoint\ndetector\n\n(03)", blue)
+        box(2.98, 0.4, 0.95, 1.1, "dense\nmotion\n\n(04)", green)
+        box(1.9, 2.62, 0.7, 0.56, "encoder\n(05)", orange)
+        box(3.04, 2.62, 0.84, 0.56, "warp, mask\n(05)", orange)
+        box(4.2, 2.62, 0.66, 0.56, "decoder\n(05)", orange)
+        box(5.02, 0.75, 0.92, 0.62, "discriminator\n(06)", red)
+        axis.text(4.94, 3.38, "generator", ha="right", va="center", fontsize=8)
+        axis.plot([1.8, 1.8, 4.96, 4.96, 1.8], [2.54, 3.26, 3.26, 2.54, 2.54], ":", color=orange, linewidth=1)
+
+        arrow((0.88, 2.9), (1.9, 2.9))
+        arrow((0.88, 2.32), (1.22, 2.1))
+        arrow((0.88, 0.85), (1.22, 0.85))
+        arrow((2.0, 1.3), (2.98, 1.3), f"of the source\n{keypoints}", (2.42, 1.58))
+        arrow((2.0, 0.62), (2.98, 0.62), f"of the driving frame\n{keypoints}", (2.49, 0.21))
+        # The source itself goes to the dense motion network too: it is warped by every sparse motion there.
+        axis.plot([1.5, 1.5, 2.86, 2.86], [2.9, 2.42, 2.42, 1.0], color=black, linewidth=1.1, linestyle="-")
+        arrow((2.86, 1.0), (2.98, 1.0))
+        arrow((2.6, 2.9), (3.04, 2.9), f"{tuple(shapes['features'])}", (2.82, 3.36))
+        arrow((3.42, 1.5), (3.42, 2.62), f"flow\n{tuple(shapes['flow'])}", (3.36, 2.1), "right")
+        arrow((3.72, 1.5), (3.72, 2.62), f"occlusion\n{tuple(shapes['occlusion'])}", (3.78, 2.1), "left")
+        arrow((3.88, 2.9), (4.2, 2.9))
+        arrow((4.86, 2.9), (5.1, 2.9))
+        arrow((5.48, 2.06), (5.48, 1.37), "only while\ntraining", (5.4, 1.72), "right", dashed=True)
+        arrow(
+            (5.48, 0.75),
+            (5.48, 0.45),
+            f"real or fake, by patch\n{tuple(shapes['judged'])}",
+            (5.4, 0.25),
+            dashed=True,
+        )
     return figure
 
 

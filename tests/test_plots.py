@@ -404,3 +404,41 @@ def test_bad_tables_are_one_clear_line(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as error:
         plots.plot_losses(path)
     assert "\n" not in str(error.value)
+
+
+# The system
+
+SYSTEM = {
+    "source": (3, 64, 64),
+    "driving": (3, 64, 64),
+    "value": (10, 2),
+    "jacobian": (10, 2, 2),
+    "flow": (32, 32, 2),
+    "occlusion": (1, 32, 32),
+    "features": (128, 16, 16),
+    "prediction": (3, 64, 64),
+    "judged": (1, 9, 9),
+}
+
+
+def words_of(figure):
+    return "\n".join(text.get_text() for text in figure.axes[0].texts)
+
+
+def test_system_shows_every_shape_and_picture():
+    pictures = {name: torch.rand(3, 64, 64) for name in ("source", "driving", "prediction")}
+    figure = plots.draw_system(SYSTEM, pictures)
+    assert plots.figure_pixels(figure).shape == (350, 600, 3)
+    assert len(figure.axes[0].images) == 3
+    for shape in SYSTEM.values():
+        assert str(shape) in words_of(figure)
+    for number in ("03", "04", "05", "06"):
+        assert f"({number})" in words_of(figure)
+    assert not plots.draw_system(SYSTEM).axes[0].images
+
+
+def test_system_needs_every_shape():
+    with pytest.raises(InputError, match="shapes: missing or unknown by name: flow; there are driving"):
+        plots.draw_system({name: shape for name, shape in SYSTEM.items() if name != "flow"})
+    with pytest.raises(InputError, match="pictures: missing or unknown by name: flow; there are flow"):
+        plots.draw_system(SYSTEM, {"flow": torch.rand(3, 8, 8)})
