@@ -221,9 +221,12 @@ def animate(
                 picture = np.concatenate([still, _enlarged(frame, (height, width)), picture], axis=1)
             yield picture, seconds
 
-    film = tqdm(pictures(), total=video.frames, unit="frame", disable=not progress)
+    def bar() -> tqdm:  # shown from the moment it is made
+        return tqdm(pictures(), total=video.frames, unit="frame", disable=not progress)
+
     if output is None:
-        return np.stack([picture for picture, _ in film])
+        with bar() as film:
+            return np.stack([picture for picture, _ in film])
     metadata = {"title": "Animated portrait", "comment": GENERATED_NOTICE, "description": GENERATED_NOTICE}
     writer = VideoWriter(
         output,
@@ -234,7 +237,7 @@ def animate(
         overwrite=overwrite,
         time_base=video.time_base,
     )
-    with writer:
+    with writer, bar() as film:
         for picture, seconds in film:
             writer.write(picture, seconds)
         writer.end = video.end

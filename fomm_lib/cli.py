@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+OUT_OF_MEMORY = "out of memory; try a smaller picture, video or --batch-size"
 VIEWING_SIZE = 256  # results of smaller models are enlarged to about this many pixels, to be looked at
 
 
@@ -256,12 +258,18 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    if not debug:
+        warnings.formatwarning = lambda message, *_: f"fomm: {' '.join(str(message).split())}\n"
     try:
         app(arguments, prog_name="fomm")  # tells of wrong options itself, and ends with 2
     except InputError as error:
         _stop(" ".join(str(error).split()), debug)
     except MemoryError:
-        _stop("out of memory; try a smaller picture, video or --batch-size", debug)
+        _stop(OUT_OF_MEMORY, debug)
+    except RuntimeError as error:  # PyTorch has no other for this, on CPUs
+        if "out of memory" not in str(error) and "allocate memory" not in str(error):
+            raise
+        _stop(OUT_OF_MEMORY, debug)
     except OSError as error:
         _stop("the disk is full" if error.errno == errno.ENOSPC else str(error), debug)
 
