@@ -31,6 +31,7 @@ __all__ = [
     "figure_pixels",
     "flow_colours",
     "picture_grid",
+    "plot_curves",
     "plot_flow",
     "plot_losses",
     "show",
@@ -103,7 +104,7 @@ class _Picture:
         return {"image/png": self.png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
 
-def show(picture: Figure | bytes, alt: str) -> None:
+def show(picture: Figure | bytes, alt: str, colours: int | None = None) -> None:
     """Show a figure, or a PNG such as `animation_png` makes, in a notebook, with words for who cannot see it.
 
     The text says what the picture says, not what it looks like: "far apart, JSD stays at 0.69 while
@@ -112,9 +113,12 @@ def show(picture: Figure | bytes, alt: str) -> None:
     Args:
         picture: a figure of at most 6 x 3.5 inches, or the bytes of a PNG of at most 600 x 350 pixels.
         alt: the text; it is compared when the notebook is tested, so round the numbers in it.
+        colours: how many of a figure's to keep, 2 to 256: with 256, photographs take a third of the space and
+            look as before. None keeps all.
 
     Raises:
-        InputError: the text is missing or too short to say anything, or the picture is too large or no PNG.
+        InputError: the text is missing or too short to say anything, the picture is too large or no PNG, or
+            `colours` is out of its range.
 
     Example:
         >>> show(picture_grid([[torch.zeros(3, 8, 8)]]), alt="a black picture, 8 by 8 pixels")
@@ -132,7 +136,12 @@ def show(picture: Figure | bytes, alt: str) -> None:
         # A figure known to pyplot would be shown a second time at the end of the cell.
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(picture)
-        picture = _png(Image.fromarray(figure_pixels(picture)))
+        picture = Image.fromarray(figure_pixels(picture))
+        if colours is not None:
+            picture = picture.quantize(
+                _colour_count(colours), Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+            )
+        picture = _png(picture)
     try:
         size = Image.open(io.BytesIO(picture)).size
     except OSError as error:
@@ -184,8 +193,7 @@ def animation_png(
     if fps <= 0:
         raise InputError(f"fps is {fps}; give a number above 0")
     if colours is not None:
-        if not 2 <= colours <= 256:
-            raise InputError(f"colours is {colours}; give 2 to 256, or None for all")
+        _colour_count(colours)
         # One palette for all, found on all, or colours would flicker.
         width, height = pictures[0].size
         every = Image.new("RGB", (width, height * len(pictures)))
@@ -311,6 +319,52 @@ def draw_keypoints(picture: np.ndarray | Tensor, keypoints, radius: float | None
 
 
 # Curves
+
+
+def plot_curves(
+    x: Sequence[float] | Tensor,
+    curves: Mapping[str, Sequence[float] | Tensor],
+    xlabel: str,
+    ylabel: str,
+    size: tuple[float, float] = (6.0, 3.0),
+    **axis_options,
+) -> Figure:
+    """Curves over one x, each with a colour, a line style and a name of its own.
+
+    Args:
+        x: (N,), numbers or a tensor.
+        curves: {name: values (N,)}, at most seven; tensors may require gradients.
+        xlabel, ylabel: what the axes show, with units or ranges.
+        size: in inches.
+        axis_options: anything `Axes.set` takes, e.g. `ylim=(0, 1)`.
+
+    Returns:
+        A figure; draw what else it needs on `figure.axes[0]`.
+
+    Raises:
+        InputError: there are no curves, or more than can be told apart, or a curve's length is not that of x.
+
+    Example:
+        >>> figure = plot_curves(range(3), {"rises": [0, 1, 2]}, "step", "loss (no unit)", ylim=(0, 2))
+        >>> figure.axes[0].get_ylim() == (0, 2)
+        True
+    """
+    if not 1 <= len(curves) <= len(COLOURS):
+        raise InputError(
+            f"there are {len(curves)} curves; give 1 to {len(COLOURS)}, so that they can be told apart"
+        )
+    x = np.asarray(torch.as_tensor(x).detach().cpu())
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(size)
+        axis = figure.subplots()
+        for name, values in curves.items():
+            values = np.asarray(torch.as_tensor(values).detach().cpu())
+            if values.shape != x.shape:
+                raise InputError(f"{name} has shape {values.shape}, x {x.shape}; they must be of one length")
+            axis.plot(x, values, label=name)
+        axis.set(xlabel=xlabel, ylabel=ylabel, **axis_options)
+        axis.legend()
+    return figure
 
 
 def plot_losses(
@@ -543,11 +597,11 @@ def draw_system(
         arrow((0.88, 2.9), (1.9, 2.9))
         arrow((0.88, 2.32), (1.22, 2.1))
         arrow((0.88, 0.85), (1.22, 0.85))
-        arrow((2.0, 1.3), (2.98, 1.3), f"of the source\n{keypoints}", (2.42, 1.58))
+        arrow((2.0, 1.3), (2.98, 1.3), f"of the source\n{keypoints}", (2.38, 1.58))
         arrow((2.0, 0.62), (2.98, 0.62), f"of the driving frame\n{keypoints}", (2.49, 0.21))
         # The source itself goes to the dense motion network too: it is warped by every sparse motion there.
-        axis.plot([1.5, 1.5, 2.86, 2.86], [2.9, 2.42, 2.42, 1.0], color=black, linewidth=1.1, linestyle="-")
-        arrow((2.86, 1.0), (2.98, 1.0))
+        axis.plot([1.5, 1.5, 2.8, 2.8], [2.9, 2.42, 2.42, 1.0], color=black, linewidth=1.1, linestyle="-")
+        arrow((2.8, 1.0), (2.98, 1.0))
         arrow((2.6, 2.9), (3.04, 2.9), f"{tuple(shapes['features'])}", (2.82, 3.36))
         arrow((3.42, 1.5), (3.42, 2.62), f"flow\n{tuple(shapes['flow'])}", (3.36, 2.1), "right")
         arrow((3.72, 1.5), (3.72, 2.62), f"occlusion\n{tuple(shapes['occlusion'])}", (3.78, 2.1), "left")
@@ -571,6 +625,12 @@ def _png(picture: Image.Image, **options) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True, **options)
     return buffer.getvalue()
+
+
+def _colour_count(colours: int) -> int:
+    if not 2 <= colours <= 256:
+        raise InputError(f"colours is {colours}; give 2 to 256, or None for all")
+    return colours
 
 
 def _pixels(picture: np.ndarray | Tensor) -> np.ndarray:

@@ -248,6 +248,23 @@ def test_keypoints_come_in_several_forms():
 
 # Curves
 
+
+def test_curves_differ_in_colour_line_and_name(shown):
+    x = torch.linspace(0, 1, 5, requires_grad=True)
+    figure = plots.plot_curves(x, {str(n): n * x for n in range(7)}, "x (no unit)", "n x", xlim=(0, 1))
+    (axis,) = figure.axes
+    for cue in (
+        lambda line: line.get_color(),
+        lambda line: str(line._dash_pattern),
+        lambda line: line.get_label(),
+    ):
+        assert len({cue(line) for line in axis.lines}) == 7
+    np.testing.assert_array_equal(axis.lines[3].get_ydata(), 3 * x.detach())
+    assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_xlim()) == ("x (no unit)", "n x", (0, 1))
+    assert len(axis.get_legend().texts) == 7
+    plots.show(figure, alt="a fan of rising lines")
+
+
 LOSSES = {name: np.linspace(i + 1, 0, 100) for i, name in enumerate(plots.LOSS_NAMES)}
 
 
@@ -364,6 +381,9 @@ WHITE = torch.ones(3, 8, 8)
             lambda: plots.draw_keypoints(WHITE, torch.tensor([[0.0, torch.nan]])),
             "some keypoints are not finite",
         ),
+        (lambda: plots.plot_curves([0], {}, "x", "y"), "there are 0 curves; give 1 to 7"),
+        (lambda: plots.plot_curves([0], {str(i): [0] for i in range(8)}, "x", "y"), "there are 8 curves"),
+        (lambda: plots.plot_curves([0, 1], {"a": [0]}, "x", "y"), r"a has shape \(1,\), x \(2,\)"),
         (lambda: plots.plot_losses("nowhere.csv"), "nowhere.csv: cannot be read as a table of losses"),
         (
             lambda: plots.plot_losses({"loss": [1.0]}),
@@ -442,3 +462,14 @@ def test_system_needs_every_shape():
         plots.draw_system({name: shape for name, shape in SYSTEM.items() if name != "flow"})
     with pytest.raises(InputError, match="pictures: missing or unknown by name: flow; there are flow"):
         plots.draw_system(SYSTEM, {"flow": torch.rand(3, 8, 8)})
+
+
+def test_fewer_colours_take_less_space(shown):
+    noise = plots.picture_grid([[torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))]])
+    plots.show(noise, alt="a picture of noise")
+    plots.show(noise, alt="a picture of noise", colours=256)
+    many, few = (picture.png for picture in shown)
+    assert len(few) < len(many) / 2
+    assert len(open_png(few).getcolors()) <= 256
+    with pytest.raises(InputError, match="colours is 1; give 2 to 256, or None for all"):
+        plots.show(noise, alt="a picture of noise", colours=1)
