@@ -858,6 +858,8 @@ def _write_clip(path: Path, number: int, person: int, settings: dict[str, Any], 
     if not alone:
         # Each of several processes draws with one thread; read by Mesa when the first context is made.
         os.environ.setdefault("LP_NUM_THREADS", "0")
+    for left_over in path.parent.glob(f".{path.stem}.*.partial*"):  # of a run that was killed
+        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink(missing_ok=True)
     size, fps = settings["size"], settings["fps"]
     clip = SyntheticClip(settings["seed"], number, settings["frames"], size, fps, person_number=person)
     if settings["format"] == "mp4":

@@ -9,7 +9,9 @@ The shaders tell parts apart by `KIND`, the number of the part in `synthetic_ana
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -397,7 +399,7 @@ _MOVING = {"position": 3, "normal": 3, "other": 3}
 
 
 class Renderer:
-    """An OpenGL context without a window, and what is drawn in it.
+    """Draws without a window. To be used from one thread, the first that made one.
 
     Rows of pictures run downwards: the projection matrices that come in turn the y axis, nothing here does.
 
@@ -416,7 +418,7 @@ class Renderer:
 
     def __init__(self, size: int, supersampling: int = 2):
         self.size, self.supersampling = size, supersampling
-        self.context = gl = _make_context()
+        self.context = gl = _context()
         side = size * supersampling
         self._picture = gl.framebuffer(
             [gl.renderbuffer((side, side), 4)], gl.depth_renderbuffer((side, side))
@@ -560,7 +562,9 @@ def _set(program: Any, uniforms: dict[str, Any]) -> None:
             program[name].write(np.ascontiguousarray(value.T if value.shape == (4, 4) else value).tobytes())
 
 
-def _make_context() -> Any:
+@lru_cache(maxsize=1)
+def _context() -> Any:
+    """The process's one OpenGL context: with several, each would have to be made current before each call."""
     try:
         import moderngl
     except ImportError as error:
@@ -568,13 +572,16 @@ def _make_context() -> Any:
             'synthetic heads need moderngl; install it: pip install "fomm-lib[synthetic]"'
         ) from error
     try:
-        return moderngl.create_context(standalone=True, backend="egl")
+        windowless = {"backend": "egl"} if sys.platform.startswith("linux") else {}
+        context = moderngl.create_context(standalone=True, **windowless)
     except Exception as error:  # moderngl raises a bare Exception whatever went wrong
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"cannot draw without a window, EGL is missing or broken ({reason}); "
+            f"cannot draw without a window, OpenGL through EGL is missing or broken ({reason}); "
             "on Debian, Ubuntu and Colab: apt-get install libegl1 libgl1-mesa-dri"
         ) from error
+    context.gc_mode = "auto"  # what Python no longer refers to is freed on the graphics side too
+    return context
 
 
 # --- Scenes and cameras ------------------------------------------------------------------------------------

@@ -170,6 +170,7 @@ def sheet() -> None:
     path = DATA / "heads" / "contact_sheet.jpg"
     if path.exists():
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     frames = [SyntheticClip(SHEET_SEED, number, 8, 160, 4).frame(7) for number in range(40)]
     rows = [np.hstack(frames[i : i + 8]) for i in range(0, 40, 8)]
     with atomic_output(path) as temporary:
