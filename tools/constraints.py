@@ -36,13 +36,12 @@ HEADER = """\
 
 
 def requirements(pyproject: Path = ROOT / "pyproject.toml") -> list[Requirement]:
-    """Every direct dependency of the project, those of its extras and those installed by hand, by name."""
+    """Every direct dependency, those of extras and those installed by hand too: once each, by name."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
     lines = [*project["dependencies"], *(line for extra in extras for line in extra), *BY_HAND]
-    return sorted(
-        (Requirement(line) for line in lines), key=lambda requirement: canonicalize_name(requirement.name)
-    )
+    by_name = {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def constraints(direct: list[Requirement]) -> str:

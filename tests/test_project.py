@@ -1,0 +1,542 @@
+"""The house rules: floors, docstrings, words, sizes; and what is said in two places is the same in both."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from fomm_lib.video import VideoWriter
+from tools import constraints
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+REPOSITORY = PYPROJECT["project"]["urls"]["Repository"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are made of
+    (-4, "files"),
+    (-3, "containers guard pictures"),
+    (-2, "decoding"),
+    (-1, "encoding"),
+    (0, "geometry blocks video config"),
+    (
+        1,
+        "keypoints motion generator discriminator perceptual checkpoints gan "
+        "synthetic_anatomy synthetic_render",
+    ),
+    (2, "model losses datasets cleaning synthetic plots exercises"),
+    (3, "training animation evaluation voxceleb family"),
+    (4, "cli"),
+]
+FLOOR = {name: floor for floor, names in FLOORS for name in names.split()}
+
+# Rooms 03, 04 and 05 build on one another, so floor 1 has steps: (who, imports whom).
+STEPS = {
+    ("motion", "keypoints"),
+    ("generator", "keypoints"),
+    ("generator", "motion"),
+    ("discriminator", "keypoints"),
+}
+
+# Split off from a module to keep it readable, and tested with it.
+PART_OF = {
+    "pictures": "video",
+    "decoding": "video",
+    "encoding": "video",
+    "synthetic_anatomy": "synthetic",
+    "synthetic_render": "synthetic",
+}
+
+MODULES = sorted(path.stem for path in (ROOT / "fomm_lib").glob("*.py") if not path.stem.startswith("__"))
+
+
+def project_files(*suffixes: str) -> list[Path]:
+    """The project's own files with one of these suffixes: no venv, no cache, nothing left beside them."""
+    places = ["fomm_lib", "tests", "tools", "benchmarks", "notebooks", "data", ".ci"]
+    found = [path for path in ROOT.iterdir() if path.is_file()]
+    found += [path for place in places for path in (ROOT / place).rglob("*") if path.is_file()]
+    hidden = {"__pycache__", ".ipynb_checkpoints"}
+    return sorted(path for path in found if path.suffix in suffixes and not hidden & set(path.parts))
+
+
+# --- the library --------------------------------------------------------------------------------------------
+
+
+def imports(source: str) -> set[str]:
+    """The modules of `fomm_lib` that a source imports, anywhere in it; "" stands for the package itself."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for name in (alias.name for alias in node.names):
+                if name.split(".")[0] == "fomm_lib":
+                    found.add(name.partition(".")[2].split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            module = "fomm_lib." + (node.module or "") if node.level else node.module
+            if module.split(".")[0] == "fomm_lib":
+                inner = module.partition(".")[2].split(".")[0]
+                names = {alias.name for alias in node.names} - {"__version__"}
+                found |= {inner} if inner else names
+    return found
+
+
+def test_imports_are_seen_in_every_form():
+    source = """
+import os, fomm_lib.video
+from fomm_lib import geometry, __version__
+def inside():
+    from fomm_lib.files import InputError
+    from .blocks import Hourglass
+    from . import config
+"""
+    assert imports(source) == {"video", "geometry", "files", "blocks", "config"}
+    assert imports("import fomm_lib") == {""}
+
+
+def test_every_module_stands_on_a_floor():
+    assert [name for name in MODULES if name not in FLOOR] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_from_floors_below(name):
+    for other in imports((ROOT / "fomm_lib" / f"{name}.py").read_text(encoding="utf-8")):
+        assert other in FLOOR, f"{name} imports {other or 'the package itself'}, which stands on no floor"
+        if (name, other) not in STEPS:
+            assert FLOOR[other] < FLOOR[name], (
+                f"{name} (floor {FLOOR[name]}) imports {other} (floor {FLOOR[other]})"
+            )
+
+
+def test_steps_within_a_floor_are_needed_and_only_go_up():
+    order = [name for _, names in FLOORS for name in names.split()]
+    for name, other in STEPS:
+        assert FLOOR[name] == FLOOR[other] and order.index(other) < order.index(name)
+        assert other in imports((ROOT / "fomm_lib" / f"{name}.py").read_text(encoding="utf-8"))
+
+
+def test_the_floors_in_contributing_are_these():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (-?\d) \| (.+) \|$", text, flags=re.MULTILINE)
+    written = {int(floor): re.findall(r"`(\w+)`", names) for floor, names in rows}
+    assert written == {floor: names.split() for floor, names in FLOORS}
+
+
+def undocumented(source: str) -> list[str]:
+    """Public functions, classes and methods without a docstring.
+
+    `forward` is described by its class, and an overriding method by the one of the same file it overrides.
+    """
+    tree = ast.parse(source)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, (*functions, ast.ClassDef)) and not node.name.startswith("_")
+    ]
+    found = [] if ast.get_docstring(tree) else ["the module"]
+    found += [node.name for node in public if not ast.get_docstring(node)]
+    for node in public:
+        if isinstance(node, ast.ClassDef):
+            bases = [
+                classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes
+            ]
+            overridden = {inner.name for base in bases for inner in base.body if isinstance(inner, functions)}
+            found += [
+                f"{node.name}.{inner.name}"
+                for inner in node.body
+                if isinstance(inner, functions)
+                and not inner.name.startswith("_")
+                and inner.name not in {"forward", *overridden}
+                and not ast.get_docstring(inner)
+            ]
+    return found
+
+
+def test_missing_docstrings_are_seen():
+    source = '''
+"""A module."""
+def f(): ...
+def _g(): ...
+class C:
+    """A class."""
+    def m(self): ...
+    def forward(self): ...
+    def _hidden(self): ...
+class D(C):
+    """Another."""
+    def m(self): ...
+    def n(self): ...
+'''
+    assert undocumented(source) == ["f", "C.m", "D.n"]
+    assert undocumented("x = 1") == ["the module"]
+
+
+@pytest.mark.parametrize("name", ["__init__", *MODULES])
+def test_every_public_name_has_a_docstring(name):
+    assert undocumented((ROOT / "fomm_lib" / f"{name}.py").read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_has_its_tests(name):
+    assert (ROOT / "tests" / f"test_{PART_OF.get(name, name)}.py").is_file()
+
+
+# --- words and sizes ----------------------------------------------------------------------------------------
+
+# Written in two halves, so that this file does not find itself.
+FORBIDDEN = [
+    ("/wo", "rk/"),
+    ("/ro", "ot/"),
+    ("/ho", "me/"),
+    ("C:\\Us", "ers"),
+    ("file:", "///"),
+    ("pypi.", "org/simple"),
+    ("files.", "pythonhosted"),
+    ("registry.", "npmjs"),
+    ("git-lfs.", "github.com/spec"),
+]
+
+
+def test_no_path_of_somebodys_machine_and_no_registry_is_named():
+    texts = project_files(
+        ".py", ".md", ".toml", ".yml", ".yaml", ".cff", ".txt", ".ipynb", ".csv", ".json", ""
+    )
+    assert ROOT / ".ci" / "run" in texts and ROOT / "README.md" in texts
+    found = [
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in texts
+        for word in map("".join, FORBIDDEN)
+        if word in path.read_text(encoding="utf-8")
+    ]
+    assert found == []
+
+
+def total_megabytes(pattern: str) -> float:
+    return sum(path.stat().st_size for path in (ROOT / "data").glob(pattern) if path.is_file()) / 2**20
+
+
+def test_the_data_stays_small():
+    assert total_megabytes("heads/**/*") <= 6
+    assert total_megabytes("weights/**/*") <= 48
+    assert total_megabytes("**/*") <= 64
+    large = [
+        path for path in (ROOT / "data").rglob("*") if path.is_file() and path.stat().st_size >= 16 * 2**20
+    ]
+    assert large == []
+
+
+def test_notebooks_stay_small():
+    assert [path for path in (ROOT / "notebooks").glob("*.ipynb") if path.stat().st_size >= 2**20] == []
+
+
+# --- what is installed --------------------------------------------------------------------------------------
+
+CONDA_NAMES = {"torch": "pytorch"}  # all others have the same name on conda-forge
+
+
+def test_conda_environment_says_the_same_as_pyproject():
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"]
+    wanted = {"python": project["requires-python"]}
+    for line in [*project["dependencies"], *extras["notebooks"], *extras["test"]]:
+        requirement = Requirement(line)
+        wanted[CONDA_NAMES.get(requirement.name, requirement.name)] = str(requirement.specifier)
+
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["channels"] == ["conda-forge"]
+    *packages, by_pip = environment["dependencies"]
+    assert by_pip == {"pip": ["-e ."]}
+    listed = {Requirement(line).name: str(Requirement(line).specifier) for line in packages if line != "pip"}
+    assert listed == wanted
+    assert len(listed) == len(packages) - 1, "a package is listed twice, or pip is missing"
+
+
+def test_pyproject_has_lower_bounds_only():
+    for requirement in constraints.requirements():
+        operators = [specifier.operator for specifier in requirement.specifier]
+        assert operators == [">="], f"{requirement}: one lower bound and nothing else"
+
+
+def recorded() -> dict[str, Version]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if not line.startswith("#")]
+    assert len({name for name, _ in pairs}) == len(pairs), "a package is recorded twice"
+    return {name: Version(version) for name, version in pairs}
+
+
+def test_constraints_record_every_direct_dependency():
+    direct = constraints.requirements()
+    versions = recorded()
+    assert set(versions) == {canonicalize_name(requirement.name) for requirement in direct}
+    for requirement in direct:
+        version = versions[canonicalize_name(requirement.name)]
+        assert version in requirement.specifier, f"{requirement} and {version}"
+        assert version.local is None, f"{requirement.name} {version} names one build"
+
+
+def test_constraints_of_this_environment():
+    text = constraints.constraints([Requirement("torch>=2.4"), Requirement("PyYAML")])
+    assert re.fullmatch(r"(#.*\n)+torch==[\d.]+\npyyaml==[\d.]+\n", text), text
+    with pytest.raises(SystemExit, match="no-such-package"):
+        constraints.constraints([Requirement("no-such-package>=1")])
+
+
+def test_pre_commit_uses_the_recorded_ruff():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    ruff = next(repo for repo in config["repos"] if repo["repo"].endswith("/ruff-pre-commit"))
+    assert ruff["rev"] == f"v{recorded()['ruff']}"
+    assert {hook["id"] for hook in ruff["hooks"]} == {"ruff-check", "ruff-format"}
+
+
+# --- papers -------------------------------------------------------------------------------------------------
+
+
+def test_licences():
+    mit = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert mit.startswith("MIT License") and 'THE SOFTWARE IS PROVIDED "AS IS"' in mit
+    text = (ROOT / "LICENSE-TEXT").read_text(encoding="utf-8")
+    assert "SPDX-License-Identifier: CC-BY-4.0" in text
+    assert "https://creativecommons.org/licenses/by/4.0/legalcode" in text
+
+
+def test_citation():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["message"] and citation["title"] and citation["authors"]
+    assert str(citation["version"]) == PYPROJECT["project"]["version"]
+    assert citation["repository-code"] == REPOSITORY
+    (paper,) = citation["references"]
+    assert paper["title"] == "First Order Motion Model for Image Animation"
+    assert [author["family-names"] for author in paper["authors"]] == [
+        "Siarohin",
+        "Lathuilière",
+        "Tulyakov",
+        "Ricci",
+        "Sebe",
+    ]
+    assert paper["year"] == 2019 and "NeurIPS" in paper["conference"]["name"]
+
+
+def test_one_version_everywhere():
+    import fomm_lib
+
+    assert fomm_lib.__version__ == PYPROJECT["project"]["version"]
+
+
+def test_changelog_is_kept():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[([^\]]+)\]", text, flags=re.MULTILINE)
+    assert headings[0] == "Unreleased" and len(headings) == len(set(headings))
+    kinds = set(re.findall(r"^### (.+)$", text, flags=re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    for heading in headings:
+        assert re.search(rf"^\[{re.escape(heading)}\]: {re.escape(REPOSITORY)}/", text, flags=re.MULTILINE)
+
+
+# --- the README ---------------------------------------------------------------------------------------------
+
+
+def fenced(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("name", "ends"), [("animate", "fomm animate"), ("test", "-m pytest")])
+def test_ci_reads_the_two_commands_out_of_the_readme(name, ends):
+    (written,) = re.findall(rf"^<!-- command: {name} -->\n```bash\n(.*?)^```$", README, flags=re.M | re.S)
+    read = subprocess.run(
+        ["bash", ".ci/run", "command", name], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert read.stdout == written
+    assert len(written.splitlines()) == 1, "it is promised as one command"
+    assert written.rstrip().endswith(ends)
+
+
+def test_shell_blocks_are_shell():
+    blocks = fenced(README, "bash") + fenced((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "bash")
+    assert len(blocks) > 4
+    for block in [*blocks, (ROOT / ".ci" / "run").read_text(encoding="utf-8")]:
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+
+
+def test_python_blocks_are_python():
+    blocks = fenced(README, "python")
+    assert blocks
+    for block in blocks:
+        ast.parse(block)
+
+
+def test_the_scripts_of_the_readme_use_what_there_is():
+    import fomm_lib
+
+    used = {
+        node.attr
+        for block in fenced(README, "python")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "fomm"
+    }
+    assert {"load_model", "animate"} <= used
+    assert [name for name in sorted(used) if not hasattr(fomm_lib, name)] == []
+
+
+def test_the_parts_shown_in_the_readme_work(capsys):
+    (block,) = [block for block in fenced(README, "python") if "model.detect" in block]
+    exec(compile(block, "README.md", "exec"), {})
+    shapes = [tuple(map(int, re.findall(r"\d+", line))) for line in capsys.readouterr().out.splitlines()]
+    (_, k, _), jacobian, (_, h, w, _), occlusion = shapes
+    assert shapes[0] == (1, k, 2) and jacobian == (1, k, 2, 2)
+    assert shapes[2] == (1, h, w, 2) and occlusion == (1, 1, h, w)
+
+
+def test_the_fomm_commands_of_the_readme_exist_with_their_options():
+    import typer
+
+    from fomm_lib import cli
+
+    commands = typer.main.get_command(cli.app).commands
+    lines = [
+        shlex.split(line, comments=True)
+        for block in fenced(README, "bash")
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("fomm ")
+    ]
+    assert {words[1] for words in lines} >= {"animate", "train", "synthesize", "convert", "info"}
+    assert {words[1] for words in lines} <= set(commands)
+    for words in lines:
+        known = {option for parameter in commands[words[1]].params for option in parameter.opts}
+        known |= {option for parameter in commands[words[1]].params for option in parameter.secondary_opts}
+        unknown = [word for word in words[2:] if word.startswith("--") and word not in known]
+        assert unknown == [], f"{shlex.join(words)}: {unknown}"
+
+
+def test_links_inside_the_project_lead_somewhere():
+    for page in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"]:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text) + re.findall(
+            r'(?:src|href)="([^"#]+)"', text
+        )
+        local = [target for target in targets if not re.match(r"https?://|mailto:", target)]
+        missing = [target for target in local if not (ROOT / page).parent.joinpath(target).exists()]
+        assert missing == [], page
+
+
+def test_pictures_have_a_text_instead():
+    for alt in re.findall(r"!\[(.*?)\]\(", README):
+        assert alt.strip(), "a picture without alt text"
+
+
+# --- the table of the course --------------------------------------------------------------------------------
+
+COURSE = re.findall(r"^\| (\d\d) \|(.+)\|$", README, flags=re.MULTILINE)
+
+
+def test_the_course_has_its_thirteen_rooms():
+    assert [number for number, _ in COURSE] == [f"{number:02}" for number in range(13)]
+
+
+@pytest.mark.parametrize(("number", "row"), COURSE)
+def test_a_row_of_the_course_is_whole(number, row):
+    notebook, section, modules, minutes, gpu, colab = (cell.strip() for cell in row.split("|"))
+    assert all([notebook, section, modules, minutes, gpu, colab])
+    for module in re.findall(r"`(\w+)`", modules):
+        assert module in FLOOR, f"{module} stands on no floor"
+    assert re.search(r"`\w+`", modules)
+
+    name = re.search(rf"`({number}_\w+)`", notebook)
+    assert name, "the notebook's file name, with its number"
+    there = (ROOT / "notebooks" / f"{name[1]}.ipynb").is_file()
+    path = f"notebooks/{name[1]}.ipynb"
+    owner = REPOSITORY.removeprefix("https://github.com/")
+    colab_url = f"https://colab.research.google.com/github/{owner}/blob/main/{path}"
+    if colab == "planned":
+        assert not there, (
+            f"the notebook is there: link {path}, say its minutes, and put a badge for {colab_url}"
+        )
+        assert "](" not in notebook
+    else:
+        assert there, "the row says it is there, and it is not"
+        assert f"]({path})" in notebook
+        assert f"]({colab_url})" in colab
+        page = (ROOT / path).with_suffix(".py").read_text(encoding="utf-8")
+        at_a_glance = re.search(r"^# \| Minutes \| (.+) \|$", page, flags=re.MULTILINE)
+        assert minutes == " + ".join(re.findall(r"\d+", at_a_glance[1])), "as the notebook itself says"
+
+
+def test_every_notebook_has_its_row():
+    rows = "\n".join(row for _, row in COURSE)
+    there = [path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")]
+    assert [name for name in there if f"`{name}`" not in rows] == []
+
+
+# --- what .ci/run looks for ---------------------------------------------------------------------------------
+
+
+def clip(path, movement):
+    """A bright square on grey, `movement` pixels to the right in each frame."""
+    with VideoWriter(path, fps=25, size=(64, 64)) as writer:
+        for shift in movement:
+            frame = np.full((64, 64, 3), 90, np.uint8)
+            frame[20:40, 10 + shift : 30 + shift] = 200
+            writer.write(frame)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("movement", "verdict"),
+    [
+        ([0, 5, 10, 15, 20, 15, 10, 5], None),
+        ([0, 4, 8, 13, 17, 12, 8, 4], None),  # not as far, but at the same times
+        ([0] * 8, "nothing moves"),
+        ([0, 5, 10, 15], "as many frames"),
+        ([0, 20, 10, 5, 0, 5, 10, 20], "does not move when"),
+    ],
+)
+def test_ci_tells_a_moving_portrait_from_others(tmp_path, movement, verdict):
+    driving = clip(tmp_path / "driving.mp4", [0, 5, 10, 15, 20, 15, 10, 5])
+    result = clip(tmp_path / "result.mp4", movement)
+    run = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "check_video.py", result, driving], capture_output=True, text=True
+    )
+    assert run.returncode == (1 if verdict else 0), run.stdout + run.stderr
+    assert "wrong" not in run.stdout if verdict is None else verdict in run.stdout
+
+
+# --- no skip goes unseen ------------------------------------------------------------------------------------
+
+
+def test_under_strict_system_a_skip_is_a_failure(tmp_path):
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    needs_gpu: a GPU\n")
+    (tmp_path / "test_some.py").write_text(
+        "import pytest\n"
+        "def test_passes(): pass\n"
+        "def test_skips(): pytest.skip('no ffprobe here')\n"
+        "@pytest.mark.skipif(True, reason='no chromium here')\n"
+        "def test_marked(): pass\n"
+        "@pytest.mark.needs_gpu\n"
+        "def test_gpu(): pytest.skip('no GPU here')\n"
+        "@pytest.mark.xfail\n"
+        "def test_known(): assert False\n"
+    )
+    (tmp_path / "test_whole.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
+    command = [sys.executable, "-m", "pytest", "--strict-system", "--continue-on-collection-errors"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "1 failed, 1 passed, 1 skipped, 1 xfailed, 2 errors" in run.stdout.splitlines()[-1]
+    for reason in ["no ffprobe here", "no chromium here", "no_such_module"]:
+        assert reason in run.stdout
