@@ -165,7 +165,7 @@ def warp(picture: Tensor, flow: Tensor, *, align_corners: bool = True, padding_m
         True
     """
     # One precision for both, the finer one: a flow rounded to that of half-precision features would miss.
-    dtype = torch.promote_types(picture.dtype, flow.dtype)
+    dtype = torch.promote_types(picture.dtype, at_least_float32(flow).dtype)
     sampled = F.grid_sample(
         picture.to(dtype), flow.to(dtype), align_corners=align_corners, padding_mode=padding_mode
     )

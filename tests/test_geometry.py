@@ -221,6 +221,14 @@ def test_a_warp_is_backward():
     assert result[0, 0, 6, 1] == 1 and result.sum() == 1
 
 
+@pytest.mark.parametrize(("padding_mode", "seen"), [("zeros", 0), ("border", 3), ("reflection", 2)])
+def test_what_lies_outside(padding_mode, seen):
+    picture = torch.arange(4.0).expand(1, 1, 4, 4)
+    flow = from_pixels(torch.tensor([4.0, 1.0]), 4, 4)[None, None, None]  # one pixel to the right of the last
+    assert warp(picture, flow, padding_mode=padding_mode).item() == pytest.approx(seen, abs=1e-5)
+    assert warp(picture, flow).item() == 0, "the default"
+
+
 def test_warp_to_another_size():
     picture = coordinate_grid(9, 9).permute(2, 0, 1)[None]
     result = warp(picture, coordinate_grid(17, 33)[None])
