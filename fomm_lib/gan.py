@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from fomm_lib.files import InputError
 
 __all__ = [
-    "SingularTriple",
     "binary_cross_entropy",
     "gradient_penalty",
     "js_divergence",

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor, ImageDraw, ImageFont
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from fomm_lib.files import InputError
@@ -194,13 +195,7 @@ def animation_png(
         raise InputError(f"fps is {fps}; give a number above 0")
     if colours is not None:
         _colour_count(colours)
-        # One palette for all, found on all, or colours would flicker.
-        width, height = pictures[0].size
-        every = Image.new("RGB", (width, height * len(pictures)))
-        for i, picture in enumerate(pictures):
-            every.paste(picture, (0, i * height))
-        palette = every.quantize(colours, method=Image.Quantize.MEDIANCUT)
-        pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+        pictures = _few_colours(pictures, colours)
     times = [1000 / fps] * (len(pictures) - 1) + [1000 / fps + 1000 * hold]
     return _png(pictures[0], save_all=True, append_images=pictures[1:], duration=times, loop=0)
 
@@ -631,6 +626,24 @@ def _colour_count(colours: int) -> int:
     if not 2 <= colours <= 256:
         raise InputError(f"colours is {colours}; give 2 to 256, or None for all")
     return colours
+
+
+def _few_colours(pictures: list[Image.Image], colours: int) -> list[Image.Image]:
+    """The same few colours for all pictures, or they would flicker; every pixel gets the nearest of them."""
+    width, height = pictures[0].size
+    every = Image.new("RGB", (width, height * len(pictures)))
+    for i, picture in enumerate(pictures):
+        every.paste(picture, (0, i * height))
+    palette = every.quantize(colours, method=Image.Quantize.MEDIANCUT).getpalette()
+    # Pillow's own search is coarse: it turns white into a light grey.
+    tree = cKDTree(np.reshape(palette, (-1, 3)))
+    found = []
+    for picture in pictures:
+        seen, index = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_inverse=True)
+        nearest = tree.query(seen)[1][index].reshape(height, width)
+        found.append(Image.fromarray(nearest.astype(np.uint8)).convert("P"))
+        found[-1].putpalette(palette)
+    return found
 
 
 def _pixels(picture: np.ndarray | Tensor) -> np.ndarray:

@@ -101,7 +101,7 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "MPLBACKEND"} | {"OMP_NUM_THREADS": "1"}
 
 
-def run(notebook: Path, cell_timeout: float = 120) -> dict[int, float]:
+def run(notebook: Path, cell_timeout: float = 600) -> dict[int, float]:
     """Run a notebook in place, in its own folder, with the Python that runs this.
 
     The file is written only when every cell has passed.
@@ -124,6 +124,7 @@ def run(notebook: Path, cell_timeout: float = 120) -> dict[int, float]:
         kernel_name="python3",
         resources={"metadata": {"path": str(notebook.parent)}},
         record_timing=False,
+        extra_arguments=["--log-level=40"],  # errors of the kernel only
         store_widget_state=False,
         on_cell_execute=started,
         on_cell_executed=ended,
