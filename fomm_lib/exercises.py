@@ -28,6 +28,8 @@ import numpy as np
 import torch
 
 from fomm_lib import gan
+from fomm_lib.geometry import apply_2x2, coordinate_grid, inverse_2x2, multiply_2x2, warp
+from fomm_lib.keypoints import soft_argmax
 
 # The shared machinery
 
@@ -160,6 +162,61 @@ def _show(x: Any) -> str:
     return values if array.ndim == 0 else f"{values}  shape {array.shape}"
 
 
+# 00 start_here
+
+
+def _places_of_pixels(pixels, height, width):
+    return 2 * pixels / torch.tensor([width - 1, height - 1]) - 1
+
+
+check_places_of_pixels = Exercise(
+    "places_of_pixels",
+    solution=_places_of_pixels,
+    cases=[
+        Case("the middle of 5 x 9 pixels", lambda f: f(torch.tensor([4.0, 2.0]), 5, 9)),
+        Case("the first pixel and the last", lambda f: f(torch.tensor([[0.0, 0.0], [8.0, 4.0]]), 5, 9)),
+        Case("between pixels, and outside", lambda f: f(torch.tensor([[1.5, -2.0], [70.0, 12.25]]), 64, 64)),
+        Case("points of a batch, 2 x 10", lambda f: f(64 * torch.rand(2, 10, 2), 48, 96)),
+    ],
+    mistakes={
+        "from the first centre to the last there are width - 1 steps, not width": (
+            lambda pixels, height, width: 2 * pixels / torch.tensor([width, height]) - 1
+        ),
+        "that puts -1 and 1 on the outer edges of the picture, not on the centres of its border pixels": (
+            lambda pixels, height, width: (2 * pixels + 1) / torch.tensor([width, height]) - 1
+        ),
+        "x, the column, belongs to the width, and y, the row, to the height": (
+            lambda pixels, height, width: 2 * pixels / torch.tensor([height - 1, width - 1]) - 1
+        ),
+        "that runs from 0 to 1; stretch it to a length of 2 and begin at -1": (
+            lambda pixels, height, width: pixels / torch.tensor([width - 1, height - 1])
+        ),
+        "that is the way back, from places to pixels": (
+            lambda pixels, height, width: (pixels + 1) / 2 * torch.tensor([width - 1, height - 1])
+        ),
+    },
+)
+
+
+check_motion_channels = Exercise(
+    "motion_channels",
+    solution=lambda num_kp, num_channels: (num_kp + 1) * (num_channels + 1),
+    cases=[
+        Case("the published model: 10 keypoints, 3 colours", lambda f: f(10, 3)),
+        Case("15 keypoints, grey pictures", lambda f: f(15, 1)),
+        Case("one keypoint, 3 colours", lambda f: f(1, 3)),
+    ],
+    mistakes={
+        "the background counts as a motion too": lambda num_kp, num_channels: num_kp * (num_channels + 1),
+        "the map of bumps is missing: one more channel a motion": (
+            lambda num_kp, num_channels: (num_kp + 1) * num_channels
+        ),
+        "background and map of bumps are missing": lambda num_kp, num_channels: num_kp * num_channels,
+        "every motion has a moved source of its own": lambda num_kp, num_channels: num_kp + 1 + num_channels,
+    },
+)
+
+
 # 01 gan_math
 
 
@@ -282,6 +339,385 @@ check_slope_penalty = Exercise(
         "the difference is not squared": lambda critic, x: (_slope_lengths(critic, x) - 1).abs().mean(),
         "each number of the gradient is compared with 1; compare the length of the gradient": (
             lambda critic, x: (_slopes(critic, x) - 1).square().mean()
+        ),
+    },
+)
+
+
+# 02 data_cleaning
+
+
+def _pictures_of(*levels):
+    return [np.full((4, 6, 3), level, np.uint8) for level in levels]
+
+
+def _half(level):
+    picture = np.zeros((4, 6, 3), np.uint8)
+    picture[:, :3] = level
+    return picture
+
+
+def _noise(seed):
+    return np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+
+def _floats(a, b):
+    return a.astype(np.float64) - b.astype(np.float64)
+
+
+check_picture_mse = Exercise(
+    "picture_mse",
+    solution=lambda a, b: (_floats(a, b) ** 2).mean(),
+    cases=[
+        Case("a picture and itself", lambda mse: mse(_noise(0), _noise(0))),
+        Case("a picture whose left half is 4 grey levels brighter", lambda mse: mse(_half(4), _half(0))),
+        Case("grey level 20 against 3", lambda mse: mse(*_pictures_of(20, 3))),
+        Case("grey level 3 against 5, which must cost the same", lambda mse: mse(*_pictures_of(3, 5))),
+        Case("black against white", lambda mse: mse(*_pictures_of(0, 255))),
+        Case("two pictures of noise", lambda mse: mse(_noise(1), _noise(2))),
+    ],
+    mistakes={
+        "uint8 cannot go below 0: 3 - 5 wraps around to 254; make both float first": (
+            lambda a, b: float(((a - b).astype(np.float64) ** 2).mean())
+        ),
+        "the square is taken in uint8, where 17 x 17 is 33; make both float first": (
+            lambda a, b: float(((a - b) ** 2).mean())
+        ),
+        "that is the sum; the mean is asked for, or large pictures seem to move more": (
+            lambda a, b: (_floats(a, b) ** 2).sum()
+        ),
+        "the difference is not squared": lambda a, b: np.abs(_floats(a, b)).mean(),
+        "that is the root of it (RMSE)": lambda a, b: math.sqrt((_floats(a, b) ** 2).mean()),
+    },
+)
+
+
+def _say_verdict(frames, errors, change):
+    if frames == 0:
+        return "unreadable"
+    if errors > 0:
+        return "corrupt"
+    if frames == 1:
+        return "single_frame"
+    return "frozen" if change <= 5 else "fit"
+
+
+check_say_verdict = Exercise(
+    "say_verdict",
+    solution=_say_verdict,
+    cases=[
+        Case("25 frames, no error, a change of 80", lambda say: say(25, 0, 80)),
+        Case("25 frames, no error, a change of 2", lambda say: say(25, 0, 2)),
+        Case("25 frames, no error, a change of exactly 5", lambda say: say(25, 0, 5)),
+        Case("not one frame, and no error", lambda say: say(0, 0, 0)),
+        Case("not one frame, and 9 errors", lambda say: say(0, 9, 0)),
+        Case("one frame, no error", lambda say: say(1, 0, 0)),
+        Case("24 frames, 1 error, a change of 80", lambda say: say(24, 1, 80)),
+        Case("24 frames, 1 error, and nothing moves", lambda say: say(24, 1, 0)),
+    ],
+    mistakes={
+        "a change of exactly the threshold counts as nothing: use <=": (
+            lambda frames, errors, change: (
+                "fit" if change == 5 and frames > 1 and not errors else _say_verdict(frames, errors, change)
+            )
+        ),
+        "ask for frames first: without a single one it is unreadable, whatever the errors": (
+            lambda frames, errors, change: "corrupt" if errors else _say_verdict(frames, errors, change)
+        ),
+        "one frame can never change: ask for single_frame before frozen": (
+            lambda frames, errors, change: (
+                "frozen" if frames == 1 and not errors else _say_verdict(frames, errors, change)
+            )
+        ),
+        "ask for errors before frozen: where decoding failed, a picture that stands still proves nothing": (
+            lambda frames, errors, change: (
+                "frozen" if frames > 1 and change <= 5 else _say_verdict(frames, errors, change)
+            )
+        ),
+        "a single error is enough: what is wrong in one frame is copied into those after it": (
+            lambda frames, errors, change: (
+                _say_verdict(frames, 0, change)
+                if errors < frames / 2
+                else _say_verdict(frames, errors, change)
+            )
+        ),
+    },
+)
+
+
+def _boxes(data, order="big", header_counts=True, knows_end=True, knows_long=True):
+    found, at = [], 0
+    while at + 8 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], order), data[at + 4 : at + 8].decode("latin-1")
+        if length == 0 and knows_end:
+            length = len(data) - at
+        if length == 1 and knows_long:
+            length = int.from_bytes(data[at + 8 : at + 16], order)
+        found.append((kind, length))
+        if length < 8:
+            break
+        at += length if header_counts else 8 + length
+    return found
+
+
+def _box(kind, payload=b"", length=None):
+    return (8 + len(payload) if length is None else length).to_bytes(4, "big") + kind + payload
+
+
+def _long_box(kind, payload):
+    return (1).to_bytes(4, "big") + kind + (16 + len(payload)).to_bytes(8, "big") + payload
+
+
+check_list_boxes = Exercise(
+    "list_boxes",
+    solution=_boxes,
+    cases=[
+        Case("one box without a payload", lambda boxes: boxes(_box(b"free"))),
+        Case(
+            "three boxes",
+            lambda boxes: boxes(
+                _box(b"ftyp", b"isom0000") + _box(b"mdat", bytes(300)) + _box(b"moov", bytes(40))
+            ),
+        ),
+        Case(
+            "a payload that looks like a box is none",
+            lambda boxes: boxes(_box(b"moov", _box(b"trak", bytes(4))) + _box(b"free")),
+        ),
+        Case(
+            "a last box of length 0 reaches to the end of the file",
+            lambda boxes: boxes(_box(b"ftyp") + _box(b"mdat", bytes(99), length=0)),
+        ),
+        Case(
+            "length 1: the true length stands in the eight bytes after the kind",
+            lambda boxes: boxes(_long_box(b"mdat", bytes(50)) + _box(b"free")),
+        ),
+        Case(
+            "a file cut short announces more than there is",
+            lambda boxes: boxes(_box(b"ftyp") + _box(b"mdat", bytes(300))[:100]),
+        ),
+        Case("three bytes left over are no box", lambda boxes: boxes(_box(b"free") + bytes(3))),
+    ],
+    mistakes={
+        "the bytes are read from the wrong end: the first is the largest (big endian)": (
+            lambda data: _boxes(data, order="little")
+        ),
+        "the length counts its own eight bytes too: the next box begins at start + length": (
+            lambda data: _boxes(data, header_counts=False)
+        ),
+        "length 0 means: as far as there is anything": lambda data: _boxes(data, knows_end=False),
+        "length 1 means: the true length follows, in eight bytes": lambda data: _boxes(
+            data, knows_long=False
+        ),
+        "the boxes inside are listed as well; only those of the outermost level are asked for": (
+            lambda data: [
+                *_boxes(data),
+                *(_boxes(data[8:]) if data[4:8] == b"moov" and len(data) > 16 else []),
+            ]
+        ),
+    },
+)
+
+
+# 03 keypoints
+
+
+def _mean_place(heatmap):
+    return soft_argmax(heatmap[None, None])[0, 0]
+
+
+def _heatmap(height, width):
+    return torch.randn(height, width).flatten().softmax(0).view(height, width)
+
+
+check_mean_place = Exercise(
+    "mean_place",
+    solution=_mean_place,
+    cases=[
+        Case("all of it in one corner", lambda f: f(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))),
+        Case("two cells of a map of 3 x 5", lambda f: f(torch.eye(3, 5)[:, [0, 2, 3, 1, 4]] / 3)),
+        Case("a random map of 6 x 9", lambda f: f(_heatmap(6, 9))),
+    ],
+    mistakes={
+        "x and y have changed places: (x, y) is (column, row)": lambda heatmap: _mean_place(heatmap).flip(0),
+        "that is in pixels; places run from -1 to 1": (
+            lambda heatmap: (_mean_place(heatmap) + 1) / 2 * torch.tensor(heatmap.shape).flip(0).sub(1)
+        ),
+        "that is the best place, not the mean one": lambda heatmap: coordinate_grid(*heatmap.shape).flatten(
+            0, 1
+        )[heatmap.argmax()],
+        "the map sums to 1 already: add up, do not average": lambda heatmap: (
+            _mean_place(heatmap) / heatmap.numel()
+        ),
+        "-1 and 1 are the centres of the border pixels, not their outer edges": lambda heatmap: (
+            _mean_place(heatmap) * (1 - 1 / torch.tensor(heatmap.shape).flip(0))
+        ),
+    },
+)
+
+
+def _distance2(point, height, width):
+    return (coordinate_grid(height, width) - point).square().sum(-1)
+
+
+check_keypoint_bump = Exercise(
+    "keypoint_bump",
+    solution=lambda point, height, width, variance=0.01: torch.exp(
+        -0.5 * _distance2(point, height, width) / variance
+    ),
+    cases=[
+        Case("in the middle of 5 x 5 pixels", lambda f: f(torch.zeros(2), 5, 5, 0.25)),
+        Case("to the upper right, on 4 x 6 pixels", lambda f: f(torch.tensor([0.6, -0.5]), 4, 6, 0.3)),
+        Case("the usual width, on 32 x 32 pixels", lambda f: f(torch.tensor([0.1, 0.2]), 32, 32)),
+    ],
+    mistakes={
+        "the factor 1/2 in the exponent is missing": (
+            lambda point, height, width, variance=0.01: torch.exp(
+                -_distance2(point, height, width) / variance
+            )
+        ),
+        "variance is the square of the width already: do not square it again": (
+            lambda point, height, width, variance=0.01: torch.exp(
+                -0.5 * _distance2(point, height, width) / variance**2
+            )
+        ),
+        "the distance must be squared": (
+            lambda point, height, width, variance=0.01: torch.exp(
+                -0.5 * _distance2(point, height, width).sqrt() / variance
+            )
+        ),
+        "its peak is 1: do not make it sum to 1": (
+            lambda point, height, width, variance=0.01: (
+                (-0.5 * _distance2(point, height, width) / variance).flatten().softmax(0).view(height, width)
+            )
+        ),
+        "x and y have changed places: (x, y) is (column, row)": (
+            lambda point, height, width, variance=0.01: torch.exp(
+                -0.5 * _distance2(point.flip(0), height, width) / variance
+            )
+        ),
+    },
+)
+
+
+class _Bend:
+    """z -> A z + b + c z^2: as much of `losses.RandomTransform`, of this same floor, as questions need."""
+
+    def __init__(self, batch, strength=0.3, curve=0.0):
+        self.theta = torch.eye(2, 3) + strength * torch.randn(batch, 2, 3)
+        self.curve = curve
+
+    def __call__(self, points):
+        turned = apply_2x2(self.theta[:, None, :, :2], points)
+        return turned + self.theta[:, None, :, 2] + self.curve * points**2
+
+    def jacobian(self, points):
+        return self.theta[:, None, :, :2] + 2 * self.curve * torch.diag_embed(points)
+
+    def warp_picture(self, picture):
+        height, width = picture.shape[-2:]
+        flow = self(coordinate_grid(height, width).view(1, -1, 2).expand(len(picture), -1, -1))
+        return warp(picture, flow.view(-1, height, width, 2), padding_mode="reflection")
+
+
+def _carry_jacobian(transform, points, jacobians):
+    return multiply_2x2(transform.jacobian(points), jacobians)
+
+
+def _carried(function, curve):
+    transform = _Bend(2, curve=curve)
+    points, jacobians = torch.rand(2, 4, 2) - 0.5, torch.eye(2) + 0.3 * torch.randn(2, 4, 2, 2)
+    return function(transform, points, jacobians)
+
+
+check_carry_jacobian = Exercise(
+    "carry_jacobian",
+    solution=_carry_jacobian,
+    cases=[
+        Case("an affine transform", lambda f: _carried(f, 0.0)),
+        Case("a bent transform, another Jacobian at each point", lambda f: _carried(f, 0.4)),
+        Case(
+            "the transform that changes nothing",
+            lambda f: f(_Bend(1, strength=0), torch.zeros(1, 1, 2), torch.ones(1, 1, 2, 2)),
+        ),
+    ],
+    mistakes={
+        "the order: T is applied last, so T' stands first": (
+            lambda transform, points, jacobians: multiply_2x2(jacobians, transform.jacobian(points))
+        ),
+        "that multiplies entry by entry; a product of matrices is asked for": (
+            lambda transform, points, jacobians: transform.jacobian(points) * jacobians
+        ),
+        "that leads the other way, from the picture to the deformed one": (
+            lambda transform, points, jacobians: multiply_2x2(
+                inverse_2x2(transform.jacobian(points)), jacobians
+            )
+        ),
+        "the keypoint's own Jacobian is missing": lambda transform, points, jacobians: transform.jacobian(
+            points
+        ),
+        "T' belongs at the points p' as they are given, not at T(p')": (
+            lambda transform, points, jacobians: multiply_2x2(
+                transform.jacobian(transform(points)), jacobians
+            )
+        ),
+    },
+)
+
+
+def _brightest(pictures):
+    """A detector of one point, the mean place of the brightness."""
+    return soft_argmax(
+        pictures.mean(1, keepdim=True).mul(8).flatten(2).softmax(-1).view(len(pictures), 1, 12, 12)
+    )
+
+
+def _equivariance(detector, pictures, transform):
+    return (detector(pictures) - transform(detector(transform.warp_picture(pictures)))).abs().mean()
+
+
+def _nailed_error(function):
+    return function(lambda x: torch.full((len(x), 3, 2), 0.2), torch.rand(4, 3, 8, 8), _Bend(4, 0.2))
+
+
+check_equivariance = Exercise(
+    "equivariance",
+    solution=_equivariance,
+    cases=[
+        Case("a detector that never looks", _nailed_error),
+        Case(
+            "a transform that changes nothing",
+            lambda f: f(_brightest, torch.rand(2, 3, 12, 12), _Bend(2, strength=0)),
+        ),
+        Case(
+            "the mean place of the brightness, strong warps",
+            lambda f: f(_brightest, torch.rand(6, 3, 12, 12), _Bend(6, curve=0.1)),
+        ),
+    ],
+    mistakes={
+        "T takes points of the deformed picture back, so it belongs to p', not to p": (
+            lambda detector, pictures, transform: (
+                (transform(detector(pictures)) - detector(transform.warp_picture(pictures))).abs().mean()
+            )
+        ),
+        "the points of the deformed picture must be taken back by T first": (
+            lambda detector, pictures, transform: (
+                (detector(pictures) - detector(transform.warp_picture(pictures))).abs().mean()
+            )
+        ),
+        "the second detection must be of the deformed picture": (
+            lambda detector, pictures, transform: (
+                (detector(pictures) - transform(detector(pictures))).abs().mean()
+            )
+        ),
+        "without the absolute value, errors cancel": (
+            lambda detector, pictures, transform: (
+                detector(pictures) - transform(detector(transform.warp_picture(pictures)))
+            ).mean()
+        ),
+        "that is the mean square; the absolute difference is asked for": (
+            lambda detector, pictures, transform: (
+                (detector(pictures) - transform(detector(transform.warp_picture(pictures)))).square().mean()
+            )
         ),
     },
 )
