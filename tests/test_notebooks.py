@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from fomm_lib import exercises
 from tools import nb as tool
 
 NOTEBOOKS = {path.stem: path for path in sorted((tool.ROOT / "notebooks").glob("*.ipynb"))}
@@ -28,7 +29,7 @@ def compare(notebook: Path) -> str:
         "--nbval",
         "--nbval-current-env",
         "--nbval-cell-timeout",
-        "120",
+        "600",
     ]
     quiet = ["-q", "--color=no", "--no-header", "-p", "no:cacheprovider", "--override-ini=addopts="]
     result = subprocess.run(
@@ -69,6 +70,26 @@ def test_outputs_are_those_committed(name, comparisons):
     differences = comparisons[name].result()
     if differences:
         pytest.fail(differences, pytrace=False)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_folded_solutions_pass_their_checks(name, capsys):
+    """Each exercise's solution, as it stands in the text, with what the set-up imports and nothing else."""
+    nb = nbformat.read(NOTEBOOKS[name], as_version=4)
+    called = set(re.findall(r"^(check_\w+)\(", "\n".join(tool.section(nb, "Exercises", "code")), re.M))
+    folded = "\n".join(cell.source for cell in nb.cells if "<details>" in cell.source)
+    solutions = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", folded, re.M | re.S):
+        for function in re.findall(r"^def (\w+)\(", block, re.M):
+            solutions[f"check_{function}"] = block
+    assert called <= solutions.keys()
+    for check in called:
+        names = {"__name__": "solutions"}
+        for cell in tool.section(nb, "Set-up", "code"):
+            exec(cell, names)
+        exec(solutions[check], names)
+        getattr(exercises, check)(names[check.removeprefix("check_")])
+        assert capsys.readouterr().out.startswith("ok    ")
 
 
 def test_every_script_has_its_notebook():
