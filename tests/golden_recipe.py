@@ -1,4 +1,4 @@
-"""Parameters and pictures from nothing but names, shapes and seeds: what the golden numbers were computed on."""
+"""Parameters and pictures from names, shapes and seeds alone: what the golden numbers were computed on."""
 
 from zlib import crc32
 
