@@ -3,9 +3,8 @@
     python benchmarks/reconstruction.py --weights heads-64 --data data/heads --split test
 
 Every clip is animated by itself: its first frame is the source, all its frames drive, absolute. Prints the
-mean absolute difference (L1, of values in [0, 1], of the model size) of model and of repeated first frame, and
-their
-ratio; below 1 the model is the better one.
+mean absolute difference (L1, at the model's size, of values in [0, 1]) of the model and of the repeated first
+frame, and their ratio; below 1 the model is the better one.
 """
 
 from __future__ import annotations
