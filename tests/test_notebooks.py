@@ -83,11 +83,12 @@ def test_folded_solutions_pass_their_checks(name, capsys):
         for function in re.findall(r"^def (\w+)\(", block, re.M):
             solutions[f"check_{function}"] = block
     assert called <= solutions.keys()
+    names = {"__name__": "solutions"}
+    for cell in tool.section(nb, "Set-up", "code"):
+        exec(cell, names)
     for check in called:
-        names = {"__name__": "solutions"}
-        for cell in tool.section(nb, "Set-up", "code"):
-            exec(cell, names)
         exec(solutions[check], names)
+        capsys.readouterr()
         getattr(exercises, check)(names[check.removeprefix("check_")])
         assert capsys.readouterr().out.startswith("ok    ")
 
