@@ -129,10 +129,13 @@ def run(notebook: Path, cell_timeout: float = 600) -> dict[int, float]:
         on_cell_execute=started,
         on_cell_executed=ended,
     )
+    # Nor shall the client follow widgets itself: for `interact` it looks for a state it has not kept.
+    client.widget_registry = {}
     client.execute(env=environment())
     for cell in code_cells(nb):
-        # A widget lives only as long as its kernel; what remained of it would be a line of garbage.
-        cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+        # A widget lives only as long as its kernel; what remained would be garbage, and its first picture.
+        if any(WIDGET in output.get("data", {}) for output in cell.outputs):
+            cell.outputs = []
     nb.metadata.pop("widgets", None)
     # The exact version differs from machine to machine and means nothing here.
     nb.metadata.get("language_info", {}).pop("version", None)
