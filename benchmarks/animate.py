@@ -2,7 +2,7 @@
 
     python benchmarks/animate.py                                        # vox-256 with random weights
     python benchmarks/animate.py --weights heads-64 --frames 300 3000   # memory must not grow with the length
-    python benchmarks/animate.py --config vox-256 --batch-size 1 4 8
+    python benchmarks/animate.py --threads 1                            # on a machine that has other work
 
 Every row is a process of its own, so that its peak of memory is its own. Random weights cost the same time as
 trained ones. "ready" is the time from the start of Python until the model is there; frames a second are those

@@ -6,7 +6,6 @@ The public face is `fomm_lib.video`.
 from __future__ import annotations
 
 import functools
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -178,7 +177,8 @@ def _converted(frame: av.VideoFrame, size: tuple[int, int], tags: tuple, wide: b
     return graph.pull().to_ndarray()
 
 
-def _make_conversion(
+@functools.lru_cache(maxsize=32)
+def _conversion(
     thread: int, kind: tuple[int, int, str], size: tuple[int, int], tags: tuple, wide: bool
 ) -> av.filter.Graph:
     """The filter graph from one kind of frame to RGB or RGBA.
@@ -188,7 +188,8 @@ def _make_conversion(
     width, height, pixels = kind
     matrix, _, transfer, _ = tags
     # Without the last two flags swscale takes a short cut that is a level too dark and leaves chroma blocky.
-    options = f"{size[0]}:{size[1]}:flags=bicubic+accurate_rnd+full_chroma_int"
+    # One thread: a graph outlives a fork (workers of a DataLoader), the threads it had waiting do not.
+    options = f"{size[0]}:{size[1]}:flags=bicubic+accurate_rnd+full_chroma_int:threads=1"
     if matrix == 2 and height >= 720:
         options += ":in_color_matrix=bt709"
     if wide:
@@ -198,6 +199,8 @@ def _make_conversion(
     pixel_format = av.VideoFormat(pixels)
     has_alpha = pixels == "pal8" or any(component.is_alpha for component in pixel_format.components)
     graph = av.filter.Graph()
+    if hasattr(graph, "threads"):  # PyAV 17
+        graph.threads = 1
     graph.link_nodes(
         graph.add_buffer(width=width, height=height, format=pixel_format, time_base=Fraction(1, 1000)),
         graph.add("scale", options),
@@ -205,23 +208,6 @@ def _make_conversion(
         graph.add("buffersink"),
     ).configure()
     return graph
-
-
-_conversion = functools.lru_cache(maxsize=32)(_make_conversion)
-_of_parents: list = []
-
-
-def _start_anew_in_child() -> None:
-    """A forked process (a worker of a data loader) has graphs without the threads they work with: to use such
-    a graph, and even to free it, is to wait for ever. So they are kept, and never looked at again.
-    """
-    global _conversion
-    _of_parents.append(_conversion)
-    _conversion = functools.lru_cache(maxsize=32)(_make_conversion)
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
-    os.register_at_fork(after_in_child=_start_anew_in_child)
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:

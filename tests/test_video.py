@@ -3,7 +3,9 @@
 import os
 import pickle
 import shutil
+import signal
 import subprocess
+import time
 import warnings
 from fractions import Fraction
 from itertools import pairwise
@@ -386,6 +388,27 @@ def test_decoder_that_gives_nothing_is_given_up(tmp_path, monkeypatch):
         stream.codec_context.skip_frame = "ALL"
         with pytest.raises(VideoError, match="gave no frame"):
             list(decoded_frames(path, container, stream))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_reads_on(odd_folder):
+    """Workers of a DataLoader are forks: what this process has set up must work there too, not wait."""
+    path = make("good.mp4", odd_folder)
+    read_frames(path, [0])
+    child = os.fork()
+    if child == 0:
+        read_frames(path, [3])
+        _conversion.cache_clear()
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    done = 0
+    while not done and time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.02)
+    if not done:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert done and status == 0
 
 
 def test_errors_survive_a_worker_process(odd_folder):
