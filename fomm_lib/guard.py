@@ -119,7 +119,11 @@ class _Process:
             return None
 
     def _last_words(self, seconds: float) -> str:
-        code = self.child.wait()
+        try:
+            code = self.child.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # it lives, and yet its answer could not be read
+            self.kill()
+            code = self.child.wait()
         if self.late:
             return f"stopped: not done after {seconds:g} s"
         return f"crashed ({signal.Signals(-code).name})" if code < 0 else f"crashed (exit code {code})"
