@@ -220,6 +220,18 @@ def train(
         raise InputError(f"{out}: holds a training already; choose another folder")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
+    dataset = FramePairs(
+        data,
+        "train",
+        size=config.dataset_params.frame_shape[:2],
+        id_sampling=config.dataset_params.id_sampling,
+        augmentation=config.dataset_params.augmentation_params,
+        repeats=params.num_repeats,
+        seed=seed,
+        cache=cache,
+    )
+    loader = pair_loader(dataset, params.batch_size, workers)
+
     torch.manual_seed(seed)
     model, discriminator = FirstOrderMotionModel(config), build_discriminator(config)
     if init is not None:
@@ -231,17 +243,6 @@ def train(
     if sum(params.loss_weights.perceptual):
         network = perceptual_network(params.perceptual_network).to(device, memory_format=layout)
 
-    dataset = FramePairs(
-        data,
-        "train",
-        size=model.size,
-        id_sampling=config.dataset_params.id_sampling,
-        augmentation=config.dataset_params.augmentation_params,
-        repeats=params.num_repeats,
-        seed=seed,
-        cache=cache,
-    )
-    loader = pair_loader(dataset, params.batch_size, workers)
     steps = steps or params.num_epochs * len(loader)
     step_of_training = TrainingStep(model, discriminator, network, config, autocast=bf16)
     schedules = [

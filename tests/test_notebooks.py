@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import matplotlib
 import nbformat
 import pytest
 
@@ -84,8 +85,9 @@ def test_folded_solutions_pass_their_checks(name, capsys):
             solutions[f"check_{function}"] = block
     assert called <= solutions.keys()
     names = {"__name__": "solutions"}
-    for cell in tool.section(nb, "Set-up", "code"):
-        exec(cell, names)
+    with matplotlib.rc_context():  # a set-up chooses the style of the course for all that follows
+        for cell in tool.section(nb, "Set-up", "code"):
+            exec(cell, names)
     for check in called:
         exec(solutions[check], names)
         capsys.readouterr()

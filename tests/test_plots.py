@@ -62,7 +62,8 @@ def test_colours_can_be_told_apart_by_everyone(kind):
     closest = min(np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i])
     assert closest > 0.12
     # Measured with the colours that matplotlib would take, for comparison: its closest pair is closer.
-    usual = [lightness_seen(f"C{i}", kind) for i in range(len(plots.COLOURS))]
+    cycle = matplotlib.rcParamsDefault["axes.prop_cycle"].by_key()["color"]
+    usual = [lightness_seen(colour, kind) for colour in cycle[: len(plots.COLOURS)]]
     if kind != "all cones":
         assert closest > min(np.linalg.norm(a - b) for i, a in enumerate(usual) for b in usual[:i])
 
