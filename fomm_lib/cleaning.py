@@ -52,8 +52,6 @@ STILL_CHANGE = 5
 """Nothing moves where `largest_change` is not above this many of 255 grey levels. Of 88 videos of one
 picture (11 encoders, 8 pictures), 80 stay within 5 and all within 8; in ten clips of talking heads it is
 33 to 204."""
-STILL_MSE = 1.0
-"""A successive MSE that is no motion, where `largest_change` cannot be had."""
 
 _COVER = 0x400 | 0x800  # AV_DISPOSITION_ATTACHED_PIC and _TIMED_THUMBNAILS of FFmpeg
 _FFPROBE_SECONDS = 60  # a healthy file takes a tenth of a second

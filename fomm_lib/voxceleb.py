@@ -36,7 +36,7 @@ from joblib import Parallel, delayed
 from PIL import Image
 from tqdm.auto import tqdm
 
-from fomm_lib.cleaning import STILL_MSE, check_file, successive_mse
+from fomm_lib.cleaning import STILL_CHANGE, check_file, largest_change
 from fomm_lib.datasets import FolderClip, resize
 from fomm_lib.decoding import ToRgb, decoded_frames, film_stream, open_container
 from fomm_lib.files import InputError, atomic_output
@@ -500,9 +500,9 @@ def _write_folder(video: Path, clip: VoxClip, place: Path, size: int, form: str)
             count += 1
         if count < 2:
             raise _Unfit("single_frame: one frame only")
-        most = max(successive_mse(FolderClip(temporary)))
-        if most <= STILL_MSE:
-            raise _Unfit(f"frozen: no frame differs from the one before (MSE at most {most:.2g})")
+        most = largest_change(FolderClip(temporary))
+        if most <= STILL_CHANGE:
+            raise _Unfit(f"frozen: nothing moves (no part by more than {most} grey levels)")
         temporary.chmod(0o755)
         temporary.rename(place)
     finally:
