@@ -49,6 +49,14 @@ def test_shapes():
     assert ((generated.prediction > 0) & (generated.prediction < 1)).all()
 
 
+def test_the_picture_is_a_sigmoid_of_the_last_convolution():
+    model = network()
+    last = {}
+    model.final.register_forward_hook(lambda _, __, result: last.update(result=result))
+    prediction = model(PICTURE, SOURCE, DRIVING).prediction
+    assert torch.equal(prediction, torch.sigmoid(last["result"]))
+
+
 def test_the_deformed_source_is_the_source_warped_by_the_flow():
     generated = network()(PICTURE, SOURCE, DRIVING, for_people=True)
     expected = warp(PICTURE, resize_flow(generated.deformation, 32, 32))

@@ -113,22 +113,19 @@ def test_a_lower_temperature_gives_peakier_maps():
     assert (peaks[0] < peaks[1]).all() and (peaks[1] < peaks[2]).all()
 
 
+@torch.no_grad()
 def looks_at_bright_pixels(pad: int) -> KeypointDetector:
-    """A detector without an hourglass, whose keypoint is where the picture is bright."""
-    detector = KeypointDetector(
-        num_kp=1, num_channels=1, block_expansion=1, num_blocks=1, estimate_jacobian=False
-    )
+    """A detector without an hourglass, whose keypoint is where the first channel is bright."""
+    detector = KeypointDetector(num_kp=1, num_channels=1, block_expansion=1, num_blocks=1, pad=pad)
     detector.predictor = nn.Identity()
-    detector.kp = nn.Conv2d(1, 1, kernel_size=7, padding=pad, bias=False)
-    nn.init.zeros_(detector.kp.weight)
-    with torch.no_grad():
-        detector.kp.weight[..., 3, 3] = 10  # over the temperature: a logit of 100
+    detector.kp.weight.zero_()
+    detector.kp.weight[:, 0, 3, 3] = 10  # over the temperature: a logit of 100
     return detector
 
 
 @pytest.mark.parametrize(("pad", "size", "factor"), [(0, 58, 63 / 57), (3, 64, 1)])
 def test_how_far_keypoints_lie_outside_what_they_look_at(pad, size, factor):
-    picture = torch.zeros(1, 1, 64, 64)
+    picture = torch.zeros(1, 2, 64, 64)
     picture[..., 20, 45] = 1
     keypoints = looks_at_bright_pixels(pad)(picture)
     assert keypoints.heatmap.shape == (1, 1, size, size)

@@ -317,6 +317,17 @@ def test_jacobian_loss_by_hand():
     assert loss.item() == pytest.approx(0.25), "|1 - 2| is one of four entries"
 
 
+def test_jacobian_loss_of_matrices_whose_order_matters():
+    transform = as_float64(sample(textbook=True))
+    (driving, transformed), identity = ideal(transform), torch.eye(2, dtype=torch.float64)
+    wrong = Keypoints(driving.value, driving.jacobian + 0.3 * torch.randn(2, 4, 2, 2, dtype=torch.float64))
+    inverse, slope = torch.linalg.inv(wrong.jacobian), transform.jacobian(transformed.value)
+    expected = (identity - inverse @ slope @ transformed.jacobian).abs().mean()
+    reversed_order = (identity - slope @ transformed.jacobian @ inverse).abs().mean()
+    torch.testing.assert_close(equivariance_jacobian_loss(wrong, transformed, transform), expected)
+    assert (expected - reversed_order).abs() > 1e-3
+
+
 @pytest.mark.parametrize("factor", [0.01, 0.5, 3.0])
 def test_jacobian_loss_does_not_shrink_with_the_jacobians(factor):
     transform = sample(textbook=False)
