@@ -5,6 +5,8 @@ The public face is `fomm_lib.video`.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -208,13 +210,15 @@ class SoundTrack:
         self._files = ExitStack()
         with ExitStack() as stack:
             container = stack.enter_context(open_container(self.path))
-            if not container.streams.audio or container.streams.audio[0].codec_context is None:
+            self._source = next(iter(container.streams.audio), None)
+            if self._source is None or self._source.codec_context is None or not self._source.rate:
                 return
-            self._output, self._source = output, container.streams.audio[0]
+            self._output = output
             # The film begins at 0 in the output; the sound keeps its distance to it.
             first = next(iter(films(container)), self._source)
             self._start = (first.start_time or 0) * first.time_base
-            self._copies = self._source.codec_context.codec.canonical_name in can_copy
+            name = self._source.codec_context.codec.canonical_name
+            self._copies = name in can_copy and _survives_copying(self.path)
             self._target = output.add_stream_from_template(self._source) if self._copies else self._encoder()
             self._packets = container.demux(self._source)
             self._files = stack.pop_all()
@@ -250,8 +254,11 @@ class SoundTrack:
                     self._encode(packet.decode())
             except av.error.InvalidDataError:
                 continue  # a damaged packet of sound is a click, not the end
-            except av.error.FFmpegError as error:
-                text = f"its sound is damaged and ends early ({error.strerror})"
+            except (av.error.FFmpegError, ValueError) as error:
+                if getattr(error, "errno", None) == errno.ENOSPC:
+                    raise  # that is not the sound's fault
+                cause = getattr(error, "strerror", None) or error
+                text = f"its sound is damaged and ends early ({cause})"
                 warnings.warn(one_line(self.path, text), stacklevel=3)
                 self._packets = None
 
@@ -287,3 +294,22 @@ class SoundTrack:
             for part in self._resampler.resample(None):
                 self._output.mux(self._target.encode(part))
             self._output.mux(self._target.encode(None))
+
+
+def _survives_copying(path: Path) -> bool:
+    """Whether the sound of a file can be copied into MP4, tried out in memory with its first packet.
+
+    MP4 looks at a track's header only when the file is finished, and a damaged one would then cost the film.
+    """
+    try:
+        with open_container(path) as source, av.open(io.BytesIO(), "w", format="mp4") as trial:
+            track = source.streams.audio[0]
+            target = trial.add_stream_from_template(track)
+            for packet in source.demux(track):
+                if packet.dts is not None:
+                    packet.stream = target
+                    trial.mux(packet)
+                    break
+    except av.error.FFmpegError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """Pictures and videos, in and out. Odd files are made on the spot by `odd_files`."""
 
+import errno
 import os
 import pickle
 import shutil
@@ -17,6 +18,7 @@ from odd_files import ODD_FILES, SIZE, encode, encode_sound, ffmpeg, make, movin
 from PIL import Image, ImageCms
 
 from fomm_lib.decoding import ToRgb, _conversion
+from fomm_lib.encoding import SoundTrack
 from fomm_lib.files import InputError
 from fomm_lib.video import VideoError, VideoReader, VideoWriter, read_frames, read_picture
 
@@ -625,6 +627,43 @@ def test_damaged_sound_does_not_spoil_the_film(tmp_path):
             for frame in moving_frames(50):
                 writer.write(frame)
     assert len(list(VideoReader(tmp_path / "out.mp4"))) == 50
+
+
+@pytest.mark.parametrize("fault", ["header", "trailer"])
+def test_sound_that_cannot_be_copied(fault, tmp_path):
+    """A header that MP4 refuses, at its beginning or only at its end, costs the sound at most."""
+    if fault == "header":  # a broadcast cut before any sound: there is a track, but nobody knows its rate
+        source = encode(tmp_path / "in.ts", moving_frames(25), sound="aac")
+        source.write_bytes(source.read_bytes()[:1200])
+    else:  # the header of Opus, of which MP4 makes a part of its index, has lost its name
+        source = encode(tmp_path / "in.webm", moving_frames(25), codec="libvpx", sound="libopus")
+        data = source.read_bytes()
+        assert data.count(b"\x63\xa2") == 1  # the label of what a codec wants to be told
+        source.write_bytes(data.replace(b"\x63\xa2", b"\x63\xa3"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with VideoWriter(tmp_path / "out.mp4", 25, (SIZE, SIZE), audio_from=source) as writer:
+            for frame in moving_frames(5):
+                writer.write(frame)
+    assert len(list(VideoReader(tmp_path / "out.mp4"))) == 5
+
+
+def test_a_full_disk_is_not_blamed_on_the_sound(tmp_path, monkeypatch):
+    source = encode(tmp_path / "in.mp4", moving_frames(25), sound="aac")
+
+    def full(*arguments):
+        raise av.error.OSError(errno.ENOSPC, "No space left on device")
+
+    folder = tmp_path / "results"
+    folder.mkdir()
+    monkeypatch.setattr(SoundTrack, "_copy", full)
+    with (
+        pytest.raises(OSError, match="No space left"),
+        VideoWriter(folder / "out.mp4", 25, (SIZE, SIZE), audio_from=source) as writer,
+    ):
+        for frame in moving_frames(5):
+            writer.write(frame)
+    assert left_in(folder) == []
 
 
 def left_in(folder):
