@@ -83,9 +83,9 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
             kp_detector.
 
     Example:
-        >>> checkpoint = read_checkpoint("vox-adv-cpk.pth.tar")
-        >>> sorted(checkpoint.networks)
-        ['generator', 'kp_detector']
+        >>> checkpoint = read_checkpoint("heads-64")
+        >>> checkpoint.config.dataset_params.frame_shape
+        (64, 64, 3)
     """
     path = weights_path(path)
     try:

@@ -55,7 +55,7 @@ def atomic_output(path: str | os.PathLike, overwrite: bool = False) -> Iterator[
             written.
 
     Example:
-        >>> with atomic_output("losses.csv") as temporary:
+        >>> with atomic_output("losses.csv") as temporary:  # doctest: +SKIP
         ...     temporary.write_text("step,loss\\n")
     """
     path = Path(path)
