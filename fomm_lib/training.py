@@ -38,15 +38,9 @@ from fomm_lib.losses import (
 )
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
 from fomm_lib.perceptual import perceptual_network
+from fomm_lib.plots import LOSS_NAMES
 
-LOSSES = (
-    "perceptual",
-    "gen_gan",
-    "feature_matching",
-    "equivariance_value",
-    "equivariance_jacobian",
-    "disc_gan",
-)
+LOSSES = tuple(LOSS_NAMES)
 
 
 class TrainingStep:
