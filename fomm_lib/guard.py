@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import faulthandler
 import os
 import pickle
@@ -189,10 +190,9 @@ def _serve() -> None:
         _limit_memory(memory)
         try:
             answer = function(*args), None
-        except MemoryError:
-            answer = None, CallStopped(f"stopped: needs more than {memory >> 20} MiB of memory")
         except Exception as error:
-            answer = None, error
+            too_large = CallStopped(f"stopped: needs more than {memory >> 20} MiB of memory")
+            answer = None, too_large if _is_out_of_memory(error) else error
         faulthandler.cancel_dump_traceback_later()
         _answer(answers, answer)
 
@@ -200,6 +200,16 @@ def _serve() -> None:
 def _answer(answers, answer: Any) -> None:
     pickle.dump(answer, answers)
     answers.flush()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # A library that is first needed under the limit may not find room for its own code; the linker says so in
+    # words only.
+    return (
+        isinstance(error, MemoryError)
+        or getattr(error, "errno", None) == errno.ENOMEM
+        or (isinstance(error, ImportError) and "failed to map segment" in str(error))
+    )
 
 
 def _limit_memory(allowance: int) -> None:

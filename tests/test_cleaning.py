@@ -319,6 +319,8 @@ def test_a_file_that_takes_too_much_memory(tmp_path):
     path = encode(tmp_path / "large.mp4", moving_frames(2, (2560, 1440)), options={"preset": "ultrafast"})
     assert check_file_guarded(path, probe="pyav").verdict == "fit"
     guard.close_idle()  # that process holds the memory it needed before
+    small = make("good.mp4", tmp_path)
+    assert check_file_guarded(small, probe="pyav").verdict == "fit"  # a new one, its libraries loaded
     report = check_file_guarded(path, probe="pyav", memory=16 << 20)
     assert (report.verdict, report.reason) == ("unreadable", "stopped: needs more than 16 MiB of memory")
 

@@ -173,3 +173,21 @@ def test_a_python_that_does_not_start(monkeypatch):
     close_idle()
     with pytest.raises(RuntimeError, match="cannot start"):
         guarded_call(math.sqrt, 4)
+
+
+def _no_room_for_code():
+    raise ImportError("stream.so: failed to map segment from shared object")
+
+
+def test_a_library_that_finds_no_room_is_too_much_memory():
+    with pytest.raises(CallStopped, match=r"^stopped: needs more than 1 MiB of memory$"):
+        guarded_call(_no_room_for_code, memory=1 << 20)
+
+
+def _no_such_library():
+    raise ImportError("No module named 'av'")
+
+
+def test_a_missing_library_is_no_question_of_memory():
+    with pytest.raises(ImportError, match="No module"):
+        guarded_call(_no_such_library)
