@@ -40,18 +40,19 @@ FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are m
         "keypoints motion generator discriminator perceptual checkpoints gan "
         "synthetic_anatomy synthetic_render",
     ),
-    (2, "model losses datasets cleaning synthetic plots exercises"),
+    (2, "model inference losses datasets cleaning synthetic plots exercises"),
     (3, "training animation evaluation voxceleb family"),
     (4, "cli"),
 ]
 FLOOR = {name: floor for floor, names in FLOORS for name in names.split()}
 
-# Rooms 03, 04 and 05 build on one another, so floor 1 has steps: (who, imports whom).
+# Rooms 03, 04 and 05 build on one another, and inference runs a model: (who, imports whom).
 STEPS = {
     ("motion", "keypoints"),
     ("generator", "keypoints"),
     ("generator", "motion"),
     ("discriminator", "keypoints"),
+    ("inference", "model"),
 }
 
 # Split off from a module to keep it readable, and tested with it.
