@@ -31,9 +31,11 @@ __all__ = [
     "draw_system",
     "figure_pixels",
     "flow_colours",
+    "mark_pixels",
     "picture_grid",
     "plot_curves",
     "plot_flow",
+    "plot_flows",
     "plot_losses",
     "show",
     "use_style",
@@ -466,38 +468,83 @@ def plot_flow(flow: Tensor, arrows: int = 12, maximum: float | None = None) -> F
         >>> from fomm_lib.geometry import coordinate_grid
         >>> figure = plot_flow(coordinate_grid(64, 64) * 0.9)
     """
-    _field(flow)
-    height, width = flow.shape[:2]
-    grid = coordinate_grid(height, width)
-    moved = flow.detach().float().cpu() - grid
-    longest = float(moved.norm(dim=-1).max()) if maximum is None else maximum
+    longest = float(_displacement(flow).norm(dim=-1).max()) if maximum is None else maximum
     with matplotlib.rc_context(STYLE):
         figure = Figure(INCHES)
         axis, wheel = figure.subplots(1, 2, width_ratios=(3, 1))
-        axis.imshow(flow_colours(moved, longest), extent=(-1, 1, 1, -1), interpolation="nearest")
-        # The borders crowd: arrows start half a stride inside.
-        stride = max(min(height, width) // arrows, 1)
-        some = (slice(stride // 2, None, stride),) * 2
-        start, way = grid[some].reshape(-1, 2), moved[some].reshape(-1, 2)
-        axis.quiver(*start.T, *way.T, angles="xy", scale_units="xy", scale=1, width=0.004)
-        axis.set(
-            xlabel="x, -1 to 1",
-            ylabel="y, -1 to 1",
-            xlim=(-1, 1),
-            ylim=(1, -1),
-            title="from driving to source",
-        )
-        axis.grid(False)
-        disc = coordinate_grid(101, 101)
-        colours = flow_colours(disc, 1.0)
-        colours[disc.norm(dim=-1).numpy() > 1] = 255
-        wheel.imshow(colours, extent=(-1, 1, 1, -1))
-        wheel.set(title="direction, length", xticks=[], yticks=[], xlabel=f"rim: {longest:.2g}")
-        wheel.spines[:].set_visible(False)
-        for x, y, word in ((1, 0, "→"), (-1, 0, "←"), (0, 1, "↓"), (0, -1, "↑")):
-            wheel.text(x * 0.8, y * 0.8, word, ha="center", va="center")
-        wheel.grid(False)
+        _draw_flow(axis, flow, arrows, longest)
+        axis.set(xlabel="x, -1 to 1", ylabel="y, -1 to 1", title="from driving to source")
+        _draw_wheel(wheel, longest)
     return figure
+
+
+def plot_flows(flows: Mapping[str, Tensor], arrows: int = 10, maximum: float | None = None) -> Figure:
+    """Dense backward flows side by side, in the same colours, so that they can be compared; then the wheel.
+
+    Args:
+        flows: {title: (H, W, 2)}, one to four, points of the source in [-1, 1].
+        arrows, maximum: as in `plot_flow`; the longest displacement of all flows unless given.
+
+    Returns:
+        A figure 6 inches wide.
+
+    Raises:
+        InputError: there are no flows or too many, a shape is another, or numbers are not finite.
+
+    Example:
+        >>> grid = coordinate_grid(64, 64)
+        >>> figure = plot_flows({"nearer": grid * 0.9, "farther": grid * 1.1})
+        >>> [axis.get_title() for axis in figure.axes]
+        ['nearer', 'farther', 'direction, length']
+    """
+    if not 1 <= len(flows) <= 4:
+        raise InputError(f"there are {len(flows)} flows; give 1 to 4, so that arrows can be seen")
+    if maximum is None:
+        maximum = max(float(_displacement(flow).norm(dim=-1).max()) for flow in flows.values())
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((INCHES[0], 0.5 + 5.4 / (len(flows) + 0.8)))
+        *axes, wheel = figure.subplots(1, len(flows) + 1, width_ratios=(*[1] * len(flows), 0.7))
+        for axis, (title, flow) in zip(axes, flows.items(), strict=True):
+            _draw_flow(axis, flow, arrows, maximum)
+            axis.set(xticks=[], yticks=[], title=title)
+        _draw_wheel(wheel, maximum)
+    return figure
+
+
+def mark_pixels(
+    picture: np.ndarray | Tensor, where: np.ndarray | Tensor, colour: str = COLOURS[6]
+) -> np.ndarray:
+    """The picture with some of its pixels hatched, e.g. those that the source does not show.
+
+    A picture below 192 pixels is enlarged first, by a whole factor, so that the hatching can be seen.
+
+    Args:
+        picture: tensor (3, H, W) in [0, 1], or uint8 (H, W, 3).
+        where: (H, W) of bool, which pixels.
+        colour: of the hatching, on white.
+
+    Returns:
+        uint8, the picture, enlarged or not.
+
+    Raises:
+        InputError: the marks are not as many as the pixels, or no bool.
+
+    Example:
+        >>> mark_pixels(torch.zeros(3, 256, 256), torch.eye(256, dtype=torch.bool)).shape
+        (256, 256, 3)
+    """
+    pixels, where = _pixels(picture), np.asarray(torch.as_tensor(where).cpu())
+    if where.shape != pixels.shape[:2] or where.dtype != bool:
+        raise InputError(
+            f"the marks have shape {where.shape} and type {where.dtype}; give bool {pixels.shape[:2]}"
+        )
+    factor = -(-192 // min(pixels.shape[:2]))
+    pixels, where = (array.repeat(factor, axis=0).repeat(factor, axis=1) for array in (pixels, where))
+    # Stripes are seen without colour too, and a whole area is not taken for part of the picture.
+    row, column = np.indices(where.shape)
+    striped = (row + column) // 3 % 2 == 0
+    hatching = np.where(striped[..., None], np.array(ImageColor.getrgb(colour)), 255).astype(np.uint8)
+    return np.where(where[..., None], hatching, pixels)
 
 
 # The system
@@ -676,6 +723,38 @@ def _field(flow: Tensor) -> np.ndarray:
     if not bool(flow.isfinite().all()):
         raise InputError("a flow has values that are not finite; what made it has gone wrong")
     return flow.detach().float().cpu().numpy()
+
+
+def _displacement(flow: Tensor) -> Tensor:
+    """How far a flow, (H, W, 2), leads from each place: the flow less the identity."""
+    _field(flow)
+    return flow.detach().float().cpu() - coordinate_grid(*flow.shape[:2])
+
+
+def _draw_flow(axis, flow: Tensor, arrows: int, longest: float) -> None:
+    height, width = flow.shape[:2]
+    moved, grid = _displacement(flow), coordinate_grid(height, width)
+    axis.imshow(flow_colours(moved, longest), extent=(-1, 1, 1, -1), interpolation="nearest")
+    # The borders crowd: arrows start half a stride inside.
+    stride = max(min(height, width) // arrows, 1)
+    some = (slice(stride // 2, None, stride),) * 2
+    start, way = grid[some].reshape(-1, 2), moved[some].reshape(-1, 2)
+    axis.quiver(*start.T, *way.T, angles="xy", scale_units="xy", scale=1, width=0.004)
+    axis.set(xlim=(-1, 1), ylim=(1, -1))
+    axis.grid(False)
+
+
+def _draw_wheel(axis, longest: float) -> None:
+    """What the colours mean."""
+    disc = coordinate_grid(101, 101)
+    colours = flow_colours(disc, 1.0)
+    colours[disc.norm(dim=-1).numpy() > 1] = 255
+    axis.imshow(colours, extent=(-1, 1, 1, -1))
+    axis.set(title="direction, length", xticks=[], yticks=[], xlabel=f"rim: {longest:.2g}")
+    axis.spines[:].set_visible(False)
+    for x, y, word in ((1, 0, "→"), (-1, 0, "←"), (0, 1, "↓"), (0, -1, "↑")):
+        axis.text(x * 0.8, y * 0.8, word, ha="center", va="center")
+    axis.grid(False)
 
 
 def _moving_mean(values: np.ndarray, window: int) -> np.ndarray:

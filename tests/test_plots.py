@@ -342,6 +342,40 @@ def test_an_identity_flow_is_white():
     assert (figure.axes[0].images[0].get_array() == 255).all()
 
 
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_flows_side_by_side_share_their_colours(shown, number):
+    flows = {str(i): coordinate_grid(20, 20) + torch.tensor([0.1 * i + 0.1, 0.0]) for i in range(number)}
+    figure = plots.plot_flows(flows)
+    assert [axis.get_title() for axis in figure.axes] == [*flows, "direction, length"]
+    for i in range(number):
+        expected = 255 * (1 - (i + 1) / number)  # the longest has full colour, in every panel
+        assert abs(int(figure.axes[i].images[0].get_array()[0, 0, 1]) - expected) < 1
+    assert figure.axes[-1].get_xlabel() == f"rim: {0.1 * number:.2g}"
+    plots.show(figure, alt="arrows to the right")
+    figure = plots.plot_flows(flows, maximum=0.05)
+    assert (figure.axes[0].images[0].get_array() == [255, 0, 0]).all()
+
+
+# Marks
+
+
+def test_marked_pixels_are_hatched_and_no_other():
+    picture = torch.rand(3, 200, 300)
+    where = torch.zeros(200, 300, dtype=torch.bool)
+    where[40:80, 100:200] = True
+    marked = plots.mark_pixels(picture, where, colour="#FF0000")
+    assert (marked[~where.numpy()] == plots.mark_pixels(picture, where & False)[~where.numpy()]).all()
+    found = {tuple(colour) for colour in marked[where.numpy()].tolist()}
+    assert found == {(255, 0, 0), (255, 255, 255)}
+    assert 0.4 < (marked[where.numpy()][:, 1] == 0).mean() < 0.6
+
+
+def test_marking_enlarges_a_small_picture():
+    marked = plots.mark_pixels(np.zeros((64, 96, 3), np.uint8), np.eye(64, 96, dtype=bool))
+    assert marked.shape == (192, 288, 3)
+    assert (marked[:3, :3] > 0).any(axis=-1).all() and (marked[:3, 3:] == 0).all()
+
+
 # Every error
 
 WHITE = torch.ones(3, 8, 8)
@@ -400,6 +434,13 @@ WHITE = torch.ones(3, 8, 8)
             "a flow has values that are not finite",
         ),
         (lambda: plots.plot_flow(torch.zeros(1, 4, 4, 2)), r"a flow has shape \(1, 4, 4, 2\)"),
+        (lambda: plots.plot_flows({}), "there are 0 flows; give 1 to 4"),
+        (lambda: plots.plot_flows({"a": torch.zeros(4, 4)}), r"a flow has shape \(4, 4\)"),
+        (
+            lambda: plots.mark_pixels(WHITE, torch.zeros(8, 8)),
+            r"the marks have shape \(8, 8\) and type float32; give bool \(8, 8\)",
+        ),
+        (lambda: plots.mark_pixels(WHITE, torch.zeros(8, 9) > 0), r"the marks have shape \(8, 9\)"),
     ],
 )
 def test_bad_input_is_one_clear_line(call, message):
