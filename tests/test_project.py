@@ -37,8 +37,8 @@ FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are m
     (0, "geometry blocks video config"),
     (
         1,
-        "keypoints motion generator discriminator perceptual checkpoints gan "
-        "synthetic_anatomy synthetic_render",
+        "keypoints motion generator discriminator perceptual checkpoints gan faces "
+        "synthetic_anatomy synthetic_render synthetic_people synthetic_motion",
     ),
     (2, "model inference losses datasets cleaning synthetic plots exercises"),
     (3, "training animation evaluation voxceleb family"),
@@ -53,6 +53,9 @@ STEPS = {
     ("generator", "motion"),
     ("discriminator", "keypoints"),
     ("inference", "model"),
+    ("synthetic_people", "synthetic_anatomy"),
+    ("synthetic_people", "synthetic_render"),
+    ("synthetic_motion", "synthetic_anatomy"),
 }
 
 # Split off from a module to keep it readable, and tested with it.
@@ -62,6 +65,8 @@ PART_OF = {
     "encoding": "video",
     "synthetic_anatomy": "synthetic",
     "synthetic_render": "synthetic",
+    "synthetic_people": "synthetic",
+    "synthetic_motion": "synthetic",
 }
 
 MODULES = sorted(path.stem for path in (ROOT / "fomm_lib").glob("*.py") if not path.stem.startswith("__"))
