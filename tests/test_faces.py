@@ -128,8 +128,8 @@ def test_a_small_face_in_a_large_picture(portrait):
 @needs_detector
 def test_the_largest_face_comes_first(portrait):
     canvas = np.full((600, 900, 3), 128, np.uint8)
-    canvas[50:250, 50:250] = np.asarray(Image.fromarray(portrait).resize((200, 200)))
-    canvas[150:406, 450:706] = portrait
+    canvas[50:306, 50:306] = portrait
+    canvas[150:470, 450:770] = np.asarray(Image.fromarray(portrait).resize((320, 320)))
     first, second = find_faces(canvas)
     assert first.area > 1.2 * second.area and first.left > 450 > second.left
 
