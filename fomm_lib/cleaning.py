@@ -25,6 +25,7 @@ import csv
 import filecmp
 import io
 import math
+import mimetypes
 import os
 import shutil
 import subprocess
@@ -616,15 +617,29 @@ def _as_they_come(calls: list, jobs: int | None) -> Iterator[FileReport]:
 
 
 def summary(rows: Iterable[FileReport]) -> str:
-    """One line: how many files, and how many of each verdict.
+    """One line: how many files, and how many of each verdict. Notes and tables that lie among the videos are
+    unreadable as videos, but no damage: they are counted apart.
 
     Example:
         >>> summary([FileReport("a.mp4", "fit"), FileReport("b.mp4", "frozen")])
         '2 files: 1 fit, 1 frozen'
+        >>> summary([FileReport("a.mp4", "fit"), FileReport("labels.csv", "unreadable")])
+        '2 files: 1 fit, 1 not a video (labels.csv)'
     """
+    rows = list(rows)
+    strangers = [row.file for row in rows if row.verdict == "unreadable" and not _is_media_name(row.file)]
     counts = Counter(row.verdict for row in rows)
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    return f"{counts.total()} files" + (f": {told}" if told else "")
+    counts["unreadable"] -= len(strangers)
+    told = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
+    if strangers:
+        examples = ", ".join(strangers[:2]) + (", ..." if len(strangers) > 2 else "")
+        told.append(f"{len(strangers)} not a video ({examples})")
+    return f"{len(rows)} files" + (": " + ", ".join(told) if told else "")
+
+
+def _is_media_name(path: str) -> bool:
+    kind, _ = mimetypes.guess_type(path)
+    return is_video_name(path) or (kind or "").startswith(("image/", "video/", "audio/"))
 
 
 def is_video_name(path: str | os.PathLike) -> bool:

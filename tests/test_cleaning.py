@@ -477,10 +477,24 @@ def test_progress(folder, tmp_path, capsys):
 
 
 def test_summary():
-    rows = [FileReport(str(number), verdict) for number, verdict in enumerate([*VERDICTS, "fit", "frozen"])]
+    verdicts = [*VERDICTS, "fit", "frozen"]
+    rows = [FileReport(f"{number}.mp4", verdict) for number, verdict in enumerate(verdicts)]
     expected = "9 files: 2 fit, 1 unreadable, 1 encrypted, 1 no_video, 1 single_frame, 2 frozen, 1 corrupt"
     assert summary(rows) == expected
     assert summary([]) == "0 files"
+
+
+def test_summary_counts_notes_and_tables_apart():
+    rows = [
+        FileReport("a.mp4", "fit"),
+        FileReport("cut.mp4", "unreadable"),
+        FileReport("b.png", "unreadable"),
+    ]
+    strangers = [FileReport(name, "unreadable") for name in ("labels.csv", "notes", "todo.txt")]
+    assert summary(rows + strangers[:1]) == "4 files: 1 fit, 2 unreadable, 1 not a video (labels.csv)"
+    assert summary(strangers) == "3 files: 3 not a video (labels.csv, notes, ...)"
+    read = [FileReport("clip", "fit"), FileReport("film.bin", "frozen")]  # whatever they are called
+    assert summary(read) == "2 files: 1 fit, 1 frozen"
 
 
 def test_bad_arguments(folder, tmp_path):
