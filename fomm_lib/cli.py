@@ -167,12 +167,15 @@ def synthesize(
         float, typer.Option(help="Frames a second; few spread the frames of a clip over a long time.")
     ] = 25,
     format: Annotated[str, typer.Option(help="mp4, or png for folders of pictures.")] = "mp4",
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="A folder of pictures to stand behind half of the heads.")
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Processes at a time; -1 is one a core.")] = 1,
 ) -> None:
     """Render clips of synthetic talking heads."""
     from fomm_lib.synthetic import synthesize as render
 
-    paths = render(out, clips, frames, size, seed, fps=fps, format=format, jobs=jobs)
+    paths = render(out, clips, frames, size, seed, fps=fps, format=format, backgrounds=backgrounds, jobs=jobs)
     print(f"{out}: {len(paths)} clips of {frames} frames")
 
 

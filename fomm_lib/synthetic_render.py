@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from fomm_lib.files import InputError
@@ -335,6 +336,7 @@ _BACKGROUND_FRAGMENT = """
 in vec2 q;
 out vec4 colour;
 uniform sampler3D noise_grid;
+uniform sampler2D backdrop;
 uniform float seed;
 uniform vec3 wall[4];
 uniform vec4 scene;         // kind, scale, blur, angle
@@ -342,6 +344,10 @@ uniform float exposure; uniform float unlit;
 vec4 noise(vec3 p) { return texture(noise_grid, p / 32.0); }
 float box(vec2 d, float soft) { return smoothstep(soft, -soft, d.x) * smoothstep(soft, -soft, d.y); }
 void main() {
+    if (scene.x > 5.5) {                                // a picture, ready to be shown
+        colour = vec4(texture(backdrop, 0.5 * q + 0.5).rgb, 1.0);
+        return;
+    }
     float s = sin(scene.w), k = cos(scene.w);
     vec2 u = mat2(k, s, -s, k) * q;
     float t = smoothstep(-1.2, 1.2, u.y + 0.4 * (noise(vec3(u * 2.0, seed)).r - 0.5));
@@ -385,6 +391,7 @@ void main() {
 }
 """
 
+PICTURE = 6  # the kind of scene that shows the backdrop
 _SHADOW_SIZE = 384
 _ORDER = (8, 7, 5, 6, 1, 0, 2, 3, 4)  # of the parts: what hides others comes first, so that these cost little
 _DEPTH_FACTOR = 4  # the depth that decides what is occluded is drawn this much larger than the picture
@@ -432,6 +439,7 @@ class Renderer:
         self._noise = gl.texture3d((32, 32, 32), 4, values.tobytes())
         self._background = gl.program(vertex_shader=_BACKGROUND_VERTEX, fragment_shader=_BACKGROUND_FRAGMENT)
         self._whole_picture = gl.vertex_array(self._background, [])
+        self._backdrop = gl.texture((1, 1), 3, bytes(3), alignment=1)
         self._programs: dict[tuple[str, int], Any] = {}
         self._arrays: dict[tuple[str, int], Any] = {}
         self._buffers: list[Any] = []
@@ -464,6 +472,12 @@ class Renderer:
                 used = [c for c in columns if len(c) > 2]
                 self._arrays[use, kind] = gl.vertex_array(program, used, index_buffer=index)
 
+    def load_backdrop(self, picture: np.ndarray) -> None:
+        """The picture, uint8 (H, W, 3), that fills the background where the scene is of the kind PICTURE."""
+        height, width = picture.shape[:2]
+        self._backdrop.release()
+        self._backdrop = self.context.texture((width, height), 3, picture.tobytes(), alignment=1)
+
     def draw(self, positions: np.ndarray, normals: np.ndarray, uniforms: dict[str, Any]) -> np.ndarray:
         """One frame: (size, size, 3) float32 in [0, 1], gamma-coded as pictures are."""
         self._move(positions, normals)
@@ -474,6 +488,7 @@ class Renderer:
         self._picture.clear()
         self._lamp_depth.depth_attachment.use(0)
         self._noise.use(1)
+        self._backdrop.use(2)
         _set(self._background, uniforms)
         self._whole_picture.render(vertices=3)
         self._render("draw", uniforms)
@@ -556,6 +571,8 @@ def _set(program: Any, uniforms: dict[str, Any]) -> None:
             program[name] = 0
         elif name == "noise_grid":
             program[name] = 1
+        elif name == "backdrop":
+            program[name] = 2
         elif name in uniforms:
             value = np.asarray(uniforms[name], "f4")
             # OpenGL stores matrices column by column.
@@ -735,6 +752,27 @@ def _background(rng, exposure: float) -> dict[str, Any]:
         "wall": np.clip(colours, 0, 1) / exposure * rng.uniform(0.5, 1),
         "scene": (float(kind), rng.uniform(0.3, 1.1), rng.beta(1.2, 1.5), rng.normal(0, 0.4)),
     }
+
+
+def backdrop(rng: np.random.Generator, picture: np.ndarray, side: int) -> np.ndarray:
+    """What one sees of a picture behind a person: some square of it, often out of focus, dimmer or brighter.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        side: of the result, in pixels.
+    Returns:
+        uint8 (side, side, 3).
+    """
+    height, width = picture.shape[:2]
+    cut = max(1, round(min(height, width) * rng.uniform(0.5, 1)))
+    left, top = rng.integers(width - cut + 1), rng.integers(height - cut + 1)
+    square = picture[top : top + cut, left : left + cut]
+    if rng.uniform() < 0.5:
+        square = square[:, ::-1]
+    image = Image.fromarray(np.ascontiguousarray(square)).resize((side, side), Image.Resampling.LANCZOS)
+    radius = rng.uniform(0, 0.04) * side * (rng.uniform() < 0.7)
+    blurred = gaussian_filter(np.asarray(image, np.float32), (radius, radius, 0))
+    return np.clip(blurred * rng.uniform(0.6, 1.15), 0, 255).astype(np.uint8)
 
 
 def linear(colour: Any) -> np.ndarray:

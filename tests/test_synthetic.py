@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from fomm_lib import synthetic, synthetic_anatomy, synthetic_render
 from fomm_lib.datasets import find_clips
 from fomm_lib.files import InputError
 from fomm_lib.geometry import coordinate_grid, to_pixels, warp
 from fomm_lib.synthetic import Motion, SyntheticClip, sample_motion, synthesize
+from fomm_lib.synthetic_render import sample_scene
 from fomm_lib.video import VideoReader
 
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -414,6 +418,66 @@ def test_a_folder_keeps_to_its_settings(drawing, tmp_path):
 
 
 @pytest.mark.needs_system
+def quarters(side: int = 200) -> np.ndarray:
+    """A picture of four colours."""
+    picture = np.zeros((side, side, 3), np.uint8)
+    half = side // 2
+    picture[:half, :half], picture[:half, half:] = (200, 40, 40), (40, 200, 40)
+    picture[half:, :half], picture[half:, half:] = (40, 40, 200), (200, 200, 40)
+    return picture
+
+
+@pytest.mark.needs_system
+def test_a_picture_stands_upright_behind_the_person(drawing):
+    backdrop = synthetic_render.backdrop(np.random.default_rng(1), quarters(), 128)
+    assert backdrop.shape == (128, 128, 3)
+    scene = sample_scene(np.random.default_rng(0), crown=8.2, chin=6.2)
+    clear = replace(scene, blur=0, grain=0, contrast=1, saturation=1, vignette=0, tint=(1, 1, 1))
+    clip = SyntheticClip(0, 0, 2, 64, scene=clear, background=quarters())
+    clip._backdrop = quarters()  # all of it, so that one knows where it should be
+    person = clip.places(0)[..., 3].numpy() > 0
+    shown = clip.frame(0).astype(int)
+    expected = quarters(64).astype(int)
+    inner = ~binary_dilation(person, iterations=2)
+    inner[30:34], inner[:, 30:34] = False, False  # borders between the colours are soft
+    assert inner.sum() > 500
+    assert np.abs(shown - expected)[inner].max() <= 3
+    drawn = SyntheticClip(0, 0, 2, 64, scene=clear).frame(0).astype(int)
+    assert np.abs(shown - drawn)[inner].mean() > 20
+    core = binary_erosion(person, iterations=2)
+    assert np.abs(shown - drawn)[core].max() <= 1  # the person is the same
+
+
+@pytest.mark.needs_system
+def test_every_other_clip_has_one_of_the_pictures(drawing, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(quarters()).save(tmp_path / "pictures/quarters.png")
+    settings = {"clips": 8, "frames": 1, "size": 16, "seed": 0, "format": "png", "progress": False}
+    plain = synthesize(tmp_path / "plain", **settings)
+    with_pictures = synthesize(tmp_path / "with", **settings, backgrounds=tmp_path / "pictures")
+    changed = [
+        not np.array_equal(*(np.asarray(Image.open(path / "0000.png")) for path in paths))
+        for paths in zip(plain, with_pictures, strict=True)
+    ]
+    assert 2 <= sum(changed) <= 6
+    again = synthesize(tmp_path / "again", **settings, backgrounds=tmp_path / "pictures")
+    for a, b in zip(with_pictures, again, strict=True):
+        assert (a / "0000.png").read_bytes() == (b / "0000.png").read_bytes()
+    with pytest.raises(InputError, match=r"holds clips made with backgrounds=None, not [0-9a-f]{64}"):
+        synthesize(tmp_path / "plain", **settings, backgrounds=tmp_path / "pictures")
+
+
+def test_backgrounds_that_are_none(tmp_path):
+    with pytest.raises(InputError, match="not a folder; give one with pictures for backgrounds"):
+        synthesize(tmp_path / "out", 1, backgrounds=tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"no \.jpg or \.png in it to take backgrounds from"):
+        synthesize(tmp_path / "out", 1, backgrounds=tmp_path)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"broken\.png"):
+        synthesize(tmp_path / "out", 1, backgrounds=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_cannot_be_made(drawing, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be made"):
@@ -542,7 +606,7 @@ def test_the_first_frame_of_the_driving_clip_is_frontal_and_neutral(anny):
 
 def test_the_shader_order_names_every_part():
     assert sorted(synthetic_render._ORDER) == list(range(len(synthetic_anatomy.PARTS)))
-    assert synthetic_anatomy.PARTS.index("frame") == synthetic.FRAME
+    assert synthetic_anatomy.PARTS.index("frame") == synthetic_anatomy.FRAME
 
 
 def test_the_tool_that_makes_the_data_overwrites_nothing_and_knows_its_parts(anny, capsys):

@@ -18,16 +18,9 @@ import numpy as np
 from PIL import Image
 
 from fomm_lib.files import InputError, atomic_output
-from fomm_lib.synthetic import (
-    Motion,
-    SyntheticClip,
-    add_actions,
-    bump,
-    ease,
-    finish_motion,
-    synthesize,
-)
+from fomm_lib.synthetic import SyntheticClip, synthesize
 from fomm_lib.synthetic_anatomy import load_anatomy
+from fomm_lib.synthetic_motion import Motion, add_actions, bump, ease, finish_motion
 from fomm_lib.synthetic_render import Scene, camera_towards, sample_scene
 from fomm_lib.video import VideoWriter
 
