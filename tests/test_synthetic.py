@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from fomm_lib import synthetic, synthetic_anatomy, synthetic_render
+from fomm_lib import synthetic_anatomy, synthetic_render
 from fomm_lib.datasets import find_clips
 from fomm_lib.files import InputError
 from fomm_lib.geometry import coordinate_grid, to_pixels, warp
