@@ -31,10 +31,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are made of
     (-4, "files"),
-    (-3, "containers guard pictures"),
+    (-3, "containers guard labels pictures"),
     (-2, "decoding"),
     (-1, "encoding"),
-    (0, "geometry blocks video config"),
+    (0, "geometry blocks video outputs config"),
     (
         1,
         "keypoints motion generator discriminator perceptual checkpoints gan faces "
@@ -63,6 +63,7 @@ PART_OF = {
     "pictures": "video",
     "decoding": "video",
     "encoding": "video",
+    "labels": "outputs",
     "synthetic_anatomy": "synthetic",
     "synthetic_render": "synthetic",
     "synthetic_people": "synthetic",

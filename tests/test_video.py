@@ -695,7 +695,7 @@ def test_nothing_is_left_of_an_unfinished_video(error, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"path": "a.xyz"}, "videos are written as .mp4, .m4v, .mov; give a name that ends so"),
+        ({"path": "a.xyz"}, "videos are written as .mp4, .m4v, .mov, .webm, .gif, .apng, .png; give"),
         ({"path": "a"}, "videos are written as"),
         ({"fps": 0}, "cannot be written with 0 frames a second"),
         ({"fps": float("nan")}, "cannot be written with nan frames a second"),
