@@ -102,14 +102,31 @@ class Animator:
     def __call__(self, driving: Tensor, *, for_people: bool = False) -> Generated:
         """The source as B driving frames (B, 3, H, W); for `for_people` see
         `OcclusionAwareGenerator.forward`.
+
+        It is `generate(move(detect(driving)))`; call these three yourself to change the movement in between.
         """
+        return self.generate(self.move(self.detect(driving)), for_people=for_people)
+
+    def detect(self, driving: Tensor) -> Keypoints:
+        """The keypoints of driving frames (B, 3, H, W)."""
         with torch.inference_mode():
-            kp = self.model.detect(driving)
-            if self.relative:
-                if self.kp_initial is None:
-                    self.kp_initial = kp[:1]
-                kp = relative_motion(self.kp_source, kp, self.kp_initial, adapt_scale=self.adapt_scale)
-            batch = len(driving)
+            return self.model.detect(driving)
+
+    def move(self, kp_driving: Keypoints) -> Keypoints:
+        """Where the source's keypoints go. The first ones ever given are the reference of relative motion,
+        unless `kp_initial` was set before.
+        """
+        if not self.relative:
+            return kp_driving
+        if self.kp_initial is None:
+            self.kp_initial = kp_driving[:1]
+        with torch.inference_mode():
+            return relative_motion(self.kp_source, kp_driving, self.kp_initial, adapt_scale=self.adapt_scale)
+
+    def generate(self, kp: Keypoints, *, for_people: bool = False) -> Generated:
+        """The source with its keypoints at B sets of keypoints."""
+        batch = len(kp)
+        with torch.inference_mode():
             return self.model.generate(
                 self.encoded.expand(batch), self.kp_source.expand(batch), kp, for_people=for_people
             )
