@@ -723,5 +723,146 @@ check_equivariance = Exercise(
 )
 
 
+# 04 dense_motion
+
+
+def _first_order_flow(grid, p_source, j_source, p_driving, j_driving):
+    return p_source + apply_2x2(multiply_2x2(j_source, inverse_2x2(j_driving)), grid - p_driving)
+
+
+def _one_motion(function, source_turn=0.0, driving_turn=0.0, stretch=(1.0, 1.0)):
+    def turned(angle, scale):
+        cos, sin = math.cos(angle), math.sin(angle)
+        return torch.tensor([[cos, -sin], [sin, cos]]) @ torch.diag(torch.tensor(scale))
+
+    places = torch.tensor([0.3, -0.2]), torch.tensor([-0.1, 0.4])
+    j_source, j_driving = turned(source_turn, stretch), turned(driving_turn, (1.0, 1.0))
+    return function(coordinate_grid(4, 5), places[0], j_source, places[1], j_driving)
+
+
+check_first_order_flow = Exercise(
+    "first_order_flow",
+    solution=_first_order_flow,
+    cases=[
+        Case("the driving keypoint moved, nothing turned", _one_motion),
+        Case("the source turned and stretched", lambda f: _one_motion(f, 0.5, 0.0, (1.5, 0.6))),
+        Case("both turned, and the source stretched", lambda f: _one_motion(f, 0.4, -0.9, (1.3, 0.5))),
+    ],
+    mistakes={
+        "the other way round: z lies in the driving frame, the result in the source": (
+            lambda grid, p_source, j_source, p_driving, j_driving: _first_order_flow(
+                grid, p_driving, j_driving, p_source, j_source
+            )
+        ),
+        "z must be measured from the driving keypoint before the matrix is applied": (
+            lambda grid, p_source, j_source, p_driving, j_driving: (
+                p_source - p_driving + apply_2x2(multiply_2x2(j_source, inverse_2x2(j_driving)), grid)
+            )
+        ),
+        "the driving Jacobian must be inverted": (
+            lambda grid, p_source, j_source, p_driving, j_driving: (
+                p_source + apply_2x2(multiply_2x2(j_source, j_driving), grid - p_driving)
+            )
+        ),
+        "the source's Jacobian is inverted, the driving one should be": (
+            lambda grid, p_source, j_source, p_driving, j_driving: (
+                p_source + apply_2x2(multiply_2x2(j_driving, inverse_2x2(j_source)), grid - p_driving)
+            )
+        ),
+        "the order of the matrices: what is applied first stands last": (
+            lambda grid, p_source, j_source, p_driving, j_driving: (
+                p_source + apply_2x2(multiply_2x2(inverse_2x2(j_driving), j_source), grid - p_driving)
+            )
+        ),
+        "that is zeroth order: the Jacobians are missing": (
+            lambda grid, p_source, j_source, p_driving, j_driving: p_source + grid - p_driving
+        ),
+    },
+)
+
+
+def _compose_flows(flow_sd, flow_de, padding_mode="border"):
+    found = warp(flow_sd.permute(2, 0, 1)[None], flow_de[None], padding_mode=padding_mode)
+    return found[0].permute(1, 2, 0)
+
+
+def _affine_flow(xx, xy, yx, yy, x, y, height=6, width=8):
+    matrix = torch.tensor([[xx, xy], [yx, yy]])
+    return apply_2x2(matrix, coordinate_grid(height, width)) + torch.tensor([x, y])
+
+
+check_compose_flows = Exercise(
+    "compose_flows",
+    solution=_compose_flows,
+    cases=[
+        Case(
+            "half the size, after moving a little to the left",
+            lambda f: f(_affine_flow(0.5, 0, 0, 0.5, 0, 0), _affine_flow(0.7, 0, 0, 0.7, -0.2, 0.1)),
+        ),
+        Case(
+            "a turn after a stretch",
+            lambda f: f(_affine_flow(0.8, -0.6, 0.6, 0.8, 0, 0), _affine_flow(0.9, 0, 0, 0.4, 0, 0.2)),
+        ),
+        Case(
+            "places beyond the border",
+            lambda f: f(_affine_flow(0.8, 0.1, 0, 0.8, 0, 0), _affine_flow(1.5, 0, 0, 1.2, 0, 0)),
+        ),
+        Case("two flows that are not affine", lambda f: f(torch.rand(6, 8, 2) - 0.5, torch.rand(6, 8, 2))),
+    ],
+    mistakes={
+        "the order: go from E to D first, and look up the other flow there": (
+            lambda flow_sd, flow_de: _compose_flows(flow_de, flow_sd)
+        ),
+        "flows hold places, not shifts: they cannot be added": lambda flow_sd, flow_de: flow_sd + flow_de,
+        "adding the shifts forgets that the second begins where the first ended": (
+            lambda flow_sd, flow_de: flow_sd + flow_de - coordinate_grid(*flow_sd.shape[:2])
+        ),
+        "beyond the border there must be the border, not 0": (
+            lambda flow_sd, flow_de: _compose_flows(flow_sd, flow_de, padding_mode="zeros")
+        ),
+        "the result must be (H, W, 2) again: permute back": (
+            lambda flow_sd, flow_de: _compose_flows(flow_sd, flow_de).permute(2, 0, 1)
+        ),
+    },
+)
+
+
+def _slopes_of_flow(flow, scaled=True):
+    height, width = flow.shape[:2]
+    along_x, along_y = flow[:-1, 1:] - flow[:-1, :-1], flow[1:, :-1] - flow[:-1, :-1]
+    return (along_x * (width - 1) / 2, along_y * (height - 1) / 2) if scaled else (along_x, along_y)
+
+
+def _area_change(flow, scaled=True, minus=1):
+    along_x, along_y = _slopes_of_flow(flow, scaled)
+    return along_x[..., 0] * along_y[..., 1] - minus * along_x[..., 1] * along_y[..., 0]
+
+
+check_area_change = Exercise(
+    "area_change",
+    solution=_area_change,
+    cases=[
+        Case("a flow that changes nothing", lambda f: f(coordinate_grid(4, 6))),
+        Case("a turn by 30 degrees", lambda f: f(_affine_flow(0.866, -0.5, 0.5, 0.866, 0, 0))),
+        Case("mirrored, and half as high", lambda f: f(_affine_flow(-1.0, 0.2, 0, 0.5, 0, 0))),
+        Case("a flow that is not affine", lambda f: f(torch.rand(5, 7, 2))),
+    ],
+    mistakes={
+        "divide by the distance of neighbours: 2 / (W - 1) along x, 2 / (H - 1) along y": (
+            lambda flow: _area_change(flow, scaled=False)
+        ),
+        "the determinant is ad - bc; the second product is missing": lambda flow: _area_change(flow, minus=0),
+        "the determinant is ad - bc, not ad + bc": lambda flow: _area_change(flow, minus=-1),
+        "the sign says whether the flow has folded: no absolute value": lambda flow: _area_change(flow).abs(),
+        "W belongs to x and H to y": lambda flow: (
+            _area_change(flow, scaled=False) * (flow.shape[0] - 1) ** 2 / 4
+        ),
+        "differences of places need no identity taken away: at rest the determinant is 1": (
+            lambda flow: _area_change(flow) - 1
+        ),
+    },
+)
+
+
 # The public names are the checks; the machinery above serves whoever writes new ones.
 __all__ = sorted(name for name in globals() if name.startswith("check_"))

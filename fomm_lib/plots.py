@@ -503,11 +503,12 @@ def plot_flows(flows: Mapping[str, Tensor], arrows: int = 10, maximum: float | N
         maximum = max(float(_displacement(flow).norm(dim=-1).max()) for flow in flows.values())
     with matplotlib.rc_context(STYLE):
         figure = Figure((INCHES[0], 0.5 + 5.4 / (len(flows) + 0.8)))
-        *axes, wheel = figure.subplots(1, len(flows) + 1, width_ratios=(*[1] * len(flows), 0.7))
+        *axes, wheel = figure.subplots(1, len(flows) + 1, width_ratios=(*[1] * len(flows), 0.8))
         for axis, (title, flow) in zip(axes, flows.items(), strict=True):
             _draw_flow(axis, flow, arrows, maximum)
             axis.set(xticks=[], yticks=[], title=title)
         _draw_wheel(wheel, maximum)
+        wheel.title.set_fontsize(8)
     return figure
 
 
