@@ -156,6 +156,46 @@ def train(
     print(f"{weights}: to use it, fomm animate --weights {weights}")
 
 
+@app.command(epilog="Example: fomm pretrain --config heads-128-motion --data heads --out runs/motion --bf16")
+def pretrain(
+    config: Annotated[str, typer.Option(help="A YAML file, or the name of one in data/configs.")],
+    data: Annotated[
+        Path, typer.Option(help="A folder with train/ and test/, made by fomm synthesize --truth.")
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder for weights, losses and errors.")],
+    steps: Annotated[int, typer.Option(help="How many; the learning rate falls over them.")] = 4000,
+    batch_size: Annotated[int, typer.Option(help="Pairs a step.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of networks, pairs and transforms.")] = 0,
+    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
+    ] = None,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Run the networks in bfloat16.")] = False,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; one is often fastest for small models on busy machines.")
+    ] = None,
+) -> None:
+    """Teach keypoints and dense motion the true motion of synthetic heads, before training without labels."""
+    import torch
+
+    from fomm_lib.pretraining import pretrain as pretrain_model
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    weights = pretrain_model(
+        config,
+        data,
+        out,
+        steps,
+        batch_size=batch_size,
+        seed=seed,
+        init=init,
+        device=device,
+        bf16=bf16,
+    )
+    print(f"{weights}: to go on from it, fomm train --init {weights} ...")
+
+
 @app.command(epilog="Example: fomm synthesize --out heads/train --clips 200 --frames 24 --size 64 --seed 0")
 def synthesize(
     out: Annotated[Path, typer.Option(help="The folder; clips that are in it already are kept.")],
@@ -170,12 +210,26 @@ def synthesize(
     backgrounds: Annotated[
         Path | None, typer.Option(help="A folder of pictures to stand behind half of the heads.")
     ] = None,
+    truth: Annotated[
+        int, typer.Option(help="Write the true motion of so many pairs of frames beside every clip.")
+    ] = 0,
     jobs: Annotated[int, typer.Option(help="Processes at a time; -1 is one a core.")] = 1,
 ) -> None:
     """Render clips of synthetic talking heads."""
     from fomm_lib.synthetic import synthesize as render
 
-    paths = render(out, clips, frames, size, seed, fps=fps, format=format, backgrounds=backgrounds, jobs=jobs)
+    paths = render(
+        out,
+        clips,
+        frames,
+        size,
+        seed,
+        fps=fps,
+        format=format,
+        backgrounds=backgrounds,
+        truth=truth,
+        jobs=jobs,
+    )
     print(f"{out}: {len(paths)} clips of {frames} frames")
 
 

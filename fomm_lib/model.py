@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -123,3 +124,62 @@ def load_model(
         raise InputError(
             f"device {device}: cannot be used ({str(error).splitlines()[0]}); try cpu"
         ) from error
+
+
+def start_from(
+    init: str | os.PathLike, model: FirstOrderMotionModel, discriminator: nn.Module | None = None
+) -> None:
+    """Take over weights, part by part: detector, dense motion, the rest of the generator, discriminator.
+
+    A part that does not fit (of another width, say) stays as it is, and a warning says so.
+
+    Args:
+        init: a name, a `.safetensors`, or a published `.pth.tar`; see `checkpoints.read_checkpoint`.
+        model, discriminator: what gets the weights.
+    Raises:
+        InputError: no such file, or no part of it fits.
+    """
+    networks = read_checkpoint(init).networks
+    generator, motion = networks["generator"], "dense_motion_network."
+    own_motion = {name: t for name, t in model.generator.state_dict().items() if name.startswith(motion)}
+    parts = {
+        "kp_detector": (model.kp_detector, networks["kp_detector"]),
+        "generator": (model.generator, {**own_motion, **_without(generator, motion)}),
+    }
+    if discriminator is not None:
+        parts["discriminator"] = (discriminator, networks.get("discriminator", {}))
+    if model.generator.dense_motion_network is not None:
+        parts["dense motion"] = (model.generator.dense_motion_network, _below(generator, motion))
+    taken = []
+    for name, (network, entries) in parts.items():
+        if not entries:
+            continue
+        try:
+            load_network(network, _with_own_down(entries, network), name)
+            taken.append(name)
+        except InputError as error:
+            warnings.warn(f"{init}: {name} starts anew: {error}", stacklevel=2)
+    if not taken:
+        raise InputError(
+            f"{init}: no part of it fits the config; choose other weights, or train without init"
+        )
+
+
+def _with_own_down(entries: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The entries, but the fixed kernel before a network that looks at a smaller picture: it follows from the
+    config, and a network may go on at another scale.
+    """
+    kernels = [name for name in {**entries, **network.state_dict()} if name.endswith("down.weight")]
+    others = {name: tensor for name, tensor in entries.items() if name not in kernels}
+    own = {name: tensor for name, tensor in network.state_dict().items() if name in kernels}
+    return {**others, **own}
+
+
+def _below(entries: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries under a prefix, without it."""
+    return {name.removeprefix(prefix): t for name, t in entries.items() if name.startswith(prefix)}
+
+
+def _without(entries: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries that are not under a prefix."""
+    return {name: t for name, t in entries.items() if not name.startswith(prefix)}

@@ -22,8 +22,10 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -248,6 +250,7 @@ def synthesize(
     clips_per_person: int = 1,
     crf: int = 18,
     backgrounds: str | os.PathLike | None = None,
+    truth: int = 0,
     progress: bool = True,
 ) -> list[Path]:
     """Render clips of synthetic heads into a folder that `FramePairs` trains on.
@@ -270,6 +273,7 @@ def synthesize(
         crf: quality of the mp4, 0 (lossless) to 51.
         backgrounds: a folder of pictures (.jpg, .png); about half of the clips get one of them behind the
             person, see `SyntheticClip`. By default all backgrounds are drawn.
+        truth: beside every clip, write the true motion of so many pairs of its frames; see `read_truth`.
         progress: whether to show a bar.
 
     Returns:
@@ -287,8 +291,11 @@ def synthesize(
         ("first", first, 0, 10**6),
         ("clips_per_person", clips_per_person, 1, 10**6),
         ("crf", crf, 0, 51),
+        ("truth", truth, 0, 10**4),
     ):
         _check(name, value, lowest, highest)
+    if truth and frames < 2:
+        raise InputError(f"truth={truth}: a motion is between two frames; give frames=2 or more")
     if format not in ("mp4", "png"):
         raise InputError(f"format={format!r}: choose 'mp4' or 'png'")
     if jobs != -1:
@@ -299,6 +306,8 @@ def synthesize(
     out = Path(out)
     settings = {"seed": seed, "frames": frames, "size": size, "fps": fps, "format": format}
     settings |= {"clips_per_person": clips_per_person, "crf": crf}
+    if truth:
+        settings["truth"] = truth
     if pictures:
         settings["backgrounds"] = hashlib.sha256(b"".join(path.read_bytes() for path in pictures)).hexdigest()
     _note_settings(out, settings)
@@ -338,7 +347,7 @@ def _note_settings(out: Path, settings: dict[str, Any]) -> None:
             there = json.loads(note.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{note}: is damaged; delete it, or choose another folder") from error
-        for name in sorted({*settings, "backgrounds"}):
+        for name in sorted({*settings, "backgrounds", "truth"}):
             if there.get(name) != settings.get(name):
                 was = f"{name}={there.get(name)}, not {settings.get(name)}"
                 raise InputError(f"{out}: holds clips made with {was}; choose another folder")
@@ -372,6 +381,8 @@ def _write_clip(
     clip = SyntheticClip(
         seed, number, settings["frames"], size, fps, person_number=person, background=background
     )
+    if "truth" in settings:  # before the clip appears: where there is one, there is the other
+        _write_truth(truth_path(path), number, person, settings)
     if settings["format"] == "mp4":
         comment = f"synthetic head, no real person; fomm-lib, seed {seed}, clip {number}"
         with VideoWriter(
@@ -388,3 +399,77 @@ def _write_clip(
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+# --- Truth beside clips ------------------------------------------------------------------------------------
+
+TRUTH_SIZE = 64  # pixels: the size at which networks of this kind estimate motion
+
+
+@dataclass(frozen=True)
+class ClipTruth:
+    """The true motion of N pairs of frames of one clip, as `synthesize(truth=N)` writes it.
+
+    Attributes:
+        pairs: (N, 2) frame numbers, source and driving.
+        flow: (N, h, w, 2) float16; visible, surface: (N, h, w) bool; as in `TrueMotion`, at no more than
+            64x64.
+        landmarks: (T, 68, 2) float32 of every frame of the clip, as `SyntheticClip.landmarks` gives them.
+    """
+
+    pairs: np.ndarray
+    flow: np.ndarray
+    visible: np.ndarray
+    surface: np.ndarray
+    landmarks: np.ndarray
+
+
+def truth_path(clip: str | os.PathLike) -> Path:
+    """Where the truth about a clip lies.
+
+    Example:
+        >>> truth_path("heads/train/synth0-00003#00003#0#24.mp4").name
+        'synth0-00003#00003#0#24.truth.npz'
+    """
+    clip = Path(clip)
+    name = clip.stem if clip.suffix == ".mp4" else clip.name
+    return clip.with_name(f"{name}.truth.npz")
+
+
+def read_truth(clip: str | os.PathLike) -> ClipTruth:
+    """The truth beside a clip.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+
+    Example:
+        >>> read_truth("heads/train/synth0-00003#00003#0#24.mp4").flow.shape    # doctest: +SKIP
+        (10, 64, 64, 2)
+    """
+    path = truth_path(clip)
+    if not path.exists():
+        raise InputError(
+            f"{path}: is missing; render clips with their true motion: fomm synthesize --truth 10"
+        )
+    try:
+        with np.load(path) as stored:
+            return ClipTruth(*(stored[field.name] for field in fields(ClipTruth)))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: is damaged; delete it and its clip, and render them again") from error
+
+
+def _write_truth(path: Path, number: int, person: int, settings: dict[str, Any]) -> None:
+    seed, frames, size = settings["seed"], settings["frames"], settings["size"]
+    clip = SyntheticClip(seed, number, frames, min(size, TRUTH_SIZE), settings["fps"], person_number=person)
+    rng = np.random.default_rng([seed, number, 9])
+    pairs = np.array([rng.choice(frames, 2, replace=False) for _ in range(settings["truth"])])
+    motions = [clip.true_motion(int(source), int(driving)) for source, driving in pairs]
+    truth = ClipTruth(
+        pairs,
+        np.stack([motion.flow.numpy() for motion in motions]).astype(np.float16),
+        np.stack([motion.visible.numpy() for motion in motions]),
+        np.stack([motion.surface.numpy() for motion in motions]),
+        np.stack([clip.landmarks(k).numpy() for k in range(frames)]),
+    )
+    with atomic_output(path, overwrite=True) as temporary:
+        np.savez_compressed(temporary, **asdict(truth))

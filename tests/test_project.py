@@ -38,10 +38,10 @@ FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are m
     (
         1,
         "keypoints motion generator discriminator perceptual checkpoints gan faces "
-        "synthetic_anatomy synthetic_render synthetic_people synthetic_motion",
+        "training_state synthetic_anatomy synthetic_render synthetic_people synthetic_motion",
     ),
     (2, "model inference losses datasets cleaning synthetic plots exercises"),
-    (3, "training animation evaluation voxceleb family"),
+    (3, "training_log training_step validation training pretraining animation evaluation voxceleb family"),
     (4, "cli"),
 ]
 FLOOR = {name: floor for floor, names in FLOORS for name in names.split()}
@@ -53,6 +53,9 @@ STEPS = {
     ("generator", "motion"),
     ("discriminator", "keypoints"),
     ("inference", "model"),
+    ("training", "training_log"),
+    ("training", "training_step"),
+    ("training", "validation"),
     ("synthetic_people", "synthetic_anatomy"),
     ("synthetic_people", "synthetic_render"),
     ("synthetic_motion", "synthetic_anatomy"),
@@ -64,6 +67,10 @@ PART_OF = {
     "decoding": "video",
     "encoding": "video",
     "labels": "outputs",
+    "training_state": "training",
+    "training_log": "training",
+    "training_step": "training",
+    "validation": "training",
     "synthetic_anatomy": "synthetic",
     "synthetic_render": "synthetic",
     "synthetic_people": "synthetic",

@@ -18,7 +18,7 @@ from fomm_lib import synthetic_anatomy, synthetic_render
 from fomm_lib.datasets import find_clips
 from fomm_lib.files import InputError
 from fomm_lib.geometry import coordinate_grid, to_pixels, warp
-from fomm_lib.synthetic import Motion, SyntheticClip, sample_motion, synthesize
+from fomm_lib.synthetic import Motion, SyntheticClip, read_truth, sample_motion, synthesize
 from fomm_lib.synthetic_render import sample_scene
 from fomm_lib.video import VideoReader
 
@@ -465,6 +465,26 @@ def test_every_other_clip_has_one_of_the_pictures(drawing, tmp_path):
         assert (a / "0000.png").read_bytes() == (b / "0000.png").read_bytes()
     with pytest.raises(InputError, match=r"holds clips made with backgrounds=None, not [0-9a-f]{64}"):
         synthesize(tmp_path / "plain", **settings, backgrounds=tmp_path / "pictures")
+
+
+@pytest.mark.needs_system
+def test_the_truth_beside_a_clip_is_that_of_the_clip(drawing, tmp_path):
+    (path,) = synthesize(tmp_path, 1, frames=5, size=96, seed=3, first=2, fps=4, truth=3, progress=False)
+    truth = read_truth(path)
+    assert truth.pairs.shape == (3, 2) and (truth.pairs[:, 0] != truth.pairs[:, 1]).all()
+    assert truth.flow.shape == (3, 64, 64, 2) and truth.landmarks.shape == (5, 68, 2)
+    clip = SyntheticClip(3, 2, 5, 64, 4)
+    for k, (source, driving) in enumerate(truth.pairs):
+        motion = clip.true_motion(int(source), int(driving))
+        assert np.abs(truth.flow[k] - motion.flow.numpy()).max() < 2e-3  # half precision
+        assert (truth.visible[k] == motion.visible.numpy()).all()
+        assert (truth.surface[k] == motion.surface.numpy()).all()
+    assert np.abs(truth.landmarks[4] - clip.landmarks(4).numpy()).max() < 1e-6
+    assert len(find_clips(tmp_path)) == 1
+    with pytest.raises(InputError, match="holds clips made with truth=3, not None"):
+        synthesize(tmp_path, 1, frames=5, size=96, seed=3, first=2, fps=4, progress=False)
+    with pytest.raises(InputError, match="a motion is between two frames"):
+        synthesize(tmp_path / "other", 1, frames=1, truth=1)
 
 
 def test_backgrounds_that_are_none(tmp_path):
