@@ -30,7 +30,7 @@ REPOSITORY = PYPROJECT["project"]["urls"]["Repository"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are made of
-    (-4, "files"),
+    (-4, "files overlap"),
     (-3, "containers guard labels pictures"),
     (-2, "decoding"),
     (-1, "encoding"),
@@ -40,7 +40,7 @@ FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are m
         "keypoints motion generator discriminator perceptual checkpoints gan faces "
         "training_state synthetic_anatomy synthetic_render synthetic_people synthetic_motion",
     ),
-    (2, "model inference losses datasets cleaning synthetic plots exercises"),
+    (2, "model inference movement losses datasets cleaning synthetic plots exercises"),
     (3, "training_log training_step validation training pretraining animation evaluation voxceleb family"),
     (4, "cli"),
 ]
@@ -53,6 +53,7 @@ STEPS = {
     ("generator", "motion"),
     ("discriminator", "keypoints"),
     ("inference", "model"),
+    ("movement", "inference"),
     ("training", "training_log"),
     ("training", "training_step"),
     ("training", "validation"),
