@@ -1,95 +1,29 @@
 """Training end to end, on pictures small enough for seconds."""
 
-import csv
+import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tiny_training import TINY, make_squares, read_rows, run, with_weights
+from training_script import random_network
 
-from fomm_lib import training
+from fomm_lib import training, training_log, training_step, validation
 from fomm_lib.checkpoints import read_checkpoint
 from fomm_lib.config import load_config
 from fomm_lib.files import InputError
 from fomm_lib.losses import RandomTransform
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator, load_model
-from fomm_lib.perceptual import Vgg16Features
-
-TINY = {
-    "dataset_params": {"frame_shape": [32, 32, 3]},
-    "model_params": {
-        "common_params": {"num_kp": 3},
-        "kp_detector_params": {"block_expansion": 4, "max_features": 8, "num_blocks": 2, "scale_factor": 1},
-        "generator_params": {
-            "block_expansion": 8,
-            "max_features": 16,
-            "num_down_blocks": 1,
-            "num_bottleneck_blocks": 1,
-            "estimate_occlusion_map": True,
-            "dense_motion_params": {
-                "block_expansion": 4,
-                "max_features": 8,
-                "num_blocks": 2,
-                "scale_factor": 1,
-            },
-        },
-        "discriminator_params": {"block_expansion": 4, "max_features": 8, "num_blocks": 2},
-    },
-    "train_params": {
-        "batch_size": 4,
-        "scales": [1, 0.5],
-        "lr_generator": 1e-3,
-        "lr_kp_detector": 1e-3,
-        "loss_weights": {"perceptual": [10, 10], "feature_matching": [10, 10]},
-    },
-}
-
-
-def with_weights(**weights) -> dict:
-    """TINY with other loss weights."""
-    train_params = {
-        **TINY["train_params"],
-        "loss_weights": {**TINY["train_params"]["loss_weights"], **weights},
-    }
-    return {**TINY, "train_params": train_params}
 
 
 @pytest.fixture(autouse=True)
 def random_features(monkeypatch):
-    """A perceptual network of random weights: good enough to learn from, and there on every machine."""
-
-    def network(name):
-        torch.manual_seed(7)
-        return Vgg16Features().eval()
-
-    monkeypatch.setattr(training, "perceptual_network", network)
+    monkeypatch.setattr(training, "perceptual_network", random_network)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Eight clips of a bright square that moves over a coloured ground; two of them for testing."""
-    root = tmp_path_factory.mktemp("squares")
-    rng = np.random.default_rng(0)
-    for number in range(8):
-        folder = root / ("test" if number < 2 else "train") / f"square{number}#0#0#6.mp4"
-        folder.mkdir(parents=True)
-        ground, colour = rng.integers(0, 120, 3), rng.integers(150, 255, 3)
-        x, y = rng.integers(2, 12, 2)
-        for t in range(6):
-            frame = np.full((32, 32, 3), ground, np.uint8)
-            frame[y + t : y + t + 10, x + t : x + t + 10] = colour
-            Image.fromarray(frame).save(folder / f"{t:04d}.png")
-    return root
-
-
-def read_rows(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def run(data, out, config=TINY, **options):
-    options = {"progress": False, "device": "cpu", "log_every": 2, **options}
-    return training.train(config, data, out, **options)
+    return make_squares(tmp_path_factory.mktemp("squares"))
 
 
 def test_a_run_leaves_all_it_promises(data, tmp_path):
@@ -120,7 +54,7 @@ def test_the_losses_fall(data, tmp_path):
 def test_all_six_losses_with_an_adversarial_weight(data, tmp_path):
     run(data, tmp_path / "run", config=with_weights(generator_gan=1), steps=2)
     (row,) = read_rows(tmp_path / "run" / "losses.csv")
-    assert all(np.isfinite(float(row[name])) for name in training.LOSSES)
+    assert all(np.isfinite(float(row[name])) for name in training_log.LOSSES)
 
 
 def test_a_seed_repeats_a_run_and_another_does_not(data, tmp_path):
@@ -135,13 +69,13 @@ def test_a_seed_repeats_a_run_and_another_does_not(data, tmp_path):
 
 def test_learning_rates_drop_at_milestones(data, tmp_path, monkeypatch):
     seen = []
-    original = training.TrainingStep.__call__
+    original = training_step.TrainingStep.__call__
 
     def spy(self, *args):
         seen.append(self.optimizers["generator"].param_groups[0]["lr"])
         return original(self, *args)
 
-    monkeypatch.setattr(training.TrainingStep, "__call__", spy)
+    monkeypatch.setattr(training_step.TrainingStep, "__call__", spy)
     config = {**TINY, "train_params": {**TINY["train_params"], "num_epochs": 4, "epoch_milestones": [1, 3]}}
     run(data, tmp_path / "run", config=config)  # six clips, batches of four: one step an epoch
     assert seen == pytest.approx([1e-3, 1e-4, 1e-4, 1e-5])
@@ -169,62 +103,58 @@ def test_the_second_stage_starts_from_the_first(data, tmp_path, capsys):
     assert "discriminator starts anew" in capsys.readouterr().out  # its shape changed, which is said
 
 
-def test_bf16_stays_close_to_float32():
+def a_step(config=TINY, **options):
+    """A training step of a seeded model, and a batch of four for it."""
     torch.manual_seed(0)
-    config = load_config(with_weights(generator_gan=1))
-    model, discriminator = FirstOrderMotionModel(config), build_discriminator(config)
-    network = training.perceptual_network("")
-    transform = RandomTransform.sample(2, generator=torch.Generator().manual_seed(0))
-    source, driving = torch.rand(2, 2, 3, 32, 32)
+    config = load_config(config)
+    model, discriminator = FirstOrderMotionModel(config).train(), build_discriminator(config).train()
+    step = training_step.TrainingStep(
+        model, discriminator, training.perceptual_network(""), config, **options
+    )
+    source, driving = torch.rand(2, 4, 3, 32, 32)
+    return step, source, driving, RandomTransform.sample(4, generator=torch.Generator().manual_seed(0))
+
+
+def test_bf16_stays_close_to_float32():
     totals = {}
-    for autocast in (False, True):
-        step = training.TrainingStep(model, discriminator, network, config, autocast=autocast)
-        losses, generated, kp = step.generator_losses(source, driving, transform)
-        totals[autocast] = sum(losses.values()).item()
-        assert kp.value.dtype == torch.float32 and generated.deformation.dtype == torch.float32
-    assert totals[True] == pytest.approx(totals[False], rel=0.03)
-
-
-def test_no_gradient_of_the_discriminator_reaches_the_generator():
-    config = load_config(with_weights(generator_gan=1))
-    model, discriminator = FirstOrderMotionModel(config), build_discriminator(config)
-    step = training.TrainingStep(model, discriminator, None, config)
-    source, driving = torch.rand(2, 2, 3, 32, 32)
-    generated = model(source, driving)
-    step.discriminator_loss(driving, generated.prediction, model.detect(driving)).backward()
-    assert all(p.grad is None for p in model.parameters())
-    assert all(p.grad is not None for p in discriminator.parameters())
+    for precision in ("no", "bf16"):
+        step, *batch = a_step(with_weights(generator_gan=1), precision=precision)
+        totals[precision] = sum(step(*batch).values())
+    assert totals["bf16"] == pytest.approx(totals["no"], rel=0.03)
+    assert totals["bf16"] != totals["no"]
 
 
 def test_sample_grid_is_as_wide_as_six_pictures_and_leaves_the_mode():
     model = FirstOrderMotionModel(TINY).train()
-    grid = training.sample_grid(model, *torch.rand(2, 2, 3, 32, 32))
-    assert grid.dtype == torch.uint8 and grid.shape == (3, 2 * 130 + 2, 6 * 130 + 2)
+    grid = validation.sample_grid(model, *torch.rand(2, 2, 3, 32, 32))
+    assert grid.dtype == np.uint8 and grid.shape == (2 * 194 + 2, 6 * 194 + 2, 3)
     assert model.training
 
 
-def test_interrupting_saves(data, tmp_path, monkeypatch):
-    original = training.TrainingStep.__call__
+def test_what_is_not_finite_stops_with_the_batch_named(data, tmp_path, monkeypatch):
+    original = RandomTransform.warp_picture
     calls = []
 
-    def interrupted(self, *args):
+    def broken(self, picture, **options):
         calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return original(self, *args)
+        return original(self, picture, **options) * (float("nan") if len(calls) == 3 else 1)
 
-    monkeypatch.setattr(training.TrainingStep, "__call__", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(data, tmp_path / "run", steps=10)
-    assert read_checkpoint(tmp_path / "run" / "weights.safetensors").notes["steps"] == "2"
-
-
-def test_what_is_not_finite_stops_with_the_batch_named(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(training.TrainingStep, "__call__", lambda self, *args: {"perceptual": float("nan")})
-    with pytest.raises(
-        InputError, match=r"step 1: perceptual is not finite, on square\d.*lower learning rate"
-    ):
-        run(data, tmp_path / "run", steps=2)
+    monkeypatch.setattr(RandomTransform, "warp_picture", broken)
+    with pytest.raises(InputError) as error:
+        run(data, tmp_path / "run", steps=4, checkpoint_every=2)
+    assert re.search(
+        r"step 3: equivariance_value and equivariance_jacobian are not finite, on square\d", str(error.value)
+    )
+    assert "lower learning rate" in str(error.value) and "\n" not in str(error.value)
+    batch = torch.load(tmp_path / "run" / "not_finite-0000003.pt", weights_only=True)
+    assert batch["step"] == 3 and len(batch["name"]) == 4
+    assert batch["source"].shape == batch["driving"].shape == (4, 3, 32, 32)
+    assert batch["theta"].shape == (4, 2, 3) and batch["control_params"].shape == (4, 1, 25)
+    # Nothing of the bad step went into the networks: what was saved before can go on.
+    monkeypatch.undo()
+    monkeypatch.setattr(training, "perceptual_network", random_network)
+    run(data, tmp_path / "run", steps=4, checkpoint_every=2, resume=True)
+    assert read_checkpoint(tmp_path / "run" / "weights.safetensors").notes["steps"] == "4"
 
 
 def test_a_training_is_not_overwritten(data, tmp_path):

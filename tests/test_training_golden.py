@@ -13,7 +13,7 @@ from golden_recipe import fill, picture
 from fomm_lib.losses import RandomTransform
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
 from fomm_lib.perceptual import Vgg19Features
-from fomm_lib.training import TrainingStep
+from fomm_lib.training_step import TrainingStep
 
 
 @pytest.fixture(scope="module")
