@@ -18,6 +18,9 @@ def pytest_addoption(parser):
         action="store_true",
         help="a skipped test fails: for a machine that has everything (but a GPU: mark needs_gpu)",
     )
+    parser.addoption(
+        "--screenshots", metavar="DIR", help="keep pictures of the notebooks as test_jupyterlab.py sees them"
+    )
 
 
 def pytest_configure(config):

@@ -1,4 +1,4 @@
-"""Every notebook keeps the rules, and run anew it prints what it printed when it was committed.
+"""Every notebook keeps the rules, and run anew, offline, it prints what it printed when it was committed.
 
 The notebooks run side by side, as many as there are cores (four at most), each in a pytest of its own with
 nbval: one test a notebook here, and a failure shows the cell with both outputs.
@@ -18,6 +18,7 @@ import pytest
 from fomm_lib import exercises
 from tools import nb as tool
 
+OFFLINE = Path(__file__).parent / "offline"  # its sitecustomize.py cuts the network off
 NOTEBOOKS = {path.stem: path for path in sorted((tool.ROOT / "notebooks").glob("*.ipynb"))}
 
 
@@ -36,7 +37,7 @@ def compare(notebook: Path) -> str:
     result = subprocess.run(
         [*command, *quiet, str(notebook)],
         cwd=notebook.parent,
-        env=tool.environment(),
+        env=tool.environment() | {"PYTHONPATH": str(OFFLINE)},
         capture_output=True,
         text=True,
         check=False,
@@ -120,3 +121,25 @@ def test_the_comparison_sees_what_differs(tmp_path):
     nb.cells[0].metadata["tags"] = nb.cells[2].metadata["tags"] = ["nbval-skip"]
     nbformat.write(nb, path)
     assert "1 passed" in compare(path)
+
+
+def test_the_network_is_cut_off(tmp_path):
+    """Else a notebook that fetches something would pass here, and fail in a train."""
+    nb = nbformat.v4.new_notebook()
+    sources = (
+        "from urllib.request import urlopen\ntry:\n    urlopen('http://192.0.2.1', timeout=1)\n"
+        "except OSError as error:\n    print(error)",
+        "import subprocess, sys\nprogram = \"import socket; socket.create_connection(('example.org', 80))\"\n"
+        "child = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)\n"
+        "print(child.stderr.splitlines()[-1])",
+    )
+    said = (
+        "<urlopen error the network is cut off: '192.0.2.1' was asked for>\n",
+        "OSError: the network is cut off: 'example.org' was asked for\n",
+    )
+    for count, (source, text) in enumerate(zip(sources, said, strict=True), 1):
+        cell = nbformat.v4.new_code_cell(source, execution_count=count)
+        cell.outputs = [nbformat.v4.new_output("stream", text=text)]
+        nb.cells.append(cell)
+    nbformat.write(nb, tmp_path / "01_small.ipynb")
+    assert compare(tmp_path / "01_small.ipynb") == ""
