@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fomm_lib.config import Config, load_config
     from fomm_lib.datasets import FramePairs
     from fomm_lib.discriminator import MultiScaleDiscriminator
+    from fomm_lib.evaluation import evaluate
     from fomm_lib.files import InputError, data_path
     from fomm_lib.generator import EncodedSource, Generated, OcclusionAwareGenerator
     from fomm_lib.keypoints import KeypointDetector, Keypoints
@@ -41,6 +42,7 @@ _FACE = {
     "config": ["Config", "load_config"],
     "datasets": ["FramePairs"],
     "discriminator": ["MultiScaleDiscriminator"],
+    "evaluation": ["evaluate"],
     "files": ["InputError", "data_path"],
     "generator": ["EncodedSource", "Generated", "OcclusionAwareGenerator"],
     "keypoints": ["KeypointDetector", "Keypoints"],

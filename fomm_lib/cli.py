@@ -196,6 +196,72 @@ def pretrain(
     print(f"{weights}: to go on from it, fomm train --init {weights} ...")
 
 
+@app.command(epilog="Example: fomm evaluate --weights heads-64 --data data/heads --report out.csv --jobs 2")
+def evaluate(
+    data: Annotated[Path, typer.Option(help="A folder of clips, or one with a test/ in it.")],
+    report: Annotated[Path, typer.Option(help="The CSV to write, one row a method and frame.")],
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="As for animate; repeat it to compare several. heads-64 by default."),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option(help="reconstruction (the truth is known) or animation (of another head).")
+    ] = "reconstruction",
+    protocol: Annotated[
+        Path | None, typer.Option(help="Which frames of which clips; by default some of every clip.")
+    ] = None,
+    save_protocol: Annotated[Path | None, typer.Option(help="Keep which frames were taken.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Write the table to this .md too.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="A .jpg to write: best, median and worst frames of each metric.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train or test; - for the folder as it is.")] = "test",
+    size: Annotated[
+        int | None, typer.Option(help="Compare at so many pixels; by default those of the largest model.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keep what was measured here; by default beside the report, until that is whole."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Clips at a time; -1 is one a core.")] = 1,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the report, and what else is written.")
+    ] = False,
+) -> None:
+    """Measure how good a model is, against the repeated frame; started again, it goes on where it stopped."""
+    from fomm_lib.evaluation import evaluate_to_files
+    from fomm_lib.evaluation_page import write_picture_page
+
+    if pictures is not None and pictures.exists() and not overwrite:
+        raise InputError(f"{pictures}: exists already; choose another name, or --overwrite")
+    result = evaluate_to_files(
+        weights or ["heads-64"],
+        data,
+        report,
+        table=table,
+        save_protocol=save_protocol,
+        overwrite=overwrite,
+        mode=mode,
+        split=None if split == "-" else split,
+        protocol=protocol,
+        size=size,
+        config=config,
+        cache=cache,
+        jobs=jobs,
+        device=device,
+    )
+    if pictures is not None:
+        write_picture_page(result, pictures, overwrite=overwrite)
+    print(result.markdown())
+    print(f"the report: {report}")
+
+
 @app.command(epilog="Example: fomm synthesize --out heads/train --clips 200 --frames 24 --size 64 --seed 0")
 def synthesize(
     out: Annotated[Path, typer.Option(help="The folder; clips that are in it already are kept.")],

@@ -40,8 +40,16 @@ FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are m
         "keypoints motion generator discriminator perceptual checkpoints gan faces "
         "training_state synthetic_anatomy synthetic_render synthetic_people synthetic_motion",
     ),
-    (2, "model inference movement losses datasets cleaning synthetic plots exercises"),
-    (3, "training_log training_step validation training pretraining animation evaluation voxceleb family"),
+    (
+        2,
+        "model inference movement losses datasets cleaning synthetic plots exercises "
+        "metrics face_metrics comparison protocols",
+    ),
+    (
+        3,
+        "training_log training_step validation training pretraining animation "
+        "evaluation_report evaluation_page evaluation true_motion study voxceleb family",
+    ),
     (4, "cli"),
 ]
 FLOOR = {name: floor for floor, names in FLOORS for name in names.split()}
@@ -57,6 +65,8 @@ STEPS = {
     ("training", "training_log"),
     ("training", "training_step"),
     ("training", "validation"),
+    ("evaluation", "evaluation_report"),
+    ("evaluation_page", "evaluation_report"),
     ("synthetic_people", "synthetic_anatomy"),
     ("synthetic_people", "synthetic_render"),
     ("synthetic_motion", "synthetic_anatomy"),
@@ -72,6 +82,8 @@ PART_OF = {
     "training_log": "training",
     "training_step": "training",
     "validation": "training",
+    "evaluation_report": "evaluation",
+    "evaluation_page": "evaluation",
     "synthetic_anatomy": "synthetic",
     "synthetic_render": "synthetic",
     "synthetic_people": "synthetic",
