@@ -23,15 +23,14 @@ import torch
 import yaml
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from PIL import Image
-from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from fomm_lib.checkpoints import load_network, read_checkpoint, write_weights
+from fomm_lib.checkpoints import write_weights
 from fomm_lib.config import Config, load_config
 from fomm_lib.datasets import FramePairs, PairLoader, pair_loader
 from fomm_lib.files import InputError, atomic_output
 from fomm_lib.losses import RandomTransform
-from fomm_lib.model import FirstOrderMotionModel, build_discriminator
+from fomm_lib.model import FirstOrderMotionModel, build_discriminator, start_from
 from fomm_lib.perceptual import perceptual_network
 from fomm_lib.training_log import LOSSES, Board, LossLog, append_row
 from fomm_lib.training_state import (
@@ -168,7 +167,7 @@ def train(
     torch.manual_seed(seed)
     model, discriminator = FirstOrderMotionModel(config), build_discriminator(config)
     if init is not None and newest is None:
-        _start_from(init, model, discriminator)
+        start_from(init, model, discriminator)
     model = model.to(device, memory_format=LAYOUT).train()
     discriminator = discriminator.to(device, memory_format=LAYOUT).train()
     if processes > 1:
@@ -420,40 +419,3 @@ def _not_finite(
         "Try a lower learning rate, warmup_steps, clip_grad_norm, or float32 instead of bf16 or fp16, "
         "and go on from the last state: resume"
     )
-
-
-def _start_from(init: str | os.PathLike, model: FirstOrderMotionModel, discriminator: nn.Module) -> None:
-    """Take over every part that fits; one that does not (of another width, say) starts anew."""
-    networks = read_checkpoint(init).networks
-    generator, motion = networks["generator"], "dense_motion_network."
-    own_motion = {name: t for name, t in model.generator.state_dict().items() if name.startswith(motion)}
-    parts = {
-        "kp_detector": (model.kp_detector, networks["kp_detector"]),
-        "generator": (model.generator, {**own_motion, **_without(generator, motion)}),
-        "discriminator": (discriminator, networks.get("discriminator", {})),
-    }
-    if model.generator.dense_motion_network is not None:
-        parts["dense motion"] = (model.generator.dense_motion_network, _below(generator, motion))
-    taken = []
-    for name, (network, entries) in parts.items():
-        if not entries:
-            continue
-        try:
-            load_network(network, entries, name)
-            taken.append(name)
-        except InputError as error:
-            tqdm.write(f"{init}: {name} starts anew: {error}")
-    if not taken:
-        raise InputError(
-            f"{init}: no part of it fits the config; choose other weights, or train without init"
-        )
-
-
-def _below(entries: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries under a prefix, without it."""
-    return {name.removeprefix(prefix): t for name, t in entries.items() if name.startswith(prefix)}
-
-
-def _without(entries: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries that are not under a prefix."""
-    return {name: t for name, t in entries.items() if not name.startswith(prefix)}

@@ -15,7 +15,7 @@ from fomm_lib.config import load_config
 from fomm_lib.files import InputError
 from fomm_lib.geometry import coordinate_grid
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.model import FirstOrderMotionModel, build_discriminator, load_model
+from fomm_lib.model import FirstOrderMotionModel, build_discriminator, load_model, start_from
 
 SOURCE, DRIVING = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -387,3 +387,29 @@ def test_the_default_device(data, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         load_model("tiny")
         assert asked.pop() == device
+
+
+def test_weights_go_on_at_another_scale(data):
+    """The fixed kernel that makes pictures smaller is not learned: each model keeps its own, unwarned."""
+    scale = {"model_params.kp_detector_params.scale_factor": 0.25}
+    scale["model_params.generator_params.dense_motion_params.scale_factor"] = 1
+    model, discriminator = FirstOrderMotionModel(small_config(scale)), build_discriminator(small_config())
+    kernel = model.kp_detector.down.weight.clone()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        start_from("tiny", model, discriminator)
+    assert torch.equal(model.kp_detector.down.weight, kernel)
+    taken = load_model("tiny")
+    for name, tensor in taken.state_dict().items():
+        if not name.endswith("down.weight"):
+            assert torch.equal(model.state_dict()[name].float(), tensor.float()), name
+
+
+def test_no_part_that_fits(data):
+    wider = small_config({"model_params.common_params.num_kp": 7})
+    wider["model_params"]["generator_params"]["block_expansion"] += 2
+    with (
+        pytest.warns(UserWarning, match="generator starts anew"),
+        pytest.raises(InputError, match="no part of it"),
+    ):
+        start_from("tiny", FirstOrderMotionModel(wider))
