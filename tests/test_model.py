@@ -406,10 +406,8 @@ def test_weights_go_on_at_another_scale(data):
 
 
 def test_no_part_that_fits(data):
-    wider = small_config({"model_params.common_params.num_kp": 7})
-    wider["model_params"]["generator_params"]["block_expansion"] += 2
-    with (
-        pytest.warns(UserWarning, match="generator starts anew"),
-        pytest.raises(InputError, match="no part of it"),
-    ):
-        start_from("tiny", FirstOrderMotionModel(wider))
+    changes = {"model_params.common_params.num_kp": 7}
+    changes["model_params.generator_params.block_expansion"] = 6
+    model = FirstOrderMotionModel(small_config(changes))
+    with pytest.warns(UserWarning, match="anew"), pytest.raises(InputError, match="no part of it fits"):
+        start_from("tiny", model)
