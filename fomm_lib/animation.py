@@ -5,30 +5,43 @@ from __future__ import annotations
 import itertools
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from fomm_lib import __version__
 from fomm_lib.datasets import to_tensor
+from fomm_lib.faces import find_faces, has_detector, head_square, inside, landmarks68, steady_square
 from fomm_lib.files import InputError
-from fomm_lib.inference import Animator, hull_area, movement_scale, relative_motion  # noqa: F401
+from fomm_lib.geometry import at_least_float32
+from fomm_lib.inference import Animator
+from fomm_lib.keypoints import Keypoints
 from fomm_lib.model import FirstOrderMotionModel
-from fomm_lib.video import VideoReader, VideoWriter, read_picture
+from fomm_lib.movement import Movement, exaggerated, pose_distance, smoothed
+from fomm_lib.outputs import PasteBack, VisibleMark, open_output
+from fomm_lib.overlap import Behind, ahead
+from fomm_lib.video import VideoReader, read_frames, read_picture
 
 GENERATED_NOTICE = (
     "AI-generated: a still picture animated by a neural network "
     f"(First Order Motion Model, fomm-lib {__version__}). What it shows did not happen."
 )
+FACES_LOOKED_FOR = 40  # frames of the driving video, evenly spread, in which a face is looked for
+LARGEST_PASTED = 1920  # pixels of the longer side of a portrait with the result in it
 
-# A square cut out of a picture: left, top, side, in pixels; None is the largest one in the middle.
-Crop = tuple[int, int, int] | None
+# A square cut out of a picture: left, top, side, in pixels; "auto" is around the face, "middle" the largest
+# one in the middle.
+Crop = tuple[int, int, int] | Literal["auto", "middle"] | None
 
 
 @dataclass
@@ -41,6 +54,8 @@ class Animation:
         fps: frames a second, on average.
         size: (width, height).
         seconds: how long it took.
+        crop, driving_crop: the squares (x, y, side) that were cut out of portrait and video.
+        best_frame: the number of the reference frame; None in absolute mode.
     """
 
     path: Path
@@ -48,6 +63,9 @@ class Animation:
     fps: Fraction
     size: tuple[int, int]
     seconds: float
+    crop: tuple[int, int, int]
+    driving_crop: tuple[int, int, int]
+    best_frame: int | None
 
 
 def animate(
@@ -58,10 +76,16 @@ def animate(
     *,
     relative: bool = True,
     adapt_scale: bool = False,
+    strength: float = 1.0,
+    smooth: float = 0.0,
+    best_frame: int | Literal["auto"] | None = None,
     crop: Crop = None,
     driving_crop: Crop = None,
+    size: int | None = None,
+    paste_back: bool = False,
     compare: bool = False,
     zoom: int = 1,
+    watermark: bool = False,
     batch_size: int = 4,
     overwrite: bool = False,
     progress: bool = True,
@@ -69,27 +93,44 @@ def animate(
     """Animate a portrait by a video, into a video file: as many frames as the driving video, at its times,
     with its sound.
 
-    Frames stream through in batches, so memory does not grow with the length. The file appears whole or not
-    at all; its metadata says that it is generated.
+    Reading, computing and writing overlap, and frames stream through in batches, so memory does not grow
+    with the length. The file appears whole or not at all; its metadata says that it is generated.
 
     Args:
         model: see `load_model`.
         source: a picture file, or uint8 (H, W, 3).
         driving: a video file.
-        output: the .mp4 to write; None for an array of frames instead, which must fit into memory.
+        output: what to write: .mp4, .webm, .gif, .apng, ..., or a name without an ending for a folder of
+            frames (see `outputs.open_output`); None for an array of frames instead, which must fit into
+            memory.
         relative, adapt_scale: see `relative_motion`; `relative=False` takes over the driving keypoints as
             they are.
-        crop: (x, y, side) of the square to cut out of the portrait; the largest in the middle by default.
-        driving_crop: the same for the driving video.
+        strength: of the movement; 1 is as the driving video, see `movement.exaggerated`.
+        smooth: frames over which jitter is averaged, see `movement.smoothed`.
+        best_frame: the driving frame from which movement counts: its number, or "auto" for the one whose pose
+            is nearest to the portrait's, for which the video is read twice; the first by default.
+        crop: (x, y, side) of the square to cut out of the portrait; "auto" for the one around the face,
+            framed as in the training data, and then of the driving video too; by default the largest in the
+            middle.
+        driving_crop: the same for the driving video; "auto" is one steady square for all of it.
+        size: height and width at which the picture is generated, a multiple of 2^(down blocks); the model's
+            by default. Motion is still estimated at the model's size, as it was learnt; only features and
+            picture are finer. Of use where the portrait has as many pixels.
+        paste_back: put the result back into the whole portrait (made smaller than 1920 pixels).
         compare: write source | driving | result side by side.
         zoom: enlarge the result so many times, bicubically, for looking at what a small model makes.
+        watermark: write "AI-generated" into every frame.
         batch_size: driving frames at a time.
         overwrite: whether an existing file may be replaced.
         progress: show a bar.
     Returns:
         What was made; without an output, the frames themselves, uint8 (T, H, W, 3).
     Raises:
-        InputError: a file that cannot be read or written, or a crop that lies outside the picture.
+        InputError: a file that cannot be read or written, a crop that lies outside the picture, a setting out
+            of range, or two that exclude one another.
+    Warns:
+        UserWarning: no face is found where one was looked for, or in one of portrait and video only; a
+            driving video of one frame.
 
     Source: FOMM, section 3.4.
 
@@ -99,42 +140,78 @@ def animate(
     """
     started = time.monotonic()
     _at_least_1(zoom=zoom, batch_size=batch_size)
-    portrait = _square(_picture(source), crop, "the portrait")
+    movement = Movement(relative, adapt_scale, strength, smooth, best_frame)
+    if paste_back and (compare or zoom != 1):
+        raise InputError("paste_back gives the whole portrait at its own size; leave out compare and zoom")
+    portrait = _picture(source)
+    if paste_back:
+        portrait = _at_most(portrait, LARGEST_PASTED)
     video = VideoReader(driving)
-    height, width = model.size[0] * zoom, model.size[1] * zoom
-    size = (width * (3 if compare else 1), height)
+    painted = (size, size) if size else model.size
+    height, width = portrait.shape[:2] if paste_back else (painted[0] * zoom, painted[1] * zoom)
+    shape = width * (3 if compare else 1), height
+    mark = VisibleMark(shape) if watermark else None
 
-    def pictures() -> Iterator[tuple[np.ndarray, Fraction]]:
-        moments = ((_square(frame, driving_crop, "the driving video"), t) for frame, t in video.timed())
-        animator = _animator(model, portrait, relative, adapt_scale)
-        still = _enlarged(portrait, (height, width))
-        for generated, frame, seconds in _follow(animator, moments, batch_size):
-            picture = _enlarged(generated, (height, width))
+    with ExitStack() as stack:
+        writer = None
+        if output is not None:  # first of all, so that a bad name is known before the work is done
+            writer = open_output(
+                output,
+                video.fps,
+                shape,
+                audio_from=driving,
+                metadata=dict.fromkeys(["comment", "description"], GENERATED_NOTICE)
+                | {"title": "Animated portrait"},
+                overwrite=overwrite,
+                time_base=video.time_base,
+            )
+            stack.enter_context(writer)
+        square, driving_square = _squares(portrait, video, crop, driving_crop, progress)
+        still = _cut(portrait, square)
+        animator = _animator(model, still, movement, size)
+        paste = PasteBack(portrait, square) if paste_back else None
+        beside = _enlarged(still, (height, width)) if compare else None
+
+        def moments() -> Iterator[tuple[Tensor, tuple[np.ndarray | None, Fraction]]]:
+            for frame, seconds in video.timed():
+                frame = _cut(frame, driving_square)
+                yield to_tensor(frame, model.size), (frame.copy() if compare else None, seconds)
+
+        def finished(generated: np.ndarray, frame: np.ndarray | None) -> np.ndarray:
+            """From what the model paints to what people see."""
+            if paste is not None:
+                picture = paste(_enlarged(generated, (paste.side, paste.side)))
+            else:
+                picture = _enlarged(generated, (height, width))
             if compare:
-                picture = np.concatenate([still, _enlarged(frame, (height, width)), picture], axis=1)
-            yield picture, seconds
+                picture = np.concatenate([beside, _enlarged(frame, (height, width)), picture], axis=1)
+            return picture if mark is None else mark(picture)
 
-    def bar() -> tqdm:  # shown from the moment it is made
-        return tqdm(pictures(), total=video.frames, unit="frame", disable=not progress)
+        def write(generated: np.ndarray, frame: np.ndarray | None, seconds: Fraction) -> None:
+            writer.write(finished(generated, frame), seconds)
 
-    if output is None:
-        with bar() as film:
-            return np.stack([picture for picture, _ in film])
-    metadata = {"title": "Animated portrait", "comment": GENERATED_NOTICE, "description": GENERATED_NOTICE}
-    writer = VideoWriter(
-        output,
-        video.fps,
-        size,
-        audio_from=driving,
-        metadata=metadata,
-        overwrite=overwrite,
-        time_base=video.time_base,
-    )
-    with writer, bar() as film:
-        for picture, seconds in film:
-            writer.write(picture, seconds)
+        number = _set_reference(animator, movement, video, moments, batch_size, progress)
+        decoded = stack.enter_context(closing(ahead(moments(), 2 * batch_size)))
+        frames = _follow(animator, movement, decoded, batch_size)
+        bar = stack.enter_context(tqdm(frames, total=video.frames, unit="frame", disable=not progress))
+        if writer is None:
+            return np.stack([finished(generated, frame) for generated, (frame, _) in bar])
+        with Behind(2 * batch_size) as behind:
+            for generated, (frame, seconds) in bar:
+                behind.call(write, generated, frame, seconds)
         writer.end = video.end
-    return Animation(Path(output), writer.frames, video.fps, size, time.monotonic() - started)
+    if writer.frames == 1:
+        warnings.warn(f"{driving}: has one frame, so nothing moves", stacklevel=2)
+    return Animation(
+        path=Path(output),
+        frames=writer.frames,
+        fps=video.fps,
+        size=shape,
+        seconds=time.monotonic() - started,
+        crop=square,
+        driving_crop=driving_square,
+        best_frame=number if relative else None,
+    )
 
 
 def animate_frames(
@@ -144,8 +221,12 @@ def animate_frames(
     *,
     relative: bool = True,
     adapt_scale: bool = False,
+    strength: float = 1.0,
+    smooth: float = 0.0,
+    best_frame: int | Literal["auto"] | None = None,
     crop: Crop = None,
     driving_crop: Crop = None,
+    size: int | None = None,
     batch_size: int = 4,
 ) -> Iterator[np.ndarray]:
     """The frames of an animation one by one, as uint8 (H, W, 3) of the model's size: `animate` for scripts
@@ -154,7 +235,8 @@ def animate_frames(
     Args:
         source: a picture file, or uint8 (H, W, 3).
         driving: a video file, or any iterable of uint8 (H, W, 3), a camera for instance; it is read as far as
-            the result is.
+            the result is (and twice `smooth` frames further). Only a file can be read twice: of others there
+            is no best frame, and the square around the face is that of the first frame.
         other arguments: as `animate`.
 
     Example:
@@ -162,41 +244,201 @@ def animate_frames(
         ...     show(frame)
     """
     _at_least_1(batch_size=batch_size)
-    portrait = _square(_picture(source), crop, "the portrait")
-    frames = VideoReader(driving) if isinstance(driving, (str, os.PathLike)) else driving
+    movement = Movement(relative, adapt_scale, strength, smooth, best_frame)
+    portrait = _picture(source)
+    if isinstance(driving, (str, os.PathLike)):
+        video = frames = VideoReader(driving)
+        first = video.first_frame()
+    else:
+        if best_frame is not None:
+            raise InputError("best_frame needs a video file, which can be read twice")
+        video, iterator = None, iter(driving)
+        first = next(iterator, None)
+        if first is None:
+            return
+        frames = itertools.chain([first], iterator)
     what = "the driving video"
-    moments = ((_square(_checked(frame, what), driving_crop, what), None) for frame in frames)
-    for generated, _, _ in _follow(_animator(model, portrait, relative, adapt_scale), moments, batch_size):
+    square, driving_square = _squares(
+        portrait, video or _checked(first, what), crop, driving_crop, progress=False
+    )
+    animator = _animator(model, _cut(portrait, square), movement, size)
+
+    def moments() -> Iterator[tuple[Tensor, None]]:
+        for frame in frames:
+            yield to_tensor(_cut(_checked(frame, what), driving_square), model.size), None
+
+    if video is not None:
+        _set_reference(animator, movement, video, moments, batch_size, progress=False)
+    for generated, _ in _follow(animator, movement, moments(), batch_size):
         yield generated
 
 
+# --- the movement --------------------------------------------------------------------------------------
+
+
 def _animator(
-    model: FirstOrderMotionModel, portrait: np.ndarray, relative: bool, adapt_scale: bool
+    model: FirstOrderMotionModel, still: np.ndarray, movement: Movement, size: int | None
 ) -> Animator:
     if model.training:
         raise InputError("the model is in training mode, in which it paints noise; call model.eval() first")
-    device = next(model.parameters()).device
-    source = to_tensor(portrait, model.size)[None].to(device)
-    return Animator(model, source, relative=relative, adapt_scale=adapt_scale)
+    device = model.device if hasattr(model, "device") else next(model.parameters()).device
+    source = to_tensor(still, model.size)[None].to(device)
+    animator = Animator(model, source, relative=movement.relative, adapt_scale=movement.adapt_scale)
+    if size is not None and (size, size) != tuple(model.size):
+        if not hasattr(model, "generator"):
+            raise InputError(f"size = {size}: this model was exported for {model.size[0]} and no other size")
+        step = 2 ** len(model.generator.down_blocks)
+        if not 0 < size <= 4096 or size % step:
+            raise InputError(f"size = {size}: should be a multiple of {step}, at most 4096")
+        large = to_tensor(still, (size, size))[None].to(device)
+        with torch.inference_mode():
+            # Motion is estimated as the model learnt to; only features and picture are finer.
+            encoded = model.generator.encode(large)
+            features = at_least_float32(encoded.features)
+            animator.encoded = replace(encoded, features=features, small=animator.encoded.small)
+    return animator
+
+
+def _set_reference(
+    animator: Animator, movement: Movement, video: VideoReader, moments: Any, batch_size: int, progress: bool
+) -> int:
+    """Find the reference frame of relative motion, set it, and return its number."""
+    best = movement.best_frame
+    if best is None:
+        return 0
+    if best != "auto":
+        read_frames(video.path, [best])  # says so where there is none, before the film is read up to there
+        tensor, _ = next(itertools.islice(moments(), best, None))
+        animator.kp_initial = animator.detect(tensor[None].to(animator.kp_source.value.device))
+        return best
+    nearest, found = float("inf"), 0
+    with closing(ahead(moments(), 2 * batch_size)) as decoded:
+        bar = tqdm(decoded, total=video.frames, unit="frame", desc="best frame", disable=not progress)
+        for number, (kp, _) in enumerate(_detected(animator, bar, batch_size)):
+            distance = float(pose_distance(animator.kp_source, kp))
+            if distance < nearest:
+                nearest, found, animator.kp_initial = distance, number, kp
+    return found
+
+
+def _detected(
+    animator: Animator, moments: Iterable[tuple[Tensor, Any]], batch_size: int
+) -> Iterator[tuple[Keypoints, Any]]:
+    """(driving frame, anything) to (its keypoints, the same), a batch at a time."""
+    device = animator.kp_source.value.device
+    for batch in _batches(moments, batch_size):
+        kp = animator.detect(torch.stack([frame for frame, _ in batch]).to(device))
+        for number, (_, extra) in enumerate(batch):
+            yield kp[number : number + 1], extra
 
 
 def _follow(
-    animator: Animator, moments: Iterable[tuple[np.ndarray, Fraction | None]], batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, Fraction | None]]:
-    """(driving frame, its time) to (generated, driving frame, its time), batch by batch."""
-    device = animator.kp_source.value.device
-    for batch in _batches(moments, batch_size):
-        driving = torch.stack([to_tensor(frame, animator.model.size) for frame, _ in batch]).to(device)
-        prediction = animator(driving).prediction
+    animator: Animator, movement: Movement, moments: Iterable[tuple[Tensor, Any]], batch_size: int
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """(driving frame, anything) to (generated picture, the same), batch by batch."""
+    items = smoothed(_detected(animator, moments, batch_size), movement.smooth)
+    for batch in _batches(items, batch_size):
+        kp = animator.move(_joined([kp for kp, _ in batch]))
+        if movement.strength != 1:
+            kp = exaggerated(animator.kp_source, kp, movement.strength)
+        prediction = animator.generate(kp).prediction
         pictures = prediction.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        for picture, (frame, seconds) in zip(pictures, batch, strict=True):
-            yield picture, frame, seconds
+        yield from zip(pictures, (extra for _, extra in batch), strict=True)
+
+
+def _joined(parts: list[Keypoints]) -> Keypoints:
+    jacobians = [kp.jacobian for kp in parts]
+    return Keypoints(
+        torch.cat([kp.value for kp in parts]), None if jacobians[0] is None else torch.cat(jacobians)
+    )
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
+
+
+# --- the squares ---------------------------------------------------------------------------------------
+
+Square = tuple[int, int, int]
+
+
+def _squares(
+    portrait: np.ndarray, video: VideoReader | np.ndarray, crop: Crop, driving_crop: Crop, progress: bool
+) -> tuple[Square, Square]:
+    """The squares of portrait and driving video (or its first frame)."""
+    if driving_crop is None and crop == "auto":
+        driving_crop = "auto"
+    first = video if isinstance(video, np.ndarray) else video.first_frame()
+    square = driving_square = None
+    if crop == "auto":
+        square = _face_square([portrait], "the portrait")
+    if driving_crop == "auto":
+        frames = [first] if isinstance(video, np.ndarray) else _some_frames(video, progress)
+        driving_square = _face_square(frames, "the driving video")
+    square = square or _square(portrait, crop, "the portrait")
+    driving_square = driving_square or _square(first, driving_crop, "the driving video")
+    if "auto" not in (crop, driving_crop):
+        _warn_of_different_kinds(_cut(portrait, square), _cut(first, driving_square))
+    return square, driving_square
+
+
+def _some_frames(video: VideoReader, progress: bool) -> Iterator[np.ndarray]:
+    step = max(1, (video.frames or 0) // FACES_LOOKED_FOR)
+    bar = tqdm(video, total=video.frames, unit="frame", desc="looking for faces", disable=not progress)
+    with bar as frames:
+        yield from itertools.islice(frames, None, None, step)
+
+
+def _face_square(frames: Iterable[np.ndarray], what: str) -> Square | None:
+    """The square around the head in all these frames; None, and a warning, where no face is found."""
+    squares, size = [], (1, 1)
+    for frame in frames:
+        size = frame.shape[1::-1]
+        points = landmarks68(frame)
+        if points is not None:
+            squares.append(head_square(points))
+    if not squares:
+        warnings.warn(f"no face is found in {what}; the square in its middle is used", stacklevel=4)
+        return None
+    return inside(steady_square(squares), size)
+
+
+def _warn_of_different_kinds(still: np.ndarray, first: np.ndarray) -> None:
+    """Warn where only one of two pictures shows a face: a model moves like by like."""
+    if not has_detector():
+        return
+    seen = [bool(find_faces(picture)) for picture in (still, first)]
+    if seen[0] != seen[1]:
+        there, not_there = ("portrait", "driving video") if seen[0] else ("driving video", "portrait")
+        text = f"a face is found in the {there} and none in the {not_there}, of which the middle is used"
+        warnings.warn(f"{text}; give another crop, or crop auto, or go on if that is right", stacklevel=4)
+
+
+def _square(picture: np.ndarray, crop: Crop, what: str) -> Square:
+    """The square asked for, or the largest in the middle, as (x, y, side)."""
+    height, width = picture.shape[:2]
+    if crop is None or isinstance(crop, str):
+        if crop not in (None, "auto", "middle"):
+            raise InputError(f"crop {crop}: should be auto, middle, or three numbers x, y, side")
+        side = min(height, width)
+        return (width - side) // 2, (height - side) // 2, side
+    x, y, side = crop
+    if side < 1 or x < 0 or y < 0 or x + side > width or y + side > height:
+        raise InputError(
+            f"crop {x},{y},{side} does not lie inside {what}, which is {width}x{height} pixels; "
+            f"x + side may be {width} at most, y + side {height}"
+        )
+    return x, y, side
+
+
+def _cut(picture: np.ndarray, square: Square) -> np.ndarray:
+    x, y, side = square
+    return picture[y : y + side, x : x + side]
+
+
+# --- pictures ------------------------------------------------------------------------------------------
 
 
 def _at_least_1(**settings: int) -> None:
@@ -217,20 +459,10 @@ def _checked(picture: np.ndarray, what: str) -> np.ndarray:
     return picture
 
 
-def _square(picture: np.ndarray, crop: Crop, what: str) -> np.ndarray:
-    """A square of a picture (H, W, 3): the one asked for, or the largest in the middle."""
+def _at_most(picture: np.ndarray, longest: int) -> np.ndarray:
     height, width = picture.shape[:2]
-    if crop is None:
-        side = min(height, width)
-        x, y = (width - side) // 2, (height - side) // 2
-    else:
-        x, y, side = crop
-        if side < 1 or x < 0 or y < 0 or x + side > width or y + side > height:
-            raise InputError(
-                f"crop {x},{y},{side} does not lie inside {what}, which is {width}x{height} pixels; "
-                f"x + side may be {width} at most, y + side {height}"
-            )
-    return picture[y : y + side, x : x + side]
+    scale = longest / max(height, width)
+    return picture if scale >= 1 else _enlarged(picture, (round(height * scale), round(width * scale)))
 
 
 def _enlarged(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

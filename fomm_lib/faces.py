@@ -75,6 +75,8 @@ def find_faces(picture: np.ndarray) -> list[Face]:
     height, width = picture.shape[:2]
     for longer in _LONGER_SIDES:
         scale = longer / max(height, width)
+        if scale > 2.5 and longer > _LONGER_SIDES[0]:
+            break  # there are no more pixels to be seen
         size = max(1, round(width * scale)), max(1, round(height * scale))
         resized = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
         boxes, scores, _ = detector.run(np.asarray(resized), 0, 0.0)

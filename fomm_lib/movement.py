@@ -86,7 +86,8 @@ def exaggerated(kp_source: Keypoints, kp: Keypoints, strength: float) -> Keypoin
 def smoothed(items: Iterable[tuple[Keypoints, Any]], frames: float) -> Iterator[tuple[Keypoints, Any]]:
     """Average the keypoints of each frame with those before and after it, by a Gaussian of that many frames.
 
-    As it looks to both sides, nothing comes late; for that it holds back 2 `frames` of items. White noise becomes smaller by the factor sqrt(2 sqrt(pi) frames): 1.9 at 1 frame, 2.7 at 2. What
+    As it looks to both sides, nothing comes late; for that it holds back 2 `frames` of items. White noise
+    becomes smaller by the factor sqrt(2 sqrt(pi) frames): 1.9 at 1 frame, 2.7 at 2. What
     truly lasts no longer than the Gaussian (a blink, a plosive) becomes smaller too.
 
     Args:

@@ -204,3 +204,59 @@ class VisibleMark:
         dimmed = 0.35 * frame[self._place].astype(np.float32)
         marked[self._place] = np.round(dimmed + (255 - dimmed) * 0.95 * self._letters)
         return marked
+
+
+class PasteBack:
+    """Puts generated squares back into the picture they were cut out of, without a visible seam.
+
+    Near the square's border the generated picture fades into the original, over an eighth of the side; along
+    the border of the picture there is nothing to fade into. Fading alone would show a square of another
+    brightness, so the mean difference of colour in that zone is taken off the square first.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        square: (x, y, side) that was cut out of it.
+
+    Example:
+        >>> whole = PasteBack(portrait, (120, 40, 600))(generated)
+    """
+
+    def __init__(self, picture: np.ndarray, square: tuple[int, int, int]):
+        x, y, self.side = square
+        height, width = picture.shape[:2]
+        self._picture = picture
+        self._place = np.s_[y : y + self.side, x : x + self.side]
+        across = _ramp(self.side, fade_in=x > 0, fade_out=x + self.side < width)
+        down = _ramp(self.side, fade_in=y > 0, fade_out=y + self.side < height)
+        self._share = (down[:, None] * across)[..., None]
+        original = picture[self._place].astype(np.float32)
+        self._around = original * (1 - self._share)
+        # The mean over the zone where both are seen needs no more than every fourth pixel.
+        self._few = np.s_[::4, ::4]
+        zone = (self._share * (1 - self._share))[self._few]
+        self._zone = zone / max(zone.sum(), 1e-6)
+        self._mean = (original[self._few] * self._zone).sum(axis=(0, 1))
+
+    def __call__(self, generated: np.ndarray) -> np.ndarray:
+        """The whole picture, uint8 (H, W, 3), with `generated`, uint8 (side, side, 3), in it."""
+        inner = generated.astype(np.float32)
+        inner += self._mean - (inner[self._few] * self._zone).sum(axis=(0, 1))
+        inner *= self._share
+        inner += self._around
+        np.clip(np.rint(inner, out=inner), 0, 255, out=inner)
+        whole = self._picture.copy()
+        whole[self._place] = inner
+        return whole
+
+
+def _ramp(side: int, fade_in: bool, fade_out: bool) -> np.ndarray:
+    """(side,): 1 inside, falling to 0 at the ends that fade, as 3 t^2 - 2 t^3 does."""
+    t = (np.arange(side, dtype=np.float32) + 0.5) / max(1, side / 8)
+    rising = np.clip(t, 0, 1)
+    rising = rising**2 * (3 - 2 * rising)
+    share = np.ones(side, np.float32)
+    if fade_in:
+        share *= rising
+    if fade_out:
+        share *= rising[::-1]
+    return share

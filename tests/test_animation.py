@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import threading
 from fractions import Fraction
 
 import av
@@ -18,8 +20,17 @@ from fomm_lib.animation import (
     animate,
     animate_frames,
 )
-from fomm_lib.files import InputError
-from fomm_lib.video import VideoReader
+from fomm_lib.decoding import ToRgb
+from fomm_lib.encoding import VideoWriter
+from fomm_lib.faces import _detector, has_detector
+from fomm_lib.files import InputError, data_path
+from fomm_lib.inference import Animator
+from fomm_lib.outputs import FrameFolder
+from fomm_lib.video import VideoReader, read_picture
+
+needs_detector = pytest.mark.skipif(
+    not has_detector(), reason="needs the extra: pip install 'fomm-lib[faces]'"
+)
 
 
 def vivid_model(changes=None):
@@ -150,6 +161,190 @@ def test_zeroth_order_model(source, driving):
     assert len(animate(zeroth, source, driving, progress=False)) == 11
 
 
+# --- how it moves --------------------------------------------------------------------------------------
+
+
+def frames_of(*arguments, **settings):
+    return animate(*arguments, progress=False, **settings).astype(int)
+
+
+def test_strength(model, source, driving):
+    """Nothing moves at 0; at 1 nothing changes; at 2 it is another film."""
+    plain = frames_of(model, source, driving)
+    assert np.abs(frames_of(model, source, driving, strength=1.0) - plain).max() == 0
+    still = frames_of(model, source, driving, strength=0.0)
+    assert np.abs(still - still[:1]).max() <= 1 and np.abs(still[0] - plain[0]).max() <= 1
+    assert np.abs(frames_of(model, source, driving, strength=2.0) - plain).max() > 20
+
+
+def test_smoothing_keeps_every_frame_in_its_place(model, source, driving):
+    plain = frames_of(model, source, driving)
+    barely = frames_of(model, source, driving, smooth=0.1)  # a Gaussian of one frame is that frame
+    assert np.abs(barely - plain).max() <= 1
+    smooth = frames_of(model, source, driving, smooth=2.0)
+    assert smooth.shape == plain.shape and np.abs(smooth - plain).max() > 3
+    frames = list(animate_frames(model, source, driving, smooth=2.0, batch_size=3))
+    assert np.abs(np.stack(frames) - smooth).max() <= 1
+
+
+def test_smoothing_takes_jitter_away(model, source):
+    """Frames that tremble about one picture come closer to the one that does not."""
+    rng = np.random.default_rng(0)
+    base = moving_frames(2, (32, 32))[1].astype(int)
+    camera = [(base + rng.integers(-30, 31, base.shape)).clip(0, 255).astype(np.uint8) for _ in range(24)]
+    jitter = {}
+    for smooth in (0.0, 2.0):
+        film = np.stack(list(animate_frames(model, source, camera, relative=False, smooth=smooth)))
+        jitter[smooth] = np.abs(np.diff(film.astype(float), axis=0))[6:-6].mean()
+    assert jitter[2.0] < 0.5 * jitter[0.0]
+
+
+def test_a_reference_frame_by_number(model, source, driving):
+    """That frame shows the source as it is, and any other reference gives another film."""
+    still = frames_of(model, source, driving)[0]
+    for number in (0, 4, 10):
+        film = frames_of(model, source, driving, best_frame=number)
+        assert np.abs(film[number] - still).max() <= 1
+    assert np.abs(film[0] - still).max() > 3
+    with pytest.raises(InputError, match="frame 11 was asked for, but it has frames 0 to 10"):
+        animate(model, source, driving, best_frame=11, progress=False)
+
+
+def test_the_best_frame_is_the_one_like_the_source(model, driving, tmp_path):
+    """The source is the seventh driving frame itself, so that one is nearest."""
+    seventh = list(VideoReader(driving))[7][:, 8:56]
+    result = animate(model, seventh, driving, tmp_path / "a.mp4", best_frame="auto", progress=False)
+    assert result.best_frame == 7
+    assert animate(model, seventh, driving, tmp_path / "b.mp4", progress=False).best_frame == 0
+    absolute = animate(model, seventh, driving, tmp_path / "c.mp4", relative=False, progress=False)
+    assert absolute.best_frame is None
+    # From there on relative and absolute are one and the same.
+    a, c = (np.stack(list(VideoReader(tmp_path / name))).astype(int) for name in ("a.mp4", "c.mp4"))
+    assert np.abs(a - c).mean() < 2
+
+
+def test_a_camera_has_no_best_frame(model, source):
+    with pytest.raises(InputError, match="best_frame needs a video file"):
+        next(animate_frames(model, source, moving_frames(3), best_frame="auto"))
+    assert list(animate_frames(model, source, [])) == []
+
+
+# --- how it looks --------------------------------------------------------------------------------------
+
+
+def test_a_larger_size_is_the_same_movement(model, source, driving):
+    """The small model's picture and the one twice as large agree, as far as sixteen pixels can."""
+    small = frames_of(model, source, driving)
+    large = frames_of(model, source, driving, size=64)
+    assert large.shape == (11, 64, 64, 3)
+    assert np.array_equal(frames_of(model, source, driving, size=32), small)
+    zoomed = frames_of(model, source, driving, size=64, zoom=2)
+    assert zoomed.shape == (11, 128, 128, 3)
+    frame = next(animate_frames(model, source, driving, size=64))
+    assert np.abs(frame.astype(int) - large[0]).max() <= 1
+
+
+@pytest.mark.parametrize("size", [0, 30, 8192])
+def test_sizes_that_cannot_be(model, source, driving, size):
+    with pytest.raises(InputError, match=f"size = {size}: should be a multiple of 4, at most 4096"):
+        animate(model, source, driving, size=size, progress=False)
+
+
+def test_the_result_in_the_whole_portrait(model, source, driving):
+    whole = np.asarray(Image.open(source)).astype(int)
+    film = frames_of(model, source, driving, crop=(10, 20, 40), paste_back=True)
+    assert film.shape == (11, 96, 80, 3)
+    outside = np.ones((96, 80), bool)
+    outside[20:60, 10:50] = False
+    assert (film[:, outside] == whole[outside]).all()
+    inside = frames_of(model, source, driving, crop=(10, 20, 40))
+    assert np.abs(film[5, 30:50, 20:40] - whole[30:50, 20:40]).mean() > 5
+    assert film[:, 30:50, 20:40].std(axis=0).mean() > 0.3 * inside[:, 8:24, 8:24].std(axis=0).mean()
+
+
+def test_a_huge_portrait_is_made_smaller_first(model, driving, monkeypatch):
+    monkeypatch.setattr("fomm_lib.animation.LARGEST_PASTED", 192)
+    film = frames_of(model, portrait(64).repeat(40, 0).repeat(35, 1), driving, paste_back=True)
+    assert film.shape == (11, 192, 168, 3)
+
+
+@pytest.mark.parametrize("other", [{"compare": True}, {"zoom": 2}])
+def test_what_paste_back_excludes(model, source, driving, other):
+    with pytest.raises(InputError, match="leave out compare and zoom"):
+        animate(model, source, driving, paste_back=True, progress=False, **other)
+
+
+def test_the_mark(model, source, driving):
+    plain = frames_of(model, source, driving, zoom=4)
+    marked = frames_of(model, source, driving, zoom=4, watermark=True)
+    changed = np.abs(marked - plain).max(axis=(0, 3)) > 0
+    assert changed[-8:, :50].mean() > 0.9 and not changed[:90].any()
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.gif", "a.apng"])
+def test_other_kinds_of_output(name, model, source, driving, tmp_path):
+    result = animate(model, source, driving, tmp_path / name, progress=False)
+    video = VideoReader(tmp_path / name)
+    assert result.frames == len(list(video)) == 11
+    assert float(video.end) == pytest.approx(0.44, abs=0.001)
+    assert video.has_audio == (name == "a.webm")
+    data = (tmp_path / name).read_bytes()
+    assert b"AI-generated" in data and b"First Order Motion Model" in data
+
+
+def test_a_folder_of_frames(model, source, driving, tmp_path):
+    result = animate(model, source, driving, tmp_path / "frames", progress=False)
+    assert result.frames == 11 and len(list((tmp_path / "frames").glob("*.png"))) == 11
+    with Image.open(tmp_path / "frames" / "000003.png") as frame:
+        assert frame.text["Comment"] == GENERATED_NOTICE
+        assert np.array_equal(np.asarray(frame), animate(model, source, driving, progress=False)[3])
+
+
+# --- faces ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """The course's portrait far right in a wide picture, its driving head far left in a wide video."""
+    folder = tmp_path_factory.mktemp("faces")
+    wide = np.full((256, 700, 3), 128, np.uint8)
+    wide[:, 400:656] = read_picture(data_path("portrait.jpg"))
+    Image.fromarray(wide).save(folder / "wide.png")
+    frames = [np.full((256, 700, 3), 128, np.uint8) for _ in range(10)]
+    for frame, head in zip(frames, VideoReader(data_path("driving.mp4")), strict=False):
+        frame[:, 30:286] = head
+    return folder / "wide.png", encode(folder / "wide.mp4", frames)
+
+
+@needs_detector
+def test_the_faces_are_found(model, faces, tmp_path):
+    result = animate(model, *faces, tmp_path / "a.mp4", crop="auto", progress=False)
+    for square, left in ((result.crop, 400), (result.driving_crop, 30)):
+        x, y, side = square
+        assert left - 40 < x < x + side < left + 256 + 60 and 100 < side <= 256 and y >= 0
+    same = animate(model, *faces, tmp_path / "b.mp4", crop="auto", driving_crop="middle", progress=False)
+    assert same.crop == result.crop and same.driving_crop == (222, 0, 256)
+    frame = next(animate_frames(model, faces[0], VideoReader(faces[1]), crop="auto"))
+    assert frame.shape == (32, 32, 3)
+
+
+@needs_detector
+def test_no_face_is_said(model, source, driving, faces, tmp_path):
+    with pytest.warns(UserWarning, match="no face is found in the portrait; the square in its middle"):
+        result = animate(model, source, faces[1], tmp_path / "a.mp4", crop="auto", progress=False)
+    assert result.crop == (0, 8, 80)
+    with pytest.warns(UserWarning, match="a face is found in the portrait and none in the driving video"):
+        animate(model, data_path("portrait.jpg"), driving, progress=False)
+
+
+def test_faces_without_the_detector(model, faces, monkeypatch):
+    monkeypatch.setattr("fomm_lib.faces._missing_packages", lambda: ["dlib-bin"])
+    monkeypatch.setattr("fomm_lib.faces._detector", _detector.__wrapped__)
+    with pytest.raises(InputError, match="finding faces needs dlib-bin; run: pip install dlib-bin"):
+        animate(model, *faces, crop="auto", progress=False)
+    assert len(animate(model, *faces, progress=False)) == 10  # without a word
+
+
 # --- errors --------------------------------------------------------------------------------------------
 
 
@@ -172,6 +367,62 @@ def test_a_video_that_breaks_leaves_nothing(model, source, tmp_path):
     with pytest.raises(InputError, match="is damaged after 12 good frames"):
         animate(model, source, make("cut_between_frames.mp4", tmp_path), folder / "a.mp4", progress=False)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", ["reading", "computing", "writing"])
+def test_an_interruption_leaves_nothing(moment, model, source, driving, tmp_path, monkeypatch):
+    """Ctrl-C, whatever it meets: no file, no thread, and the model works on."""
+    calls = itertools.count()
+
+    def interrupted(original):
+        def call(*arguments, **keywords):
+            if next(calls) == 3:
+                raise KeyboardInterrupt
+            return original(*arguments, **keywords)
+
+        return call
+
+    where = {
+        "reading": ("fomm_lib.decoding.ToRgb.__call__", ToRgb.__call__),
+        "computing": ("fomm_lib.inference.Animator.generate", Animator.generate),
+        "writing": ("fomm_lib.encoding.VideoWriter.write", VideoWriter.write),
+    }
+    threads = threading.active_count()
+    with monkeypatch.context() as patch:
+        name, original = where[moment]
+        patch.setattr(name, interrupted(original))
+        with pytest.raises(KeyboardInterrupt):
+            animate(model, source, driving, tmp_path / "a.mp4", batch_size=1, progress=False)
+    assert list(tmp_path.iterdir()) == [] and threading.active_count() == threads
+    assert animate(model, source, driving, tmp_path / "a.mp4", progress=False).frames == 11
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "frames"])
+def test_a_full_disk_leaves_nothing(name, model, source, driving, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for writer in (VideoWriter, FrameFolder):
+        monkeypatch.setattr(writer, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        animate(model, source, driving, tmp_path / name, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_driving_video_of_one_frame(model, source, tmp_path):
+    driving = make("one_frame.mp4", tmp_path)
+    with pytest.warns(UserWarning, match="has one frame, so nothing moves"):
+        result = animate(model, source, driving, tmp_path / "a.mp4", best_frame="auto", progress=False)
+    assert (result.frames, result.best_frame) == (1, 0)
+    assert len(list(VideoReader(tmp_path / "a.mp4"))) == 1
+
+
+def test_bad_places_are_told_before_any_work(model, source, driving, tmp_path, monkeypatch):
+    monkeypatch.setattr("fomm_lib.animation._squares", lambda *_: pytest.fail("worked"))
+    for output in (tmp_path / "none" / "a.mp4", tmp_path / "a.xyz", tmp_path / "none" / "frames"):
+        with pytest.raises(InputError):
+            animate(model, source, driving, output, progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_file_is_kept(model, source, driving, tmp_path):
