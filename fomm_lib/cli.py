@@ -116,6 +116,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="By default the epochs of the config.")] = None,
     seed: Annotated[int, typer.Option(help="Of networks, pairs and transforms.")] = 0,
     init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the training in --out stopped, if there is one.")
+    ] = False,
     perceptual: Annotated[
         str | None,
         typer.Option(
@@ -126,8 +129,21 @@ def train(
         str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
     ] = None,
     bf16: Annotated[bool, typer.Option("--bf16", help="Run the networks in bfloat16.")] = False,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Run them in float16, for GPUs without bfloat16.")
+    ] = False,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Compute each batch in so many parts, for less memory.")
+    ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Let torch.compile translate the networks.")
+    ] = False,
     cache: Annotated[Path | None, typer.Option(help="A folder to keep decoded frames in.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that read ahead.")] = 0,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between states on disk.")] = 1000,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard/--no-tensorboard", help="Write curves for TensorBoard.")
+    ] = True,
     threads: Annotated[
         int | None,
         typer.Option(help="CPU threads; one is often fastest for small models on busy machines."),
@@ -138,6 +154,8 @@ def train(
 
     from fomm_lib.training import train as train_model
 
+    if bf16 and fp16:
+        raise InputError("--bf16 and --fp16: choose one")
     if threads is not None:
         torch.set_num_threads(threads)
     weights = train_model(
@@ -147,11 +165,16 @@ def train(
         steps,
         seed=seed,
         init=init,
+        resume=resume,
         perceptual=perceptual,
         device=device,
-        bf16=bf16,
+        precision="bf16" if bf16 else "fp16" if fp16 else None,
+        accumulate=accumulate,
+        compile=compile,
         cache=cache,
         workers=workers,
+        checkpoint_every=checkpoint_every,
+        tensorboard=tensorboard,
     )
     print(f"{weights}: to use it, fomm animate --weights {weights}")
 
