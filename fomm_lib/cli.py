@@ -42,14 +42,22 @@ def animate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="The .mp4 to write. By default out.mp4, or out-2.mp4, ... where it exists."),
+        typer.Option(
+            help="What to write: .mp4, .webm, .gif or .apng, or a name without an ending for a folder of "
+            "frames. By default out.mp4, or out-2.mp4, ... where it exists."
+        ),
     ] = None,
     crop: Annotated[
         str | None,
-        typer.Option(metavar="X,Y,SIZE", help="The square of the portrait to use; by default the middle."),
+        typer.Option(
+            metavar="auto|X,Y,SIZE",
+            help="The square of the portrait to use; auto finds the face, in the driving video too (extra "
+            "'faces'). By default the middle.",
+        ),
     ] = None,
     driving_crop: Annotated[
-        str | None, typer.Option(metavar="X,Y,SIZE", help="The square of the driving video to use.")
+        str | None,
+        typer.Option(metavar="auto|middle|X,Y,SIZE", help="The square of the driving video to use."),
     ] = None,
     relative: Annotated[
         bool,
@@ -60,6 +68,30 @@ def animate(
     ] = True,
     adapt_scale: Annotated[
         bool, typer.Option("--adapt-scale", help="Scale the movement by the size of the two heads.")
+    ] = False,
+    best_frame: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|N",
+            help="The driving frame from which movement counts; auto is the one whose pose is nearest to the "
+            "portrait's. By default the first.",
+        ),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Of the movement: 0 is none, 1 as the video, 2 twice as far.")
+    ] = 1.0,
+    smooth: Annotated[float, typer.Option(help="Average jitter over so many frames; 0 is off.")] = 0.0,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Generate pictures of this height and width, finer than the model was trained for; slower."
+        ),
+    ] = None,
+    paste_back: Annotated[
+        bool, typer.Option("--paste-back", help="Put the result back into the whole portrait.")
+    ] = False,
+    watermark: Annotated[
+        bool, typer.Option("--watermark", help="Write 'AI-generated' into every frame.")
     ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Write source | driving | result side by side.")
@@ -92,16 +124,24 @@ def animate(
         output,
         relative=relative,
         adapt_scale=adapt_scale,
+        best_frame=_frame(best_frame),
+        strength=strength,
+        smooth=smooth,
         crop=_crop(crop, "--crop"),
         driving_crop=_crop(driving_crop, "--driving-crop"),
+        size=size,
+        paste_back=paste_back,
         compare=compare,
-        zoom=zoom or max(1, VIEWING_SIZE // max(model.size)),
+        zoom=zoom or (1 if paste_back else max(1, VIEWING_SIZE // max(size or 1, *model.size))),
+        watermark=watermark,
         batch_size=batch_size,
         overwrite=overwrite,
     )
     width, height = result.size
     rate = result.frames / result.seconds
     print(f"{source} moves like {driving}, by {weights}:")
+    if best_frame == "auto":
+        print(f"Movement counts from frame {result.best_frame}.")
     print(
         f"{result.path}: {result.frames} frames of {width}x{height} at {float(result.fps):g} a second, "
         f"{rate:.1f} made a second"
@@ -428,15 +468,24 @@ def _stop(line: str, debug: bool) -> None:
     sys.exit(2)
 
 
-def _crop(text: str | None, option: str) -> tuple[int, int, int] | None:
-    """`X,Y,SIZE` as numbers."""
-    if text is None:
-        return None
+def _frame(text: str | None) -> int | str | None:
+    """The number of a frame, or auto."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal():
+        raise InputError(f"--best-frame {text}: should be auto, or the number of a frame from 0 on")
+    return int(text)
+
+
+def _crop(text: str | None, option: str) -> tuple[int, int, int] | str | None:
+    """`X,Y,SIZE` as numbers, auto or middle."""
+    if text in (None, "auto", "middle"):
+        return text
     try:
         x, y, side = (int(part) for part in text.split(","))
     except ValueError:
         raise InputError(
-            f"{option} {text}: should be three whole numbers X,Y,SIZE, e.g. {option} 120,40,600"
+            f"{option} {text}: should be auto, or three whole numbers X,Y,SIZE, e.g. {option} 120,40,600"
         ) from None
     return x, y, side
 

@@ -19,7 +19,7 @@ from small_model import small_config, small_model
 from fomm_lib import __version__, animation, cli
 from fomm_lib.checkpoints import write_weights
 from fomm_lib.files import InputError
-from fomm_lib.video import VideoReader
+from fomm_lib.video import VideoReader, read_picture
 
 VERBS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 
@@ -143,6 +143,16 @@ def test_animate_options(inputs, weights, tmp_path):
     assert animate(inputs, weights, "--adapt-scale", "--output", "b.mp4", "--device", "cpu") == 0
 
 
+def test_animate_options_of_movement_and_looks(inputs, weights, tmp_path, capsys):
+    movement = ["--best-frame", "auto", "--strength", "1.2", "--smooth", "1.5"]
+    assert animate(inputs, weights, *movement, "--size", "64", "--watermark", "--output", "a.webm") == 0
+    video = VideoReader(tmp_path / "a.webm")
+    assert (video.size, video.codec, len(list(video))) == ((256, 256), "vp9", 5)
+    assert "Movement counts from frame " in capsys.readouterr().out
+    assert animate(inputs, weights, "--crop", "4,4,40", "--paste-back", "--output", "frames") == 0
+    assert read_picture(tmp_path / "frames" / "000004.png").shape == (64, 64, 3)
+
+
 def test_overwrite_only_when_asked(inputs, weights, tmp_path, capsys):
     (tmp_path / "a.mp4").write_text("precious")
     assert animate(inputs, weights, "--output", "a.mp4") == 2
@@ -186,9 +196,17 @@ def test_bad_files(role, name, words, inputs, weights, tmp_path, tmp_path_factor
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--crop", "1,2"], "--crop 1,2: should be three whole numbers X,Y,SIZE"),
+        (["--crop", "1,2"], "--crop 1,2: should be auto, or three whole numbers X,Y,SIZE"),
+        (["--best-frame", "last"], "--best-frame last: should be auto, or the number of a frame"),
+        (["--best-frame", "99"], "frame 99 was asked for, but it has frames 0 to 4"),
+        (["--strength", "-1"], "strength = -1: should be a number from 0 to 5"),
+        (["--absolute", "--strength", "2"], "strength is about relative movement"),
+        (["--smooth", "99"], "smooth = 99: should be a number of frames"),
+        (["--size", "33"], "size = 33: should be a multiple of 4"),
+        (["--paste-back", "--compare"], "leave out compare and zoom"),
+        (["--output", "none/frames"], "the folder none does not exist"),
         (["--crop", "0,0,999"], "crop 0,0,999 does not lie inside the portrait, which is 64x64 pixels"),
-        (["--driving-crop", "a,b,c"], "--driving-crop a,b,c: should be three whole numbers"),
+        (["--driving-crop", "a,b,c"], "--driving-crop a,b,c: should be auto, or three"),
         (["--batch-size", "0"], "batch_size = 0: must be at least 1"),
         (["--output", "a.xyz"], "a.xyz: videos are written as .mp4"),
         (["--output", "none/a.mp4"], "the folder none does not exist"),
