@@ -37,8 +37,8 @@ FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are m
     (0, "geometry blocks video outputs config"),
     (
         1,
-        "keypoints motion generator discriminator perceptual checkpoints gan faces "
-        "training_state synthetic_anatomy synthetic_render synthetic_people synthetic_motion",
+        "fast keypoints motion generator discriminator perceptual checkpoints gan faces "
+        "training_blocks training_state synthetic_anatomy synthetic_render synthetic_people synthetic_motion",
     ),
     (
         2,
@@ -78,6 +78,7 @@ PART_OF = {
     "decoding": "video",
     "encoding": "video",
     "labels": "outputs",
+    "training_blocks": "training",
     "training_state": "training",
     "training_log": "training",
     "training_step": "training",
