@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fomm_lib.evaluation import evaluate
     from fomm_lib.files import InputError, data_path
     from fomm_lib.generator import EncodedSource, Generated, OcclusionAwareGenerator
+    from fomm_lib.inference import Animator, FastModel
     from fomm_lib.keypoints import KeypointDetector, Keypoints
     from fomm_lib.model import FirstOrderMotionModel, build_discriminator, load_model
     from fomm_lib.motion import DenseMotion, DenseMotionNetwork
@@ -45,6 +46,7 @@ _FACE = {
     "evaluation": ["evaluate"],
     "files": ["InputError", "data_path"],
     "generator": ["EncodedSource", "Generated", "OcclusionAwareGenerator"],
+    "inference": ["Animator", "FastModel"],
     "keypoints": ["KeypointDetector", "Keypoints"],
     "model": ["FirstOrderMotionModel", "build_discriminator", "load_model"],
     "motion": ["DenseMotion", "DenseMotionNetwork"],

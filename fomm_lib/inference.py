@@ -1,15 +1,21 @@
-"""From a source and driving frames to pictures: what a trained model does again for every frame of a film."""
+"""From a source and driving frames to pictures, fast: what a trained model does again for every frame."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from scipy.spatial import ConvexHull, QhullError
-from torch import Tensor
+from torch import Tensor, nn
 
-from fomm_lib.generator import Generated
-from fomm_lib.geometry import inverse_2x2, multiply_2x2
+from fomm_lib.fast import faster
+from fomm_lib.files import InputError
+from fomm_lib.generator import EncodedSource, Generated
+from fomm_lib.geometry import at_least_float32, inverse_2x2, multiply_2x2
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.model import FirstOrderMotionModel
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def hull_area(points: Tensor) -> float:
@@ -65,13 +71,104 @@ def relative_motion(
     return Keypoints(value, jacobian)
 
 
+class FastModel:
+    """A trained model, rearranged for speed: the same pictures, several times as fast.
+
+    It encodes, detects and generates as `FirstOrderMotionModel` does, and takes its place in `Animator` and
+    `animate`. These make one of any model they are given; make it yourself to choose a precision, or once for
+    many sources. It computes with a copy of the weights as they are now.
+
+    Args:
+        model: in eval mode; see `load_model`.
+        precision: "float32" differs from the plain model by rounding alone; "bfloat16" is faster on
+            processors that have it. Keypoints are always detected in float32, as half a pixel would show.
+            None is what the weights are in.
+        compile: hand the networks to `torch.compile`, which takes its time at the first frames of every batch
+            size, and on a CPU needs a C++ compiler. Instead of True one of its modes: "reduce-overhead"
+            records CUDA graphs on a GPU.
+    Raises:
+        InputError: the model is in training mode, or there is no such precision.
+
+    Example:
+        >>> fast = FastModel(model, precision="bfloat16")
+        >>> Animator(fast, source)(driving[:8]).prediction.shape
+        torch.Size([8, 3, 64, 64])
+    """
+
+    training = False
+
+    def __init__(
+        self, model: FirstOrderMotionModel, *, precision: str | None = None, compile: bool | str = False
+    ):
+        if model.training:
+            raise InputError(
+                "the model is in training mode, in which it paints noise; call model.eval() first"
+            )
+        if precision not in (None, *PRECISIONS):
+            raise InputError(f"precision {precision}: there are {' and '.join(PRECISIONS)}")
+        weight = next(model.parameters())
+        dtype = weight.dtype if precision is None else PRECISIONS[precision]
+        self.config, self.size, self.align_corners = model.config, model.size, model.align_corners
+        self.device = weight.device
+        # A GPU's libraries have fast algorithms of their own.
+        on_cpu = self.device.type == "cpu"
+        detector = faster(model.kp_detector, dtype=at_least_float32(weight).dtype, rearrange=on_cpu)
+        generator = faster(model.generator, dtype=dtype, rearrange=on_cpu)
+        painter = _Painter(
+            nn.Sequential(*generator.up_blocks, generator.final), at_once=1 if on_cpu else None
+        )
+        generator.up_blocks, generator.final = nn.ModuleList([painter]), nn.Identity()
+        self.kp_detector, self.generator = detector, generator
+        self._detect, self._generate = detector, generator
+        if compile:
+            mode = None if compile is True else compile
+            self._detect, self._generate = (torch.compile(part, mode=mode) for part in (detector, generator))
+
+    def encode(self, source: Tensor) -> EncodedSource:
+        """What depends on the source alone. (B, 3, H, W) in [0, 1]."""
+        with torch.inference_mode():
+            encoded = self.generator.encode(source)
+            return replace(encoded, features=at_least_float32(encoded.features))  # once, as warps need it so
+
+    def detect(self, picture: Tensor) -> Keypoints:
+        """Keypoints of pictures (B, 3, H, W) in [0, 1], without their heatmaps."""
+        with torch.inference_mode():
+            kp = self._detect(picture)
+            # Cloned, as CUDA graphs use the memory of their results again.
+            return Keypoints(kp.value.clone(), None if kp.jacobian is None else kp.jacobian.clone())
+
+    def generate(
+        self, source: EncodedSource, kp_source: Keypoints, kp_driving: Keypoints, *, for_people: bool = False
+    ) -> Generated:
+        """The source with the keypoints of the driving frame; see `OcclusionAwareGenerator.forward`."""
+        with torch.inference_mode():
+            return self._generate(
+                source, kp_source, kp_driving, align_corners=self.align_corners, for_people=for_people
+            )
+
+
+class _Painter(nn.Module):
+    """The layers from the bottleneck to the picture, for some frames and then for the next ones: so the large
+    maps of a frame stay in a processor's cache.
+    """
+
+    def __init__(self, layers: nn.Module, at_once: int | None):
+        super().__init__()
+        self.layers, self.at_once = layers, at_once
+
+    def forward(self, features: Tensor) -> Tensor:
+        parts = features.split(self.at_once or len(features))
+        return torch.cat([at_least_float32(self.layers(part)) for part in parts])
+
+
 class Animator:
     """One source, ready to follow any number of driving frames.
 
     What depends on the source alone (its keypoints, the encoder's features) is computed once, here.
 
     Args:
-        model: in eval mode; see `load_model`.
+        model: in eval mode, see `load_model`; a `FastModel` is made of it. Or a `FastModel`, or an
+            `ExportedModel`.
         source: (1, 3, H, W) in [0, 1], of the model's size.
         relative: move as the driving frames move away from the first of them, see `relative_motion`; else
             take over their keypoints as they are.
@@ -87,16 +184,16 @@ class Animator:
 
     def __init__(
         self,
-        model: FirstOrderMotionModel,
+        model: FirstOrderMotionModel | FastModel,
         source: Tensor,
         *,
         relative: bool = True,
         adapt_scale: bool = False,
     ):
-        self.model, self.relative, self.adapt_scale = model, relative, adapt_scale
-        with torch.inference_mode():
-            self.encoded = model.generator.encode(source)
-            self.kp_source = model.detect(source)
+        self.model = FastModel(model) if isinstance(model, FirstOrderMotionModel) else model
+        self.relative, self.adapt_scale = relative, adapt_scale
+        self.encoded = self.model.encode(source)
+        self.kp_source = self.model.detect(source)
         self.kp_initial: Keypoints | None = None
 
     def __call__(self, driving: Tensor, *, for_people: bool = False) -> Generated:
@@ -109,8 +206,7 @@ class Animator:
 
     def detect(self, driving: Tensor) -> Keypoints:
         """The keypoints of driving frames (B, 3, H, W)."""
-        with torch.inference_mode():
-            return self.model.detect(driving)
+        return self.model.detect(driving)
 
     def move(self, kp_driving: Keypoints) -> Keypoints:
         """Where the source's keypoints go. The first ones ever given are the reference of relative motion,
@@ -126,7 +222,5 @@ class Animator:
     def generate(self, kp: Keypoints, *, for_people: bool = False) -> Generated:
         """The source with its keypoints at B sets of keypoints."""
         batch = len(kp)
-        with torch.inference_mode():
-            return self.model.generate(
-                self.encoded.expand(batch), self.kp_source.expand(batch), kp, for_people=for_people
-            )
+        changes = {"for_people": True} if for_people else {}  # an exported model knows no such thing
+        return self.model.generate(self.encoded.expand(batch), self.kp_source.expand(batch), kp, **changes)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden_recipe import fill, picture
 from small_model import small_model
 
-from fomm_lib.inference import Animator, hull_area, movement_scale, relative_motion
+from fomm_lib.files import InputError
+from fomm_lib.inference import Animator, FastModel, hull_area, movement_scale, relative_motion
 from fomm_lib.keypoints import Keypoints
+from fomm_lib.model import FirstOrderMotionModel, load_model
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -142,3 +147,141 @@ def test_the_first_frame_of_a_relative_animation_reconstructs_the_source(model):
     moved = animator(driving[1:]).prediction  # and that frame stays the reference
     again = Animator(model, source)(driving).prediction[1:]
     torch.testing.assert_close(moved, again, atol=1e-5, rtol=1e-5)
+
+
+# --- the fast model ------------------------------------------------------------------------------------
+
+VARIANTS = {
+    "as published": {},
+    "no occlusion map": {"model_params.generator_params.estimate_occlusion_map": False},
+    "zeroth order": {"model_params.common_params.estimate_jacobian": False},
+    "one set of Jacobian maps": {"model_params.kp_detector_params.single_jacobian_map": True},
+    "no dense motion": {"model_params.generator_params.dense_motion_params": None},
+    "no down blocks": {"model_params.generator_params.num_down_blocks": 0},
+    "align_corners false": {"model_params.align_corners": False},
+    "wide enough for Winograd": {
+        "model_params.generator_params.max_features": 128,
+        "model_params.generator_params.block_expansion": 64,
+    },
+}
+
+
+def decibels(found, expected):
+    return -10 * torch.log10((found - expected).double().square().mean()).item()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@torch.inference_mode()
+def test_the_fast_model_is_the_model(name):
+    model = small_model(VARIANTS[name])
+    with torch.no_grad():
+        model.generator.final.weight.mul_(30)
+    fast = FastModel(model)
+    source, driving = torch.rand(1, 3, 32, 32), torch.rand(3, 3, 32, 32)
+    kp_source, kp = model.detect(source), model.detect(driving)
+    found_source, found = fast.detect(source), fast.detect(driving)
+    for part in ("value", "jacobian"):
+        if getattr(kp, part) is None:
+            assert getattr(found, part) is None
+        else:
+            torch.testing.assert_close(getattr(found, part), getattr(kp, part), atol=1e-5, rtol=1e-5)
+
+    expected = model.generate(
+        model.generator.encode(source).expand(3), kp_source.expand(3), kp, for_people=True
+    )
+    generated = fast.generate(fast.encode(source).expand(3), found_source.expand(3), found, for_people=True)
+    assert decibels(generated.prediction, expected.prediction) > 100
+    for part in ("mask", "deformation", "occlusion_map", "sparse_deformed", "deformed"):
+        if getattr(expected, part) is None:
+            assert getattr(generated, part) is None
+        else:
+            torch.testing.assert_close(
+                getattr(generated, part), getattr(expected, part), atol=1e-4, rtol=1e-4
+            )
+    plain = fast.generate(fast.encode(source).expand(3), found_source.expand(3), found)
+    assert plain.deformed is None and plain.sparse_deformed is None
+
+
+@pytest.mark.parametrize(("precision", "least"), [("float32", 110), ("bfloat16", 45)])
+@torch.inference_mode()
+def test_trained_weights(precision, least):
+    model = load_model("heads-64", device="cpu")
+    source, driving = picture(1, 64, 1), picture(2, 64, 4)
+    expected = Animator(model, source)(driving).prediction
+    kp = [model.detect(x) for x in (source, driving)]
+    moved = relative_motion(kp[0], kp[1], kp[1][:1])
+    plain = model.generate(model.generator.encode(source).expand(4), kp[0].expand(4), moved).prediction
+    found = Animator(FastModel(model, precision=precision), source)(driving).prediction
+    assert found.dtype == torch.float32
+    assert decibels(found, plain) > least
+    assert decibels(expected, plain) > 110
+
+
+@torch.inference_mode()
+def test_published_numbers():
+    with np.load(GOLDEN / "eval_vox-adv-256_align1.npz") as numbers:
+        golden = dict(numbers)
+    seed = int(golden["seed"])
+    model = FirstOrderMotionModel(json.loads(str(golden["config"]))).eval()
+    fill(model.generator, seed + 1)
+    fill(model.kp_detector, seed + 2)
+    fast = FastModel(model)
+    kp_source, kp_driving = (fast.detect(picture(seed + which, 256, 2)) for which in (10, 20))
+    generated = fast.generate(fast.encode(picture(seed + 10, 256, 2)), kp_source, kp_driving)
+    for found, name in [
+        (kp_driving.value, "kp_driving"),
+        (kp_driving.jacobian, "jacobian_driving"),
+        (generated.prediction[..., ::16, ::16], "prediction"),
+        (generated.mask[..., ::4, ::4], "mask"),
+        (generated.occlusion_map[..., ::4, ::4], "occlusion_map"),
+    ]:
+        assert np.abs(found.numpy() - golden[name]).max() < 1e-4, name
+
+
+def test_weights_are_those_of_the_moment(model):
+    """A fast model does not follow a training, and does not disturb it."""
+    source, driving = torch.rand(1, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    trained = small_model(seed=3)
+    fast = FastModel(trained)
+    before = Animator(fast, source)(driving).prediction
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.1)
+    assert torch.equal(Animator(fast, source)(driving).prediction, before)
+    assert not torch.equal(Animator(trained, source)(driving).prediction, before)
+    assert all(parameter.requires_grad for parameter in trained.parameters())
+
+
+def test_a_model_in_double_precision_stays_in_it(model):
+    fast = FastModel(small_model().double())
+    source = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+    assert Animator(fast, source)(source).prediction.dtype == torch.float64
+
+
+def test_compiled(model):
+    if shutil.which("c++") is None and shutil.which("cl") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    source, driving = torch.rand(1, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    compiled = FastModel(model, compile=True)
+    found = Animator(compiled, source)(driving).prediction
+    torch.testing.assert_close(found, Animator(model, source)(driving).prediction, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.needs_gpu
+@pytest.mark.parametrize("compile", [False, "reduce-overhead"])
+def test_on_a_gpu(model, compile):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    source, driving = torch.rand(1, 3, 32, 32), torch.rand(3, 3, 32, 32)
+    expected = Animator(model, source)(driving).prediction
+    animator = Animator(FastModel(small_model().cuda(), compile=compile), source.cuda())
+    for _ in range(3):
+        found = animator(driving.cuda()).prediction.cpu()
+    assert found.shape == expected.shape and animator.kp_initial.value.is_cuda
+
+
+def test_what_a_fast_model_is_not_made_of(model):
+    with pytest.raises(InputError, match=r"in training mode.*; call model.eval\(\) first"):
+        FastModel(small_model().train())
+    with pytest.raises(InputError, match="precision float8: there are float32 and bfloat16"):
+        FastModel(model, precision="float8")
