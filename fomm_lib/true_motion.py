@@ -169,8 +169,8 @@ def keypoint_spread(value: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """Does a keypoint stay on the same point of the head: its standard deviation there, over frames.
 
     Each keypoint is looked up on the undeformed head, as a place in mm; then sqrt(mean |x - mean x|^2), over
-    the frames in which it lies on the person. A point nailed to the picture slides over a head that turns; one
-    glued to the nose has 0, but so has one glued to anything else.
+    the frames in which it lies on the person. A point nailed to the picture slides over a head that turns;
+    one glued to the nose has 0, but so has one glued to anything else.
 
     Args:
         value: (T, K, 2) in [-1, 1].
@@ -340,8 +340,8 @@ class MotionReport:
         clips = len(next(iter(self.videos.values()))["epe"])
         words = (
             f"True motion: {clips} clips, {self.pairs} pairs of frames. EPE in pixels of a picture of 256, "
-            "on pixels that the source shows; the spread of keypoints on the head in mm. Means over clips, in "
-            "brackets their 95 % bootstrap intervals; – not there."
+            "on pixels that the source shows; the spread of keypoints on the head in mm. Means over clips, "
+            "in brackets their 95 % bootstrap intervals; – not there."
         )
         return markdown_table(titles, rows) + f"\n\n{words}\n"
 
