@@ -24,13 +24,15 @@ from fomm_lib.datasets import to_tensor
 from fomm_lib.faces import find_faces, has_detector, head_square, inside, landmarks68, steady_square
 from fomm_lib.files import InputError
 from fomm_lib.geometry import at_least_float32
-from fomm_lib.inference import Animator
+from fomm_lib.inference import Animator, relative_motion
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.model import FirstOrderMotionModel
 from fomm_lib.movement import Movement, exaggerated, pose_distance, smoothed
 from fomm_lib.outputs import PasteBack, VisibleMark, open_output
 from fomm_lib.overlap import Behind, ahead
 from fomm_lib.video import VideoReader, read_frames, read_picture
+
+__all__ = ["Animation", "Animator", "animate", "animate_frames", "relative_motion"]
 
 GENERATED_NOTICE = (
     "AI-generated: a still picture animated by a neural network "
