@@ -65,7 +65,7 @@ def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, wid
     """
     grid = coordinate_grid(height, width, device=kp_source.value.device, dtype=kp_source.value.dtype)
     motions = first_order_motion(grid, kp_source, kp_driving)
-    identity = grid.expand(len(motions), 1, -1, -1, -1)
+    identity = grid.expand(motions.shape[0], 1, -1, -1, -1)
     return torch.cat([identity, motions], dim=1)
 
 
