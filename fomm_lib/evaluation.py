@@ -194,6 +194,30 @@ def evaluate_to_files(
     return result
 
 
+def compare_pictures(
+    prediction: Tensor, truth: Tensor, frames: Sequence[int] | None = None
+) -> dict[str, np.ndarray]:
+    """All metrics of reconstruction, of some pictures against the true ones.
+
+    Args:
+        prediction, truth: (T, 3, H, W) in [0, 1].
+        frames: their frame numbers, for `face_metrics.jitter`; 0, 1, 2, ... by default.
+    Returns:
+        Metric -> (T,); those whose packages are missing are not in it.
+    Raises:
+        InputError: the two differ in number or size.
+
+    Example:
+        >>> scores = compare_pictures(made, true)
+        >>> scores["l1"].mean()     # doctest: +SKIP
+    """
+    has_lpips, _ = _readers(min(truth.shape[2:]))
+    network = _lpips() if has_lpips else None
+    faces = [read_faces(pictures) if has_detector() else None for pictures in (prediction, truth)]
+    numbers = np.arange(len(truth)) if frames is None else np.asarray(frames)
+    return _reconstruction(prediction, truth, numbers, network, *faces)
+
+
 def compare_videos(prediction: str | os.PathLike, truth: str | os.PathLike) -> dict[str, np.ndarray]:
     """Metrics of a video that somebody else has made, against the true one, frame by frame.
 
@@ -214,10 +238,7 @@ def compare_videos(prediction: str | os.PathLike, truth: str | os.PathLike) -> d
         raise InputError(
             f"{prediction}: has {what[0]}, and {truth} {what[1]}; cut or resize one of them first"
         )
-    has_lpips, _ = _readers(min(ours.shape[2:]))
-    network = lpips_network() if has_lpips else None
-    faces = [read_faces(film) if has_detector() else None for film in films]
-    return _reconstruction(ours, true, np.arange(len(ours)), network, *faces)
+    return compare_pictures(ours, true)
 
 
 # --- one clip -----------------------------------------------------------------------------------------------

