@@ -42,7 +42,7 @@ def perceptual_loss(
     Returns:
         A scalar, 0 for equal pictures.
 
-    Source: FOMM, section 3.3, eq. (9). There is no pixel loss.
+    Source: FOMM, section 3.3 (reconstruction loss). There is no pixel loss.
     """
     depth = max((i + 1 for i, weight in enumerate(weights) if weight), default=0)
     total = torch.zeros((), device=next(iter(fake.values())).device)
@@ -58,7 +58,7 @@ def perceptual_loss(
 def generator_gan_loss(judged_fake: Judged) -> Tensor:
     """sum over scales of mean (1 - D(fake))^2: the generator wants patches that look real.
 
-    Source: Mao et al., Least Squares GANs, 2017, eq. (9); FOMM, section 3.3.
+    Source: Mao et al., Least Squares GANs, 2017, equation 2 with c = 1, without its half; FOMM, section 3.3.
     """
     return sum(lsgan_generator_loss(at_least_float32(prediction)) for _, prediction in judged_fake.values())
 
@@ -66,7 +66,7 @@ def generator_gan_loss(judged_fake: Judged) -> Tensor:
 def discriminator_gan_loss(judged_real: Judged, judged_fake: Judged) -> Tensor:
     """sum over scales of mean [(1 - D(real))^2 + D(fake)^2], no half.
 
-    Source: Mao et al., Least Squares GANs, 2017, eq. (9), doubled.
+    Source: Mao et al., Least Squares GANs, 2017, equation 2 with a = 0, b = 1, without its halves.
     """
     return sum(
         lsgan_discriminator_loss(at_least_float32(judged_real[scale][1]), at_least_float32(prediction))
@@ -82,7 +82,7 @@ def feature_matching_loss(judged_real: Judged, judged_fake: Judged, weights: Seq
     Raises:
         ValueError: not one weight a block.
 
-    Source: Wang et al., pix2pixHD, 2018, eq. (3); FOMM, section 3.3.
+    Source: Wang et al., pix2pixHD, 2018, section 3.2; FOMM, section 3.3.
     """
     total = torch.zeros((), device=next(iter(judged_fake.values()))[1].device)
     for scale, (features, _) in judged_fake.items():
@@ -194,7 +194,7 @@ def equivariance_value_loss(
 ) -> Tensor:
     """mean |p_driving - T(p_transformed)|: keypoints of the deformed picture, taken back, are the picture's.
 
-    Source: FOMM, section 3.3, eq. (11).
+    Source: FOMM, section 3.3 (equivariance).
     """
     return (kp_driving.value - transform(kp_transformed.value)).abs().mean()
 
@@ -206,7 +206,7 @@ def equivariance_jacobian_loss(
 
     In this form, rather than |J_driving - T' J_t|, shrinking all Jacobians does not make the loss small.
 
-    Source: FOMM, section 3.3, eq. (12) and (13).
+    Source: FOMM, section 3.3 (equivariance of the Jacobian).
     """
     carried = multiply_2x2(transform.jacobian(kp_transformed.value), kp_transformed.jacobian)
     product = multiply_2x2(inverse_2x2(kp_driving.jacobian), carried)
