@@ -39,7 +39,7 @@ METRICS = {
     "akd": Metric("AKD", "lower", 2, "mean absolute difference of 68 landmarks, px of 256"),
     "mkr": Metric("MKR", "lower", 3, "share of true faces in whose place none is found, 0 to 1"),
     "aed": Metric("AED", "lower", 3, "distance of embeddings of identity"),
-    "aed_squared": Metric("AED²", "lower", 3, "the squared distance, which the authors report as AED"),
+    "aed_squared": Metric("AED squared", "lower", 3, "the squared distance, which the authors report as AED"),
     "jitter": Metric("jitter", "", 2, "second difference of landmarks in time, px of 256; like the real"),
 }
 FRECHET = {

@@ -7,12 +7,12 @@ Needs the extras `metrics` and `synthetic` (with EGL) and the weights of lpips-j
 named gap in the table. Writes, into data/evaluation or the folder `--out`:
 
     reconstruction.csv, animation.csv   a row a method and frame
-    motion.csv                          a row a method and clip: flow, occlusion and keypoints against the truth
+    motion.csv                          a row a method and clip: flow, occlusion, keypoints against the truth
     disturbed.csv                       what the metrics say of true pictures that were spoilt
     frames.jpg                          the best, the median and the worst frame of every metric
     README.md                           the tables
 
-and, without `--out`, the short table in the README of the project. What was measured before is kept in a cache
+and, without `--out`, the short table in the project's README. What was measured before is kept in a cache
 (`--cache`), so that one more model costs its own time only.
 """
 
