@@ -18,6 +18,7 @@ Rows, each with all that stands above it:
     compute once      `training_step.TrainingStep`
     channels last     the colours of a pixel side by side in memory
     fused Adam        one pass over the weights
+    doubling at once  `training_blocks.double_at_once`
     bfloat16          what convolutions compute with
 """
 
@@ -46,9 +47,18 @@ from fomm_lib.losses import (
 )
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
 from fomm_lib.perceptual import Vgg16Features, Vgg19Features
+from fomm_lib.training_blocks import double_at_once
 from fomm_lib.training_step import TrainingStep
 
-VARIANTS = ["published order", "compute once", "channels last", "fused Adam", "bfloat16", "torch.compile"]
+VARIANTS = [
+    "published order",
+    "compute once",
+    "channels last",
+    "fused Adam",
+    "doubling at once",
+    "bfloat16",
+    "torch.compile",
+]
 
 
 class PublishedStep:
@@ -111,7 +121,9 @@ def work(variant: str, arguments: argparse.Namespace, orders) -> None:
     network = {"vgg19": Vgg19Features, "vgg16-lpips": Vgg16Features}[config.train_params.perceptual_network]()
     pictures = torch.rand(2, arguments.batch_size, 3, size // 8, size // 8)
     pictures = torch.nn.functional.interpolate(pictures.flatten(0, 1), size=size, mode="bilinear")
-    layout = torch.channels_last if level >= 2 else torch.contiguous_format
+    if level >= VARIANTS.index("doubling at once"):
+        model = double_at_once(model)
+    layout = torch.channels_last if level >= VARIANTS.index("channels last") else torch.contiguous_format
     parts = [part.to(device, memory_format=layout) for part in (model, discriminator, network, pictures)]
     model, discriminator, network, pictures = parts
     source, driving = (part.contiguous(memory_format=layout) for part in pictures.chunk(2))
@@ -119,11 +131,11 @@ def work(variant: str, arguments: argparse.Namespace, orders) -> None:
     if variant == "published order":
         step = PublishedStep(model, discriminator, network, config)
     else:
-        precision = "bf16" if level >= 4 else "no"
+        precision = "bf16" if level >= VARIANTS.index("bfloat16") else "no"
         step = TrainingStep(
             model, discriminator, network, config, precision=precision, compile=variant == "torch.compile"
         )
-        if level < 3:
+        if level < VARIANTS.index("fused Adam"):
             step.optimizers = {
                 name: Adam(part.parameters(), 2e-4, betas=(0.5, 0.999)) for name, part in step.trained.items()
             }

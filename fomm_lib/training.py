@@ -32,6 +32,7 @@ from fomm_lib.files import InputError, atomic_output
 from fomm_lib.losses import RandomTransform
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator, start_from
 from fomm_lib.perceptual import perceptual_network
+from fomm_lib.training_blocks import double_at_once, synchronize_batch_norm
 from fomm_lib.training_log import LOSSES, Board, LossLog, append_row
 from fomm_lib.training_state import (
     StateFolder,
@@ -42,7 +43,7 @@ from fomm_lib.training_state import (
     versions,
     writing,
 )
-from fomm_lib.training_step import NotFinite, TrainingStep, synchronize_batch_norm
+from fomm_lib.training_step import NotFinite, TrainingStep
 from fomm_lib.validation import Validation, examples, sample_grid
 
 LAYOUT = torch.channels_last  # what convolutions of CPUs and of tensor cores like best
@@ -168,7 +169,7 @@ def train(
     model, discriminator = FirstOrderMotionModel(config), build_discriminator(config)
     if init is not None and newest is None:
         start_from(init, model, discriminator)
-    model = model.to(device, memory_format=LAYOUT).train()
+    model = double_at_once(model).to(device, memory_format=LAYOUT).train()
     discriminator = discriminator.to(device, memory_format=LAYOUT).train()
     if processes > 1:
         model = synchronize_batch_norm(model)

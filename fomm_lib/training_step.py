@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 
 import torch
-import torch.distributed
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -409,55 +408,3 @@ def _split(source: Tensor, driving: Tensor, transform: RandomTransform, parts: i
     controls = [None] * parts if transform.control_params is None else transform.control_params.chunk(parts)
     transforms = [RandomTransform(t, c, transform.textbook) for t, c in zip(thetas, controls, strict=True)]
     return list(zip(source.chunk(parts), driving.chunk(parts), transforms, strict=True))
-
-
-# --- Batch norm over all processes --------------------------------------------------------------------------
-
-
-class _SumOverProcesses(torch.autograd.Function):
-    """x of all processes, added; so are the gradients, on the way back."""
-
-    @staticmethod
-    def forward(context, x: Tensor) -> Tensor:
-        x = x.clone()
-        torch.distributed.all_reduce(x)
-        return x
-
-    @staticmethod
-    def backward(context, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous().clone()
-        torch.distributed.all_reduce(gradient)
-        return gradient
-
-
-class SynchronizedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose mean and variance are those of all processes' batches, which are of one size.
-
-    PyTorch's own does it on GPUs only; this one does it anywhere, in a few lines that one can follow.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        processes = torch.distributed.get_world_size()
-        wide = x.float()
-        mean = _SumOverProcesses.apply(wide.mean((0, 2, 3))) / processes
-        centred = wide - mean[:, None, None]
-        variance = _SumOverProcesses.apply(centred.square().mean((0, 2, 3))) / processes
-        with torch.no_grad():
-            count = processes * x.numel() / x.shape[1]
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        out = centred * (self.weight * torch.rsqrt(variance + self.eps))[:, None, None]
-        return (out + self.bias[:, None, None]).to(x.dtype)
-
-
-def synchronize_batch_norm(network: nn.Module) -> nn.Module:
-    """The same network, with the same parameters, whose batch norms see the batches of all processes."""
-    if next(network.parameters()).is_cuda:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    for module in network.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = SynchronizedBatchNorm2d
-    return network

@@ -1,5 +1,6 @@
 """Training end to end, on pictures small enough for seconds."""
 
+import copy
 import re
 
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 from tiny_training import TINY, make_squares, read_rows, run, with_weights
 from training_script import random_network
 
-from fomm_lib import training, training_log, training_step, validation
+from benchmarks.training import PublishedStep
+from fomm_lib import training, training_blocks, training_log, training_step, validation
+from fomm_lib.blocks import UpBlock
 from fomm_lib.checkpoints import read_checkpoint
 from fomm_lib.config import load_config
-from fomm_lib.files import InputError
+from fomm_lib.files import InputError, data_path
+from fomm_lib.generator import Generated
 from fomm_lib.losses import RandomTransform
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator, load_model
 
@@ -212,3 +216,280 @@ def test_weights_of_which_no_part_fits_are_refused(data, tmp_path):
     other["model_params"]["discriminator_params"] = {"block_expansion": 6, "num_blocks": 2}
     with pytest.raises(InputError, match="no part of it fits"):
         run(data, tmp_path / "second", config=other, steps=1, init=first)
+
+
+# --- the step -----------------------------------------------------------------------------------------------
+
+
+def spectral(config):
+    model_params = config["model_params"]
+    return {
+        **config,
+        "model_params": {
+            **model_params,
+            "discriminator_params": {**model_params["discriminator_params"], "sn": True, "use_kp": True},
+        },
+    }
+
+
+@pytest.mark.parametrize("sn", [False, True])
+def test_a_step_is_the_published_one(sn):
+    """Losses of two steps, and what they make of the weights, as in the published order of work."""
+    config = with_weights(generator_gan=1, feature_matching=[10, 5], discriminator_gan=0.5)
+    config = spectral(config) if sn else config
+    step, source, driving, transform = a_step(config)
+    published = PublishedStep(
+        *copy.deepcopy((step.model, step.discriminator, step.network)), load_config(config)
+    )
+    fresh, *_ = a_step(config)
+    for optimizer, name in zip(published.optimizers, step.optimizers, strict=True):
+        optimizer.param_groups[0]["lr"] = step.optimizers[name].param_groups[0]["lr"]
+    for tolerance in (1e-5, 2e-3):
+        ours, theirs = step(source, driving, transform), published(source, driving, transform)
+        assert ours.keys() == theirs.keys() and len(ours) == 6
+        for name, loss in theirs.items():
+            assert ours[name] == pytest.approx(loss, rel=tolerance), name
+    # Adam divides gradients by their size, so single weights may go astray by rounding; together they do not.
+    for name in ("model", "discriminator"):
+        networks = (getattr(one, name).state_dict() for one in (step, published, fresh))
+        mine, other, before = (
+            torch.cat([tensor.flatten() for entry, tensor in entries.items() if "conv.weight" in entry])
+            for entries in networks
+        )
+        assert (mine - other).norm() < 0.1 * (other - before).norm(), name
+    for mine, other in zip(step.discriminator.buffers(), published.discriminator.buffers(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-3)  # vectors of the spectral norm
+
+
+def test_gradients_go_where_they_belong():
+    step, source, driving, transform = a_step(with_weights(generator_gan=1, discriminator_gan=0))
+    step.backward(source, driving, transform)
+    # The discriminator's own loss has weight 0 here: all it could have would be the generator's losses.
+    assert all(not p.grad.any() for p in step.discriminator.parameters())
+    assert all(p.grad is not None for p in step.model.parameters())
+    step, *batch = a_step(with_weights(generator_gan=1, perceptual=[0], feature_matching=[0, 0]))
+    step.params.loss_weights.generator_gan = 1e-12
+    step.backward(*batch)
+    assert any(p.grad.any() for p in step.discriminator.parameters())
+    assert max(p.grad.abs().max() for p in step.model.generator.final.parameters()) < 1e-9
+
+
+def test_parts_of_a_batch_add_up():
+    config = with_weights(generator_gan=1)
+    step, source, driving, transform = a_step(config, accumulate=2)
+    halves = [a_step(config)[0] for _ in range(2)]
+    thetas, controls = transform.theta.chunk(2), transform.control_params.chunk(2)
+    found = [
+        half(s, d, RandomTransform(theta, control))
+        for half, s, d, theta, control in zip(
+            halves, source.chunk(2), driving.chunk(2), thetas, controls, strict=True
+        )
+    ]
+    together = step(source, driving, transform)
+    for name, loss in together.items():
+        assert loss == pytest.approx((found[0][name] + found[1][name]) / 2, rel=1e-5), name
+    for name in ("generator", "discriminator"):
+        parts = [list(half.trained[name].parameters()) for half in halves]
+        for whole, a, b in zip(step.trained[name].parameters(), *parts, strict=True):
+            torch.testing.assert_close(whole.grad, (a.grad + b.grad) / 2, rtol=1e-3, atol=1e-4)
+
+
+def test_numbers_that_are_not_finite_change_nothing():
+    step, source, driving, transform = a_step(with_weights(generator_gan=1))
+    before = copy.deepcopy(dict(step.model.named_parameters()))
+    source[0, 0, 5, 5] = float("inf")
+    with pytest.raises(training_step.NotFinite, match="are not finite") as error:
+        step(source, driving, transform)
+    assert "perceptual" in error.value.names
+    assert all(torch.equal(p, before[name]) for name, p in step.model.named_parameters())
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing_either():
+    step, *batch = a_step()
+    step.model.generator.final.bias.register_hook(lambda gradient: gradient / 0)
+    before = copy.deepcopy(dict(step.model.named_parameters()))
+    with pytest.raises(training_step.NotFinite, match="the gradient of generator is not finite"):
+        step(*batch)
+    assert all(torch.equal(p, before[name]) for name, p in step.model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [("fp16", "fp16 needs a GPU"), ("fp8", "precision = 'fp8': choose one of no, bf16, fp16")],
+)
+def test_precisions_that_cannot_be(precision, message):
+    with pytest.raises(InputError, match=message):
+        a_step(precision=precision)
+
+
+# --- switches for stability ---------------------------------------------------------------------------------
+
+
+def train_params(**changes):
+    return {**with_weights(generator_gan=1)["train_params"], **changes}
+
+
+def test_clipping_shortens_what_is_too_long():
+    step, *batch = a_step({**TINY, "train_params": train_params(clip_grad_norm=0.1)})
+    step(*batch)
+    for name, network in step.trained.items():
+        length = torch.cat([p.grad.flatten() for p in network.parameters()]).norm()
+        assert float(length) == pytest.approx(0.1, rel=1e-3)
+        assert step.gradient_norms[name] > 0.2  # the length before
+
+
+def test_the_moving_average_follows():
+    step, *batch = a_step({**TINY, "train_params": train_params(ema_decay=0.5)})
+    weights = []
+    for _ in range(3):
+        step(*batch)
+        weights.append(step.model.generator.final.weight.detach().clone())
+    # The first is taken as it is; then the past counts 2/11, and 3/12: less than 0.5, as it is short.
+    average = weights[0]
+    for count, weight in enumerate(weights[1:], start=1):
+        decay = (1 + count) / (10 + count)
+        average = decay * average + (1 - decay) * weight
+    torch.testing.assert_close(step.result.generator.final.weight, average)
+    assert step.result is not step.model
+
+
+def test_r1_adds_the_slope_at_real_pictures():
+    config = {**TINY, "train_params": train_params(r1=2.0)}
+    step, source, driving, transform = a_step(config)
+    losses = step(source, driving, transform)
+    step, source, driving, transform = a_step(config)
+    real = driving.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(step.discriminator({1: real})[1][1].sum(), real)
+    assert losses["r1"] == pytest.approx(float(slope.square().sum((1, 2, 3)).mean()), rel=1e-4)
+    without, *batch = a_step({**TINY, "train_params": train_params()})
+    without(*batch)
+    assert "r1" not in without(*batch)
+
+
+def test_learning_rates_ramp_up_and_fall_at_milestones():
+    params = load_config(
+        {**TINY, "train_params": {**TINY["train_params"], "epoch_milestones": [2, 4]}}
+    ).train_params
+    assert [round(training.learning_rate_factor(9, e, params), 6) for e in range(5)] == [1, 1, 0.1, 0.1, 0.01]
+    params.warmup_steps = 4
+    factors = [training.learning_rate_factor(step, 0, params) for step in range(1, 7)]
+    assert factors == [0.25, 0.5, 0.75, 1, 1, 1]
+
+
+# --- what is seen meanwhile ---------------------------------------------------------------------------------
+
+
+def test_the_log_gives_means_and_drops_rows_after_a_crash(tmp_path):
+    path = tmp_path / "losses.csv"
+    with training_log.LossLog(path) as log:
+        for step in range(1, 5):
+            log.add({"perceptual": float(step)}, samples=3)
+            if step % 2 == 0:
+                means = log.write(step, epoch=0)
+    assert means["perceptual"] == 3.5 and means["samples_per_second"] > 0
+    with open(path, "a") as file:
+        file.write("6,0,1.")  # a row that a crash cut short
+    with training_log.LossLog(path, keep=2) as log:
+        log.add({"perceptual": 8.0})
+        log.write(3, epoch=0)
+    rows = read_rows(path)
+    assert [(row["step"], row["perceptual"]) for row in rows] == [("2", "1.5"), ("3", "8")]
+    assert list(rows[0]) == list(training_log.LossLog.HEADER)
+
+
+def test_tensorboard_gets_curves_and_pictures(data, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(data, tmp_path / "run", steps=2, log_every=1, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    tags = events.Tags()
+    assert {"loss/perceptual", "gradient norm/generator", "run/learning_rate"} <= set(tags["scalars"])
+    assert {"run/samples_per_second", "validation/l1", "validation/psnr"} <= set(tags["scalars"])
+    assert tags["images"] == ["samples"]
+    rows = read_rows(tmp_path / "run" / "losses.csv")
+    assert [e.step for e in events.Scalars("loss/perceptual")] == [1, 2]
+    assert events.Scalars("loss/perceptual")[1].value == pytest.approx(float(rows[1]["perceptual"]), rel=1e-5)
+
+
+class Repeats(torch.nn.Module):
+    """A model that gives the source back, or the driving frame."""
+
+    def __init__(self, of="source", deformation=None, occlusion=None):
+        super().__init__()
+        self.of, self.anything = of, torch.nn.Parameter(torch.zeros(1))
+        self.deformation, self.occlusion = deformation, occlusion
+
+    def forward(self, source, driving):
+        picture = source if self.of == "source" else driving
+        return Generated(picture, deformation=self.deformation, occlusion_map=self.occlusion)
+
+
+def test_validation_of_models_whose_errors_are_known(data):
+    held_out = validation.Validation(data, (32, 32), pairs=6)
+    assert held_out.source.shape == (6, 3, 32, 32) and held_out.truth == []
+    assert held_out(Repeats("driving")) == {"l1": 0.0, "psnr": pytest.approx(100)}
+    numbers = held_out(Repeats("source"))
+    difference = held_out.source - held_out.driving
+    assert numbers["l1"] == pytest.approx(float(difference.abs().mean()), rel=1e-5)
+    assert not validation.Validation(data / "train", (32, 32))
+
+
+def test_validation_knows_the_truth_about_synthetic_heads():
+    heads = data_path("heads")
+    held_out = validation.Validation(heads, (128, 128), pairs=1)
+    assert len(held_out.truth) == 6
+    with np.load(sorted((heads / "truth").glob("*.npz"))[0]) as truth:
+        flow, visible = torch.from_numpy(truth["flow"].astype(np.float32)), torch.from_numpy(truth["visible"])
+    held_out.truth = held_out.truth[:1]
+    numbers = held_out(Repeats(deformation=flow[None], occlusion=visible[None, None].float()))
+    assert numbers["flow_error"] < 1e-3 and numbers["occlusion_error"] == 0
+    shifted = flow + torch.tensor([2 / 127 * 3, 2 / 127 * 4])  # by 3 and 4 pixels
+    numbers = held_out(Repeats(deformation=shifted[None], occlusion=1 - visible[None, None].float()))
+    assert numbers["flow_error"] == pytest.approx(5, rel=1e-3) and numbers["occlusion_error"] == 1
+
+
+def test_the_best_weights_on_held_out_clips_are_kept(data, tmp_path):
+    out = tmp_path / "run"
+    run(data, out, steps=6, checkpoint_every=1, keep=1)
+    rows = read_rows(out / "validation.csv")
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    best = min(rows, key=lambda row: float(row["l1"]))["step"]
+    assert read_checkpoint(out / "best.safetensors").notes["steps"] == best
+    kept = {int(path.stem.removeprefix("step-")) for path in (out / "states").iterdir()}
+    assert kept == {int(best), 6}
+
+
+# --- blocks of training --------------------------------------------------------------------------------------
+
+
+def test_doubling_at_once_computes_the_same():
+    torch.manual_seed(0)
+    block = UpBlock(6, 4)
+    other = training_blocks.double_at_once(copy.deepcopy(block))
+    assert type(other) is training_blocks.DoublingBlock
+    x = torch.randn(2, 6, 5, 7)
+    torch.testing.assert_close(other(x), block(x), rtol=1e-4, atol=1e-5)
+    ahead = torch.randn(2, 4, 10, 14)
+    for one in (block, other):
+        (one(x) * ahead).sum().backward()
+    for (name, ours), theirs in zip(other.named_parameters(), block.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-4, msg=name)
+    assert type(training_blocks.double_at_once(UpBlock(300, 2))) is UpBlock  # where it would not pay
+
+
+def test_synchronized_batch_norm_of_one_process_is_batch_norm(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        plain, x = torch.nn.BatchNorm2d(3), torch.randn(4, 3, 5, 6) * 2 + 1
+        other = training_blocks.synchronize_batch_norm(torch.nn.Sequential(copy.deepcopy(plain)))[0]
+        ahead, gradients = torch.randn(4, 3, 5, 6), []
+        for norm in (plain, other):
+            picture = x.clone().requires_grad_()
+            (norm(picture) * ahead).sum().backward()
+            gradients.append(picture.grad)
+        torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-5)
+        for entry, tensor in plain.state_dict().items():
+            torch.testing.assert_close(other.state_dict()[entry], tensor, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(other.eval()(x), plain.eval()(x))
+    finally:
+        torch.distributed.destroy_process_group()
