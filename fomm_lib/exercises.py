@@ -864,5 +864,129 @@ check_area_change = Exercise(
 )
 
 
+# 09 evaluation
+
+
+def _keypoint_distance(found, true):
+    both = np.isfinite(found[:, 0, 0]) & np.isfinite(true[:, 0, 0])
+    return float(np.abs(found[both] - true[both]).mean()) if both.any() else float("nan")
+
+
+def _landmarks(function, missing_found=(), missing_true=(), shift=(0.0, 0.0)):
+    rng = np.random.default_rng(0)
+    true = rng.uniform(50, 200, (4, 68, 2))
+    found = true + rng.normal(0, 2, true.shape) + np.array(shift)
+    found[list(missing_found)], true[list(missing_true)] = np.nan, np.nan
+    return function(found, true)
+
+
+check_keypoint_distance = Exercise(
+    "keypoint_distance",
+    solution=_keypoint_distance,
+    cases=[
+        Case("shifted by 6 pixels to the right", lambda f: _landmarks(f, shift=(6.0, 0.0))),
+        Case("no face was found in one frame", lambda f: _landmarks(f, missing_found=[2])),
+        Case("one missing here, another there", lambda f: _landmarks(f, [0, 2], [3], (1.0, 4.0))),
+        Case("no frame has both", lambda f: _landmarks(f, [0, 1], [2, 3])),
+    ],
+    mistakes={
+        "that is the Euclidean distance; published is the mean of |dx| and |dy|": lambda found, true: float(
+            np.nanmean(np.linalg.norm(found - true, axis=-1))
+        ),
+        "x and y are averaged, not added": lambda found, true: float(
+            np.nanmean(np.abs(found - true).sum(axis=-1))
+        ),
+        "without the absolute value, errors cancel": lambda found, true: float(np.nanmean(found - true)),
+        "a frame without a face makes all of it NaN: leave it out": lambda found, true: float(
+            np.abs(found - true).mean()
+        ),
+        "a face that is missing is no error of 0: leave the frame out": lambda found, true: float(
+            np.nan_to_num(np.abs(found - true)).mean()
+        ),
+    },
+)
+
+
+def _flow_error(flow, true_flow, visible):
+    return float((flow - true_flow).norm(dim=-1)[visible].mean() * 128)
+
+
+def _two_flows(function, shift=(3 / 128, 4 / 128), hidden=0, noise=0.0):
+    generator = torch.Generator().manual_seed(0)
+    true_flow = coordinate_grid(8, 8)
+    flow = true_flow + torch.tensor(shift) + noise * torch.randn(8, 8, 2, generator=generator)
+    visible = torch.ones(8, 8, dtype=torch.bool)
+    visible[:hidden] = False
+    flow[:hidden] += 1.0  # what is hidden may be anywhere
+    return function(flow, true_flow, visible)
+
+
+check_flow_error = Exercise(
+    "flow_error",
+    solution=_flow_error,
+    cases=[
+        Case("shifted by 3 pixels across and 4 down", _two_flows),
+        Case("three rows are hidden", lambda f: _two_flows(f, hidden=3)),
+        Case("with noise", lambda f: _two_flows(f, hidden=2, noise=0.05)),
+    ],
+    mistakes={
+        "a unit of [-1, 1] is 128 pixels of a picture of 256": lambda flow, true_flow, visible: float(
+            (flow - true_flow).norm(dim=-1)[visible].mean()
+        ),
+        "that is the mean of |dx| and |dy|; the length is asked for": lambda flow, true_flow, visible: float(
+            (flow - true_flow).abs()[visible].mean() * 128
+        ),
+        "hidden pixels have no right answer: leave them out": lambda flow, true_flow, visible: float(
+            (flow - true_flow).norm(dim=-1).mean() * 128
+        ),
+        "a sum over visible pixels must be divided by their number": lambda flow, true_flow, visible: (
+            float(((flow - true_flow).norm(dim=-1) * visible).mean() * 128)
+        ),
+        "that is the root of the mean square": lambda flow, true_flow, visible: float(
+            (flow - true_flow).square().sum(-1)[visible].mean().sqrt() * 128
+        ),
+    },
+)
+
+
+def _percentile_interval(values, drawn, confidence=0.95):
+    rest = (1 - confidence) / 2
+    low, high = np.quantile(values[drawn].mean(axis=1), [rest, 1 - rest])
+    return float(low), float(high)
+
+
+def _some_videos(function, confidence=0.95, number=12):
+    rng = np.random.default_rng(1)
+    values = rng.gamma(2.0, size=number)
+    return function(values, rng.integers(number, size=(400, number)), confidence)
+
+
+check_percentile_interval = Exercise(
+    "percentile_interval",
+    solution=_percentile_interval,
+    cases=[
+        Case("videos that are all alike", lambda f: f(np.full(5, 2.0), np.zeros((10, 5), int), 0.95)),
+        Case("twelve videos, 95 %", _some_videos),
+        Case("five videos, 80 %", lambda f: _some_videos(f, 0.8, 5)),
+    ],
+    mistakes={
+        "that is how videos differ; the means of the draws are asked for": (
+            lambda values, drawn, confidence: tuple(
+                np.quantile(values[drawn], [(1 - confidence) / 2, (1 + confidence) / 2])
+            )
+        ),
+        "half of what is left out lies on each side": lambda values, drawn, confidence: tuple(
+            np.quantile(values[drawn].mean(axis=1), [1 - confidence, confidence])
+        ),
+        "a mean over each draw, not over each place in the draws": lambda values, drawn, confidence: tuple(
+            np.quantile(values[drawn].mean(axis=0), [(1 - confidence) / 2, (1 + confidence) / 2])
+        ),
+        "high comes second": lambda values, drawn, confidence: tuple(
+            np.quantile(values[drawn].mean(axis=1), [(1 + confidence) / 2, (1 - confidence) / 2])
+        ),
+    },
+)
+
+
 # The public names are the checks; the machinery above serves whoever writes new ones.
 __all__ = sorted(name for name in globals() if name.startswith("check_"))
