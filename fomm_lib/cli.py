@@ -148,6 +148,66 @@ def animate(
     )
 
 
+@app.command(epilog="Example: fomm augment --sources faces --drivings clips --out grown --crop auto --jobs 2")
+def augment(
+    sources: Annotated[Path, typer.Option(help="A folder of portraits.")],
+    drivings: Annotated[Path, typer.Option(help="A folder of driving videos.")],
+    out: Annotated[
+        Path, typer.Option(help="The folder for videos and manifest.csv; started again, it goes on.")
+    ],
+    weights: Annotated[
+        str, typer.Option(help="A name in data/weights, a .safetensors, or a published .pth.tar.")
+    ] = "heads-64",
+    config: Annotated[
+        str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="auto", help="auto finds the faces; by default the middle.")
+    ] = None,
+    best_frame: Annotated[
+        str | None, typer.Option(metavar="auto|N", help="The driving frame from which movement counts.")
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Of the movement: 0 is none, 1 as the video, 2 twice as far.")
+    ] = 1.0,
+    smooth: Annotated[float, typer.Option(help="Average jitter over so many frames; 0 is off.")] = 0.0,
+    size: Annotated[int | None, typer.Option(help="Generate pictures of this height and width.")] = None,
+    watermark: Annotated[
+        bool, typer.Option("--watermark", help="Write 'AI-generated' into every frame.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(help="Processes at a time; -1 is one a core.")] = 1,
+    limit: Annotated[int | None, typer.Option(help="Make so many pairs at most.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
+    ] = None,
+) -> None:
+    """Animate every portrait of a folder by every video of another, to grow a data set."""
+    from fomm_lib.augment import augment as augment_folders
+    from fomm_lib.augment import summary
+
+    settings = {
+        "crop": _crop(crop, "--crop"),
+        "best_frame": _frame(best_frame),
+        "strength": strength,
+        "smooth": smooth,
+        "size": size,
+        "watermark": watermark,
+    }
+    rows = augment_folders(
+        sources,
+        drivings,
+        out,
+        weights=weights,
+        config=config,
+        device=device,
+        jobs=jobs,
+        limit=limit,
+        **settings,
+    )
+    print(summary(rows))
+    print(f"the manifest: {out / 'manifest.csv'}")
+
+
 @app.command(epilog="Example: fomm train --config heads-64 --data data/heads --out runs/first --steps 200")
 def train(
     config: Annotated[str, typer.Option(help="A YAML file, or the name of one in data/configs.")],

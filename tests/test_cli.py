@@ -153,6 +153,18 @@ def test_animate_options_of_movement_and_looks(inputs, weights, tmp_path, capsys
     assert read_picture(tmp_path / "frames" / "000004.png").shape == (64, 64, 3)
 
 
+def test_augment_makes_every_pair(inputs, weights, tmp_path, capsys):
+    (tmp_path / "faces").mkdir(), (tmp_path / "clips").mkdir()
+    (tmp_path / "faces" / "a.png").write_bytes((inputs / "portrait.png").read_bytes())
+    (tmp_path / "clips" / "b.mp4").write_bytes((inputs / "driving.mp4").read_bytes())
+    folders = ["--sources", "faces", "--drivings", "clips", "--out", "grown"]
+    assert run("augment", *folders, "--weights", weights, "--best-frame", "1") == 0
+    assert capsys.readouterr().out.splitlines() == ["1 pair: 1 made", "the manifest: grown/manifest.csv"]
+    assert len(list(VideoReader(tmp_path / "grown" / "a#b.mp4"))) == 5
+    assert run("augment", *folders, "--weights", weights, "--strength", "2") == 2
+    assert "was made with other settings" in capsys.readouterr().err
+
+
 def test_overwrite_only_when_asked(inputs, weights, tmp_path, capsys):
     (tmp_path / "a.mp4").write_text("precious")
     assert animate(inputs, weights, "--output", "a.mp4") == 2
