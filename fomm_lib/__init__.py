@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fomm_lib.datasets import FramePairs
     from fomm_lib.discriminator import MultiScaleDiscriminator
     from fomm_lib.evaluation import evaluate
+    from fomm_lib.export import ExportedModel, export_model
     from fomm_lib.files import InputError, data_path
     from fomm_lib.generator import EncodedSource, Generated, OcclusionAwareGenerator
     from fomm_lib.inference import Animator, FastModel
@@ -44,6 +45,7 @@ _FACE = {
     "datasets": ["FramePairs"],
     "discriminator": ["MultiScaleDiscriminator"],
     "evaluation": ["evaluate"],
+    "export": ["ExportedModel", "export_model"],
     "files": ["InputError", "data_path"],
     "generator": ["EncodedSource", "Generated", "OcclusionAwareGenerator"],
     "inference": ["Animator", "FastModel"],

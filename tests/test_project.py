@@ -47,7 +47,7 @@ FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are m
     ),
     (
         3,
-        "training_log training_step validation training pretraining animation augment "
+        "training_log training_step validation training pretraining animation augment export "
         "evaluation_report evaluation_page evaluation true_motion study voxceleb family",
     ),
     (4, "cli"),

@@ -1,0 +1,369 @@
+"""A trained model outside PyTorch: as ONNX files, run by onnxruntime or OpenVINO.
+
+Three graphs, with any number of driving frames at a time:
+
+    encode.onnx     source                                                    -> features, small
+    detect.onnx     picture                                                   -> value, jacobian
+    generate.onnx   features, small, value_source, jacobian_source,
+                    value, jacobian                                           -> prediction
+
+`encode` runs once a source, `detect` and `generate` once a batch of driving frames. Between the two the
+keypoints are in your hands, and what is done with them (`relative_motion`, `movement`) is the same for every
+backend. A zeroth-order model has no Jacobians. With `int8` there is also generate.int8.onnx, whose
+convolutions work on whole numbers of 8 bits.
+
+Needs the extra `export`: pip install "fomm-lib[export]".
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fomm_lib.fast import faster
+from fomm_lib.files import InputError
+from fomm_lib.generator import EncodedSource, Generated
+from fomm_lib.inference import Animator
+from fomm_lib.keypoints import Keypoints
+from fomm_lib.model import FirstOrderMotionModel
+
+PARTS = ("encode", "detect", "generate")
+OPSET = 18  # grid_sample needs 16; onnxruntime has known 18 since 1.14
+# What runs an exported model, and in which precisions.
+BACKENDS = {
+    "onnxruntime": ("float32", "int8"),
+    "openvino": ("float32", "bfloat16", "int8"),
+}
+
+
+def export_model(
+    model: FirstOrderMotionModel,
+    folder: str | os.PathLike,
+    *,
+    calibration: tuple[Tensor, Tensor] | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write a model as ONNX files into a folder.
+
+    Args:
+        model: in eval mode; see `load_model`.
+        folder: is made, unless it is there.
+        calibration: a source (1, 3, H, W) and driving frames (N, 3, H, W), typical ones: generate.int8.onnx
+            is written too, its scales chosen for what flows through the network as these are animated.
+        overwrite: whether files of that name may be replaced.
+    Returns:
+        The files.
+    Raises:
+        InputError: the extra is not installed, the model has no motion to export, or a file exists.
+
+    Example:
+        >>> export_model(load_model("heads-64"), "heads-64-onnx")  # doctest: +SKIP
+        [PosixPath('heads-64-onnx/encode.onnx'), ...]
+    """
+    _package("onnx")
+    if calibration is not None:
+        _package("onnxruntime")
+    if model.training:
+        raise InputError("the model is in training mode; call model.eval() before it is exported")
+    if model.generator.dense_motion_network is None:
+        raise InputError("this model has no dense motion network: nothing in it moves, nothing to export")
+    names = [f"{part}.onnx" for part in PARTS] + ["generate.int8.onnx"] * (calibration is not None)
+    with _whole_folder(folder, names, overwrite) as temporary:
+        for part, graph in _graphs(model).items():
+            _write(graph, temporary / f"{part}.onnx")
+        if calibration is not None:
+            _quantize(temporary, *calibration)
+    return [Path(folder) / name for name in names]
+
+
+class ExportedModel:
+    """Exported files, run by onnxruntime or OpenVINO: takes the place of a model in `Animator` and `animate`.
+
+    Args:
+        folder: of `export_model`.
+        backend: "onnxruntime" or "openvino".
+        precision: "float32"; "bfloat16" with OpenVINO, on a processor that has it; "int8" where the
+            folder has generate.int8.onnx. Keypoints are always detected in float32.
+        device: both run on the CPU here; anything else is refused.
+        threads: on how many processor cores; None leaves it to the backend.
+    Raises:
+        InputError: the backend is not installed, or does not know the precision or device; or a file is
+            missing or damaged.
+
+    Example:
+        >>> model = ExportedModel("heads-64-onnx", backend="openvino")  # doctest: +SKIP
+        >>> animate(model, "portrait.jpg", "clip.mp4", "moving.mp4")  # doctest: +SKIP
+    """
+
+    training = False
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        backend: str = "onnxruntime",
+        precision: str = "float32",
+        device: str = "cpu",
+        threads: int | None = None,
+    ):
+        if backend not in BACKENDS:
+            raise InputError(f"backend {backend}: there are torch, {' and '.join(BACKENDS)}")
+        if precision not in BACKENDS[backend]:
+            raise InputError(f"{backend} does not run in {precision}, but in {', '.join(BACKENDS[backend])}")
+        if torch.device(device).type != "cpu":
+            raise InputError(f"{backend} runs on the CPU here; for {device} choose backend torch")
+        _package(backend)
+        files = {part: Path(folder) / f"{part}.onnx" for part in PARTS}
+        if precision == "int8":
+            files["generate"] = Path(folder) / "generate.int8.onnx"
+        for file in files.values():
+            if not file.is_file():
+                hint = " with calibration" if "int8" in file.name else ""
+                raise InputError(f"{file}: no such file; export the model{hint} first (fomm export)")
+        self.device = torch.device("cpu")
+        session = {"onnxruntime": _OnnxRuntime, "openvino": _OpenVino}[backend]
+        graphs = {}
+        for part, file in files.items():
+            used = "float32" if part == "detect" else precision
+            try:
+                graphs[part] = session(file, used, threads)
+            except Exception as error:  # each backend has kinds of its own for a file it cannot use
+                reason = str(error).strip().splitlines()[-1]
+                raise InputError(f"{file}: {backend} cannot use it ({reason}); export it again") from error
+        self._encode, self._detect, self._generate = (graphs[part] for part in PARTS)
+        self.size = self._encode.size
+
+    def encode(self, source: Tensor) -> EncodedSource:
+        """What depends on the source alone. (1, 3, H, W) in [0, 1]."""
+        features, small = self._encode(source=source)
+        return EncodedSource(source, features, small)
+
+    def detect(self, picture: Tensor) -> Keypoints:
+        """Keypoints of pictures (B, 3, H, W) in [0, 1]."""
+        return Keypoints(*self._detect(picture=picture))
+
+    def generate(self, source: EncodedSource, kp_source: Keypoints, kp_driving: Keypoints) -> Generated:
+        """The source with the keypoints of the driving frames. All of one source: the graph takes it once."""
+        return Generated(*self._generate(**_inputs(source, kp_source, kp_driving)))
+
+
+# --- the graphs ------------------------------------------------------------------------------------------
+
+
+class _Graph(nn.Module):
+    """A module with what `torch.onnx.export` must be told: example inputs by name, names of outputs."""
+
+    def __init__(self, network: nn.Module, inputs: dict[str, Tensor], outputs: list[str], batched: set[str]):
+        super().__init__()
+        self.network, self.inputs, self.outputs, self.batched = network, inputs, outputs, batched
+
+
+class _Encode(_Graph):
+    def forward(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        encoded = self.network.encode(source)
+        return encoded.features, encoded.small
+
+
+class _Detect(_Graph):
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        kp = self.network(picture)
+        return (kp.value,) if kp.jacobian is None else (kp.value, kp.jacobian)
+
+
+class _Generate(_Graph):
+    def __init__(self, *args, align_corners: bool):
+        super().__init__(*args)
+        self.align_corners = align_corners
+
+    def forward(self, features: Tensor, small: Tensor, *keypoints: Tensor) -> Tensor:
+        half = len(keypoints) // 2
+        kp_source, kp_driving = Keypoints(*keypoints[:half]), Keypoints(*keypoints[half:])
+        batch = kp_driving.value.shape[0]  # a number of the graph, unlike len()
+        source = EncodedSource(features, features, small)  # its picture is for people only
+        return self.network(
+            source.expand(batch), kp_source.expand(batch), kp_driving, align_corners=self.align_corners
+        ).prediction
+
+
+def _graphs(model: FirstOrderMotionModel) -> dict[str, _Graph]:
+    """The parts with example inputs of batch 2, so that no batch of 1 becomes a constant."""
+    networks = (model.kp_detector, model.generator)
+    detector, generator = (faster(network, rearrange=False).cpu() for network in networks)
+    picture = torch.rand(2, model.config.model_params.common_params.num_channels, *model.size)
+    with torch.no_grad():
+        encoded = generator.encode(picture[:1])
+        kp = detector(picture)
+    encoded = {"features": encoded.features, "small": encoded.small}
+    found = {"value": kp.value} if kp.jacobian is None else {"value": kp.value, "jacobian": kp.jacobian}
+    inputs = encoded | {f"{name}_source": tensor[:1] for name, tensor in found.items()} | found
+    return {
+        "encode": _Encode(generator, {"source": picture[:1]}, list(encoded), set()),
+        "detect": _Detect(detector, {"picture": picture}, list(found), {"picture", *found}),
+        "generate": _Generate(
+            generator, inputs, ["prediction"], {"prediction", *found}, align_corners=model.align_corners
+        ),
+    }
+
+
+def _write(graph: _Graph, path: Path) -> None:
+    # The exporter that all versions of PyTorch have: the newer one needs one more package.
+    options = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter(
+            "ignore"
+        )  # it warns that shapes other than the batch become constants: so they do
+        torch.onnx.export(
+            graph.eval(),
+            tuple(graph.inputs.values()),
+            str(path),
+            input_names=list(graph.inputs),
+            output_names=graph.outputs,
+            dynamic_axes={name: {0: "batch"} for name in graph.batched},
+            opset_version=OPSET,
+            **options,
+        )
+
+
+def _quantize(folder: Path, source: Tensor, driving: Tensor) -> None:
+    """Write generate.int8.onnx: its convolutions read and multiply whole numbers of 8 bits.
+
+    One scale a channel for weights, one a tensor for what flows; the largest values seen during calibration
+    are the largest that can be said.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    animator = Animator(ExportedModel(folder), source)
+
+    class Examples(CalibrationDataReader):
+        def __init__(self):
+            self.frames = iter(driving.split(1))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            frame = next(self.frames, None)
+            if frame is None:
+                return None
+            kp = animator.move(animator.detect(frame))
+            return _arrays(_inputs(animator.encoded, animator.kp_source, kp))
+
+    with _quiet():
+        quantize_static(
+            folder / "generate.onnx",
+            folder / "generate.int8.onnx",
+            Examples(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice to merge batch norms first, which is done already."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+# --- what runs them --------------------------------------------------------------------------------------
+
+
+class _OnnxRuntime:
+    """One graph in onnxruntime: tensors by name go in, a list of tensors comes out."""
+
+    def __init__(self, file: Path, precision: str, threads: int | None):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors, which become one line of ours
+        options.intra_op_num_threads = threads or 0
+        self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self.size = tuple(self.session.get_inputs()[0].shape[-2:])
+
+    def __call__(self, **inputs: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(array) for array in self.session.run(None, _arrays(inputs))]
+
+
+class _OpenVino:
+    """The same in OpenVINO."""
+
+    def __init__(self, file: Path, precision: str, threads: int | None):
+        import openvino
+
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",  # all cores for one batch
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        }
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+        self.graph = openvino.Core().compile_model(str(file), "CPU", options)
+        self.size = tuple(side.get_length() for side in list(self.graph.inputs[0].partial_shape)[-2:])
+
+    def __call__(self, **inputs: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(array) for array in self.graph(_arrays(inputs)).values()]
+
+
+def _inputs(encoded: EncodedSource, kp_source: Keypoints, kp_driving: Keypoints) -> dict[str, Tensor]:
+    """What generate.onnx takes; the source once, for any number of driving frames."""
+    inputs = {"features": encoded.features[:1], "small": encoded.small[:1]}
+    for name in ("value", "jacobian"):
+        if getattr(kp_driving, name) is not None:
+            inputs[f"{name}_source"] = getattr(kp_source, name)[:1]
+            inputs[name] = getattr(kp_driving, name)
+    return inputs
+
+
+def _arrays(inputs: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: np.ascontiguousarray(tensor.float().numpy()) for name, tensor in inputs.items()}
+
+
+def _package(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f'{name} is not installed; run: pip install {name}, or pip install "fomm-lib[export]"'
+        ) from error
+
+
+@contextmanager
+def _whole_folder(folder: str | os.PathLike, names: list[str], overwrite: bool) -> Iterator[Path]:
+    """A temporary folder, whose files of these names move into `folder` when all are whole."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give the name of a folder")
+    if not folder.parent.is_dir():
+        raise InputError(f"{folder}: the folder {folder.parent} does not exist; make it first")
+    for name in names:
+        if (folder / name).exists() and not overwrite:
+            raise InputError(
+                f"{folder / name}: exists already; choose another folder, or ask for overwriting"
+            )
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write there ({error.strerror})") from error
+    try:
+        yield temporary
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            os.replace(temporary / name, folder / name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
