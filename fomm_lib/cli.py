@@ -106,17 +106,30 @@ def animate(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
     ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="What runs the model: torch; or onnxruntime or openvino (extra 'export'), on the CPU. With "
+            "these two --weights may be a folder that fomm export has written."
+        ),
+    ] = "torch",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="float32; bfloat16, with torch and openvino; int8, with onnxruntime and openvino: faster, "
+            "and not quite the same."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
     ] = False,
 ) -> None:
     """Animate a portrait by a driving video."""
     from fomm_lib.animation import animate as animate_file
-    from fomm_lib.model import load_model
 
     source, driving = source or data_path("portrait.jpg"), driving or data_path("driving.mp4")
     output = output or _free_name(Path("out.mp4"))
-    model = load_model(weights, config=config, device=device)
+    model = _model(weights, config, device, backend, precision, source, driving)
     result = animate_file(
         model,
         source,
@@ -146,6 +159,36 @@ def animate(
         f"{result.path}: {result.frames} frames of {width}x{height} at {float(result.fps):g} a second, "
         f"{rate:.1f} made a second"
     )
+
+
+@app.command(epilog="Example: fomm export --weights heads-64 --out heads-64-onnx --int8")
+def export(
+    out: Annotated[Path, typer.Option(help="The folder for the files.")],
+    weights: Annotated[
+        str, typer.Option(help="A name in data/weights, a .safetensors, or a published .pth.tar.")
+    ] = "heads-64",
+    config: Annotated[
+        str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="A generator in 8 bits too, calibrated on a portrait and a video.")
+    ] = False,
+    source: Annotated[
+        Path | None, typer.Option(help="That portrait; a public-domain one by default.")
+    ] = None,
+    driving: Annotated[Path | None, typer.Option(help="That video; a synthetic one by default.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names.")] = False,
+) -> None:
+    """Write a model as ONNX files, for onnxruntime, OpenVINO and other programs (extra 'export')."""
+    from fomm_lib.export import calibration_pictures, export_model
+    from fomm_lib.model import load_model
+
+    model = load_model(weights, config=config, device="cpu")
+    source, driving = source or data_path("portrait.jpg"), driving or data_path("driving.mp4")
+    calibration = calibration_pictures(source, driving, model.size) if int8 else None
+    for file in export_model(model, out, calibration=calibration, overwrite=overwrite):
+        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    print(f"to use it: fomm animate --backend onnxruntime --weights {out}")
 
 
 @app.command(epilog="Example: fomm augment --sources faces --drivings clips --out grown --crop auto --jobs 2")
@@ -535,6 +578,34 @@ def _frame(text: str | None) -> int | str | None:
     if not text.isdecimal():
         raise InputError(f"--best-frame {text}: should be auto, or the number of a frame from 0 on")
     return int(text)
+
+
+def _model(
+    weights: str,
+    config: str | None,
+    device: str | None,
+    backend: str,
+    precision: str | None,
+    source: Path,
+    driving: Path,
+):
+    """The model that a backend runs; exported for it first, unless it is."""
+    from fomm_lib.model import load_model
+
+    if backend == "torch":
+        from fomm_lib.inference import FastModel
+
+        return FastModel(load_model(weights, config=config, device=device), precision=precision)
+
+    from fomm_lib.export import ExportedModel, calibration_pictures, check_backend, exported_copy
+
+    precision = precision or "float32"
+    check_backend(backend, precision, device or "cpu")
+    if Path(weights, "generate.onnx").is_file():
+        return ExportedModel(weights, backend=backend, precision=precision)
+    model = load_model(weights, config=config, device="cpu")
+    calibration = calibration_pictures(source, driving, model.size) if precision == "int8" else None
+    return exported_copy(model, backend=backend, precision=precision, calibration=calibration)
 
 
 def _crop(text: str | None, option: str) -> tuple[int, int, int] | str | None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import logging
 import os
 import shutil
@@ -32,12 +33,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fomm_lib.datasets import to_tensor
 from fomm_lib.fast import faster
 from fomm_lib.files import InputError
 from fomm_lib.generator import EncodedSource, Generated
 from fomm_lib.inference import Animator
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.model import FirstOrderMotionModel
+from fomm_lib.video import VideoReader, read_picture
 
 PARTS = ("encode", "detect", "generate")
 OPSET = 18  # grid_sample needs 16; onnxruntime has known 18 since 1.14
@@ -118,13 +121,7 @@ class ExportedModel:
         device: str = "cpu",
         threads: int | None = None,
     ):
-        if backend not in BACKENDS:
-            raise InputError(f"backend {backend}: there are torch, {' and '.join(BACKENDS)}")
-        if precision not in BACKENDS[backend]:
-            raise InputError(f"{backend} does not run in {precision}, but in {', '.join(BACKENDS[backend])}")
-        if torch.device(device).type != "cpu":
-            raise InputError(f"{backend} runs on the CPU here; for {device} choose backend torch")
-        _package(backend)
+        check_backend(backend, precision, device)
         files = {part: Path(folder) / f"{part}.onnx" for part in PARTS}
         if precision == "int8":
             files["generate"] = Path(folder) / "generate.int8.onnx"
@@ -157,6 +154,69 @@ class ExportedModel:
     def generate(self, source: EncodedSource, kp_source: Keypoints, kp_driving: Keypoints) -> Generated:
         """The source with the keypoints of the driving frames. All of one source: the graph takes it once."""
         return Generated(*self._generate(**_inputs(source, kp_source, kp_driving)))
+
+
+def check_backend(backend: str, precision: str = "float32", device: str = "cpu") -> None:
+    """Whether `ExportedModel` can run so, here.
+
+    Raises:
+        InputError: it cannot; says what to choose or to install.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"backend {backend}: there are torch, {' and '.join(BACKENDS)}")
+    if precision not in BACKENDS[backend]:
+        raise InputError(f"{backend} does not run in {precision}, but in {', '.join(BACKENDS[backend])}")
+    if not device.startswith("cpu"):
+        raise InputError(f"{backend} runs on the CPU here; for {device} choose backend torch")
+    _package(backend)
+
+
+def exported_copy(
+    model: FirstOrderMotionModel,
+    *,
+    backend: str,
+    precision: str = "float32",
+    calibration: tuple[Tensor, Tensor] | None = None,
+) -> ExportedModel:
+    """A model exported and loaded again, without files to keep; see `export_model` and `ExportedModel`.
+
+    Raises:
+        InputError: as these two.
+
+    Example:
+        >>> model = exported_copy(load_model("heads-64"), backend="openvino")  # doctest: +SKIP
+    """
+    check_backend(backend, precision)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        export_model(model, folder, calibration=calibration if precision == "int8" else None)
+        return ExportedModel(folder, backend=backend, precision=precision)
+
+
+def calibration_pictures(
+    portrait: str | os.PathLike, driving: str | os.PathLike, size: tuple[int, int], frames: int = 8
+) -> tuple[Tensor, Tensor]:
+    """A source and driving frames to calibrate with: a portrait, and every eighth frame of a video.
+
+    Args:
+        portrait, driving: a picture file and a video; the largest square in the middle of each is used.
+        size: of the model.
+        frames: how many, at most.
+    Returns:
+        (1, 3, H, W) and (N, 3, H, W), in [0, 1].
+    Raises:
+        InputError: a file cannot be read.
+
+    Example:
+        >>> source, driving = calibration_pictures("portrait.jpg", "clip.mp4", (64, 64))  # doctest: +SKIP
+    """
+    chosen = [read_picture(portrait), *itertools.islice(VideoReader(driving), 0, 8 * frames, 8)]
+    tensors = []
+    for picture in chosen:
+        height, width = picture.shape[:2]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        tensors.append(to_tensor(picture[top : top + side, left : left + side], size))
+    return tensors[0][None], torch.stack(tensors[1:])
 
 
 # --- the graphs ------------------------------------------------------------------------------------------

@@ -105,7 +105,8 @@ class FastModel:
                 "the model is in training mode, in which it paints noise; call model.eval() first"
             )
         if precision not in (None, *PRECISIONS):
-            raise InputError(f"precision {precision}: there are {' and '.join(PRECISIONS)}")
+            hint = "; int8 needs backend onnxruntime or openvino" if precision == "int8" else ""
+            raise InputError(f"precision {precision}: there are {' and '.join(PRECISIONS)}{hint}")
         weight = next(model.parameters())
         dtype = weight.dtype if precision is None else PRECISIONS[precision]
         self.config, self.size, self.align_corners = model.config, model.size, model.align_corners

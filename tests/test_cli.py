@@ -325,6 +325,41 @@ def test_a_reader_that_goes_away(weights):
     process.wait(timeout=60)
 
 
+# --- export and backends -------------------------------------------------------------------------------
+
+
+def test_export_and_animate_by_what_was_exported(inputs, weights, tmp_path, capsys):
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    pictures = ["--source", str(inputs / "portrait.png"), "--driving", str(inputs / "driving.mp4")]
+    assert run("export", "--weights", str(weights), "--out", "onnx", "--int8", *pictures) == 0
+    text = capsys.readouterr().out
+    assert "generate.int8.onnx: " in text
+    assert text.splitlines()[-1] == "to use it: fomm animate --backend onnxruntime --weights onnx"
+    for number, options in enumerate([[], ["--precision", "int8"]]):
+        backend = ["--backend", "onnxruntime", *options, "--output", f"{number}.mp4"]
+        assert run("animate", *pictures, "--weights", "onnx", *backend) == 0
+        assert len(VideoReader(tmp_path / f"{number}.mp4").times) == 5
+    assert animate(inputs, weights, "--backend", "onnxruntime", "--output", "at-once.mp4") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.mp4", "1.mp4", "at-once.mp4", "onnx"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backend", "tensorrt"], "backend tensorrt: there are torch, onnxruntime and openvino"),
+        (["--precision", "int8"], "precision int8: there are float32 and bfloat16; int8 needs backend onnx"),
+        (["--backend", "openvino", "--device", "cuda"], "openvino runs on the CPU here; for cuda choose"),
+        (["--backend", "onnxruntime", "--precision", "bfloat16"], "onnxruntime does not run in bfloat16"),
+    ],
+)
+def test_backends_that_cannot(inputs, weights, tmp_path, capsys, options, message):
+    assert animate(inputs, weights, *options) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- the other verbs -----------------------------------------------------------------------------------
 
 
