@@ -216,6 +216,8 @@ class TrainParams(_Section):
     loss_weights: LossWeights = LossWeights()
     # Whose features judge the pictures: see perceptual.perceptual_network. The published files mean VGG-19.
     perceptual_network: Literal["vgg19", "vgg16-lpips"] = "vgg19"
+    # Beyond the paper: detector and dense motion stay as they came, from pretraining; the rest learns.
+    freeze_motion: bool = False
     # For stability, beyond the paper; 0 is off, which is what the published files mean.
     ema_decay: Annotated[float, Field(ge=0, lt=1), _NUMBER] = 0  # keep a moving average of the weights
     clip_grad_norm: Weight = 0  # shorten each network's gradient to this length

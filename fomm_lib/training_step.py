@@ -92,7 +92,9 @@ class TrainingStep:
     updated. As no network changes before all gradients are there, this is the published step: there the
     discriminator judges again, after the generator's update, but pictures made before it.
 
-    With `generator_gan: 0` neither the adversarial loss nor feature matching is computed.
+    With `generator_gan: 0` neither the adversarial loss nor feature matching is computed. With
+    `freeze_motion` detector and dense motion network are used as they are, and only the rest of the generator
+    learns.
 
     What is shared, and what it leaves equal:
 
@@ -157,6 +159,10 @@ class TrainingStep:
         self.adversarial = bool(self.params.loss_weights.generator_gan)
         self.judge_once = not config.model_params.discriminator_params.sn
 
+        self.frozen: list[nn.Module] = []
+        if self.params.freeze_motion:
+            parts = (model.kp_detector, model.generator.dense_motion_network)
+            self.frozen = [part.requires_grad_(False) for part in parts if part is not None]
         self.trained = {"generator": model.generator, "kp_detector": model.kp_detector}
         rates = {"generator": self.params.lr_generator, "kp_detector": self.params.lr_kp_detector}
         if self.adversarial:
@@ -210,6 +216,8 @@ class TrainingStep:
 
     def backward(self, source: Tensor, driving: Tensor, transform: RandomTransform) -> dict[str, Tensor]:
         """Add the gradients of one batch, or part of one, to those of all networks; gives the losses."""
+        for frozen in self.frozen:
+            frozen.eval()  # its batch norm stays as it is, too
         transformed = transform.warp_picture(driving, align_corners=self.model.align_corners)
         with self._precision():
             prediction, kp_driving, kp_transformed = self.generator_pass(source, driving, transformed)
@@ -285,8 +293,10 @@ class TrainingStep:
     def equivariance_losses(
         self, kp_driving: Keypoints, kp_transformed: Keypoints, transform: RandomTransform
     ) -> dict[str, Tensor]:
-        """Of values and of Jacobians, where they have a weight."""
+        """Of values and of Jacobians, where they have a weight; none where nobody would learn from them."""
         weights, losses = self.params.loss_weights, {}
+        if self.frozen:
+            return losses
         if weights.equivariance_value:
             loss = equivariance_value_loss(kp_driving, kp_transformed, transform)
             losses["equivariance_value"] = weights.equivariance_value * loss

@@ -459,7 +459,7 @@ def test_the_best_weights_on_held_out_clips_are_kept(data, tmp_path):
     assert kept == {int(best), 6}
 
 
-# --- blocks of training --------------------------------------------------------------------------------------
+# --- blocks of training -------------------------------------------------------------------------------------
 
 
 def test_doubling_at_once_computes_the_same():
@@ -493,3 +493,18 @@ def test_synchronized_batch_norm_of_one_process_is_batch_norm(tmp_path):
         torch.testing.assert_close(other.eval()(x), plain.eval()(x))
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_motion_that_is_frozen_stays_and_the_rest_learns(data, tmp_path):
+    first = run(data, tmp_path / "first", steps=1)
+    frozen = {**TINY, "train_params": {**TINY["train_params"], "freeze_motion": True}}
+    before = read_checkpoint(first).networks
+    after = read_checkpoint(run(data, tmp_path / "second", config=frozen, steps=3, init=first)).networks
+    for name, entry in before["kp_detector"].items():  # not even the running means of batch norm move
+        assert torch.equal(entry, after["kp_detector"][name]), name
+    for name, entry in before["generator"].items():
+        stays = name.startswith("dense_motion_network.")
+        if stays or name.endswith((".weight", ".bias")):
+            assert torch.equal(entry, after["generator"][name]) == stays, name
+    row = read_rows(tmp_path / "second" / "losses.csv")[-1]
+    assert row["perceptual"] and not row["equivariance_value"] and not row["equivariance_jacobian"]
