@@ -283,6 +283,7 @@ def train(
     ] = False,
     cache: Annotated[Path | None, typer.Option(help="A folder to keep decoded frames in.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that read ahead.")] = 0,
+    log_every: Annotated[int, typer.Option(help="Steps between rows of losses.csv.")] = 10,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between states on disk.")] = 1000,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard/--no-tensorboard", help="Write curves for TensorBoard.")
@@ -316,6 +317,7 @@ def train(
         compile=compile,
         cache=cache,
         workers=workers,
+        log_every=log_every,
         checkpoint_every=checkpoint_every,
         tensorboard=tensorboard,
     )
