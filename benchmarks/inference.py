@@ -7,7 +7,8 @@
 The first row is the published order of work: one driving frame at a time, each through the whole generator,
 the source's encoder and the pictures for people included. Every row is a process of its own, so that its peak
 of memory is its own; the rows take turns, four frames each, and a ratio is the median over the rounds of two
-times of the same round, so that what else the machine does hits all alike. PSNR and the largest difference
+times of the same round, so that what else the machine does hits all alike; "CPU s" are processor seconds a
+frame, which hardly depend on what else the machine does. PSNR and the largest difference
 compare with the first row, pictures in [0, 1]. "ready" is the time from the start of Python to the first four
 frames. Rows whose packages are not installed are left out. Decoding and encoding of videos are not in here;
 `benchmarks/animate.py` has them.
@@ -91,20 +92,24 @@ def table(arguments: argparse.Namespace) -> None:
         times = {name: [] for name in workers}
         for _ in range(arguments.rounds):
             for name, worker in workers.items():
-                times[name].append(worker.ask("time")["seconds"])
+                times[name].append(worker.ask("time"))
         peaks = {name: worker.ask("frames")["peak"] for name, worker in workers.items()}
         frames = {name: np.load(Path(folder, f"{name}.npy")).astype(np.float64) for name in workers}
 
     print(f"{arguments.weights or arguments.config + ', random weights'}; {arguments.device}, ", end="")
     print(f"{arguments.threads} threads; median of {arguments.rounds} rounds of {BATCH} frames")
-    print(f"{'':29} {'frames/s':>8} {'ratio':>6} {'PSNR dB':>8} {'largest':>8} {'MiB':>6} {'ready s':>7}")
+    head = ("frames/s", "ratio", "CPU s", "PSNR dB", "largest", "MiB", "ready s")
+    print(f"{'':29} {head[0]:>8} " + " ".join(f"{word:>7}" for word in head[1:]))
     for name in workers:
-        rate = BATCH / statistics.median(times[name])
-        ratio = statistics.median(a / b for a, b in zip(times[first], times[name], strict=True))
+        rate = BATCH / statistics.median(time["seconds"] for time in times[name])
+        rounds = zip(times[first], times[name], strict=True)
+        ratio = statistics.median(plain["seconds"] / this["seconds"] for plain, this in rounds)
+        processor = statistics.median(time["processor"] for time in times[name]) / BATCH
         difference = np.abs(frames[name] - frames[first])
         error = (difference**2).mean()
-        psnr = f"{-10 * np.log10(error):8.1f} {difference.max():8.5f}" if error else f"{'':8} {'':8}"
-        print(f"{name:29} {rate:8.2f} {ratio:6.2f} {psnr} {peaks[name]:6.0f} {ready[name]:7.1f}")
+        apart = f"{-10 * np.log10(error):7.1f} {difference.max():7.5f}" if error else f"{'':7} {'':7}"
+        row = f"{rate:8.2f} {ratio:7.2f} {processor:7.4f} {apart} {peaks[name]:7.0f} {ready[name]:7.1f}"
+        print(f"{name:29} {row}")
 
 
 def _exportable(name: str, arguments: argparse.Namespace) -> bool:
@@ -203,9 +208,10 @@ def work(arguments: argparse.Namespace) -> None:
     print(json.dumps({"ready": time.monotonic() - STARTED}), flush=True)
     for question in sys.stdin:
         if question.strip() == "time":
-            begin = time.perf_counter()
+            begin, processor = time.perf_counter(), time.process_time()
             run(driving[:BATCH])
-            print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
+            seconds, processor = time.perf_counter() - begin, time.process_time() - processor
+            print(json.dumps({"seconds": seconds, "processor": processor}), flush=True)
         else:
             frames = torch.cat([run(part) for part in driving.split(BATCH)])
             np.save(arguments.folder / f"{arguments.one}.npy", frames.numpy())
