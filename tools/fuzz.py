@@ -1,0 +1,375 @@
+"""Break small files in hundreds of ways, and see whether the readers survive.
+
+    python -m tools.fuzz                          # 500 mutations; prints a table
+    python -m tools.fuzz --count 20000 --seed 7 --keep bad    # and keeps the files that did harm
+
+It makes small pictures and videos, changes each in one of the ways that disks, networks and hostile people do
+(flipped bits, a missing end, zeroed, repeated, deleted and swapped stretches, swapped boxes, absurd lengths),
+and gives it to every reader in a process of its own. What may come out is frames, or an `InputError` of one
+line. A crash, a hang, another exception, and files or memory that stay in use are faults: they are listed,
+and the exit code is 1. The same seed makes the same mutations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # for the process that reads, too
+
+from fomm_lib.containers import encryption_marks, missing_end  # noqa: E402
+from fomm_lib.files import InputError  # noqa: E402
+from fomm_lib.guard import CallStopped, close_idle, guarded_call  # noqa: E402
+from fomm_lib.outputs import open_output  # noqa: E402
+from fomm_lib.video import VideoReader, read_frames, read_picture  # noqa: E402
+
+SECONDS = 30  # for reading one small file in all ways; a healthy one takes a tenth
+MEMORY = 1 << 30  # bytes on top of what the process has
+MOST_FRAMES = 500
+LEAK = 64 << 20  # bytes by which a process may grow from its tenth call to its last
+SIZE = 48
+
+
+# --- the files -----------------------------------------------------------------------------------------
+
+
+def make_files(folder: Path) -> list[Path]:
+    """Small healthy files of many kinds."""
+    frames = [_frame(number) for number in range(10)]
+    paths = []
+    for name in ("a.mp4", "a.webm", "a.mov", "a.gif", "a.apng"):
+        sound = _sound(folder / "tone.wav") if name in {"a.mp4", "a.webm"} else None
+        with open_output(
+            folder / name, 25, (SIZE, SIZE), audio_from=sound, metadata={"comment": "fuzz"}
+        ) as writer:
+            for frame in frames:
+                writer.write(frame)
+        paths.append(folder / name)
+    for name, codec in (("b.mkv", "libx264"), ("b.ts", "mpeg2video"), ("b.avi", "mpeg4")):
+        paths.append(_encode(folder / name, codec, frames))
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    first.save(folder / "c.webp", save_all=True, append_images=others, duration=40)
+    for name in ("d.png", "d.jpg", "d.bmp", "d.tiff", "d.webp"):
+        first.save(folder / name)
+        paths.append(folder / name)
+    first.convert("P").save(folder / "e.png")
+    return [*paths, folder / "c.webp", folder / "e.png"]
+
+
+def _frame(number: int) -> np.ndarray:
+    y, x = np.mgrid[0:SIZE, 0:SIZE]
+    return (
+        np.stack([4 * x + 5 * number, 5 * y, 3 * (x + y) - 4 * number], axis=-1).clip(0, 255).astype(np.uint8)
+    )
+
+
+def _sound(path: Path) -> Path:
+    if not path.exists():
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+            wave = (8000 * np.sin(np.arange(6400) / 6)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+def _encode(path: Path, codec: str, frames: list[np.ndarray]) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+# --- the mutations -------------------------------------------------------------------------------------
+
+
+def flip_bits(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """One to a hundred bits."""
+    for place in rng.integers(0, len(data), int(10 ** rng.uniform(0, 2))):
+        data[place] ^= 1 << rng.integers(8)
+    return data
+
+
+def truncate(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """The end is missing."""
+    return data[: rng.integers(1, max(2, len(data)))]
+
+
+def overwrite(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """A stretch is all zeros, all ones, or noise."""
+    start, end = _stretch(data, rng)
+    fill = [bytes(end - start), b"\xff" * (end - start), rng.bytes(end - start)][rng.integers(3)]
+    data[start:end] = fill
+    return data
+
+
+def delete(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """A stretch is missing."""
+    start, end = _stretch(data, rng)
+    del data[start:end]
+    return data
+
+
+def repeat(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """A stretch is there twice."""
+    start, end = _stretch(data, rng)
+    data[end:end] = data[start:end]
+    return data
+
+
+def swap(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """Two stretches of one length change places."""
+    length = int(rng.integers(1, max(2, len(data) // 4)))
+    a, b = sorted(rng.integers(0, len(data) - length + 1, 2))
+    data[a : a + length], data[b : b + length] = data[b : b + length], data[a : a + length]
+    return data
+
+
+def swap_boxes(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """Two labels of four letters change places: boxes of MP4, chunks of PNG, AVI and WebP."""
+    labels = [i for i in range(len(data) - 3) if bytes(data[i : i + 4]).isalpha()]
+    if len(labels) < 2:
+        return swap(data, rng)
+    a, b = rng.choice(labels, 2, replace=False)
+    data[a : a + 4], data[b : b + 4] = data[b : b + 4], data[a : a + 4]
+    return data
+
+
+def absurd_number(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """A number of two, four or eight bytes says nothing, or far too much; most often near the beginning."""
+    width = int(rng.choice([2, 4, 8]))
+    place = int((len(data) - width) * rng.random() ** 2) if len(data) > width else 0
+    value = [0, 1, (1 << (8 * width - 1)) - 1, (1 << (8 * width)) - 1][rng.integers(4)]
+    data[place : place + width] = value.to_bytes(width, ["big", "little"][rng.integers(2)])
+    return data
+
+
+def _stretch(data: bytearray, rng: np.random.Generator) -> tuple[int, int]:
+    length = max(1, int(len(data) * 10 ** rng.uniform(-4, -0.3)))
+    start = int(rng.integers(0, max(1, len(data) - length)))
+    return start, start + length
+
+
+MUTATIONS: list[Callable[[bytearray, np.random.Generator], bytearray]] = [
+    flip_bits,
+    truncate,
+    overwrite,
+    delete,
+    repeat,
+    swap,
+    swap_boxes,
+    absurd_number,
+]
+
+
+# --- reading, in a process of its own ------------------------------------------------------------------
+
+
+@dataclass
+class Reading:
+    """What became of one file, and of the process that read it.
+
+    Attributes:
+        results: reader to what came out: "frames", "error", or the text of a fault.
+        process: its number.
+        files: how many it has open afterwards.
+        memory: bytes it has in use afterwards.
+    """
+
+    results: dict[str, str]
+    process: int
+    files: int
+    memory: int
+
+
+def read_in_all_ways(path: str) -> Reading:
+    """Give a file to every reader."""
+    results = {name: _outcome(read, path) for name, read in READERS.items()}
+    return Reading(results, os.getpid(), *_in_use())
+
+
+def _read_all(path: str) -> int:
+    return sum(1 for _ in islice(VideoReader(path), MOST_FRAMES))
+
+
+def _read_some(path: str) -> int:
+    return len(read_frames(path, [0, 3]))
+
+
+def _sound_of(path: str) -> int:
+    """Take over its sound into another film."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_output(Path(folder, "a.mp4"), 25, (16, 16), audio_from=path) as writer,
+    ):
+        for _ in range(5):
+            writer.write(np.zeros((16, 16, 3), np.uint8))
+    return 5
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "picture": read_picture,
+    "video": _read_all,
+    "some frames": _read_some,
+    "times": lambda path: VideoReader(path).times,
+    "container": lambda path: (encryption_marks(path), missing_end(path)),
+    "sound": _sound_of,
+}
+
+
+def _outcome(read: Callable[[str], object], path: str) -> str:
+    try:
+        read(path)
+        return "frames"
+    except InputError as error:
+        return "error" if "\n" not in str(error) else f"error of several lines: {error!r}"
+    except MemoryError:
+        raise
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _in_use() -> tuple[int, int]:
+    """Open files, and bytes of memory; zeros where there is no /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0, 0
+
+
+# --- all of it -----------------------------------------------------------------------------------------
+
+
+def mutants(files: list[Path], count: int, seed: int) -> Iterator[tuple[str, str, bytes]]:
+    """(file, mutation, content): every kind of file and every mutation in turn."""
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        path, mutate = files[number % len(files)], MUTATIONS[number // len(files) % len(MUTATIONS)]
+        yield path.name, mutate.__name__, bytes(mutate(bytearray(path.read_bytes()), rng))
+
+
+def fuzz(count: int, seed: int = 0, keep: Path | None = None, progress: bool = True) -> Report:
+    """Read `count` mutations; files that did harm go into the folder `keep`."""
+    report = Report()
+    with tempfile.TemporaryDirectory() as folder:
+        files = make_files(Path(folder))
+        for path in files:  # the healthy ones first, or nothing below would mean anything
+            healthy = read_in_all_ways(str(path)).results
+            if "frames" not in (healthy["picture"], healthy["video"]):
+                raise RuntimeError(f"{path.name} cannot be read as it is: {healthy}")
+        bar = tqdm(mutants(files, count, seed), total=count, unit="file", disable=not progress)
+        for number, (name, mutation, content) in enumerate(bar):
+            path = Path(folder, f"mutant{Path(name).suffix}")
+            path.write_bytes(content)
+            began = time.monotonic()
+            try:
+                reading = guarded_call(read_in_all_ways, str(path), seconds=SECONDS, memory=MEMORY)
+                faults = report.add(name, mutation, reading)
+            except CallStopped as stopped:
+                faults = report.stop(name, mutation, str(stopped))
+            report.longest = max(report.longest, time.monotonic() - began)
+            if faults and keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                (keep / f"{seed}-{number}-{mutation}-{name}").write_bytes(content)
+        close_idle()
+    report.look_for_leaks()
+    return report
+
+
+class Report:
+    """What came of all mutations.
+
+    Attributes:
+        table: (mutation, what came of it) to how often.
+        faults: one line each.
+        longest: seconds that the slowest file took.
+    """
+
+    def __init__(self):
+        self.table: Counter = Counter()
+        self.faults: list[str] = []
+        self.longest = 0.0
+        self._use: dict[int, list[tuple[int, int]]] = {}
+
+    def add(self, name: str, mutation: str, reading: Reading) -> bool:
+        """Note what became of a file; whether that is a fault."""
+        bad = {key: text for key, text in reading.results.items() if text not in ("frames", "error")}
+        self.faults += [f"{mutation} {name}: {key}: {text}" for key, text in bad.items()]
+        readable = "frames" in (reading.results["picture"], reading.results["video"])
+        self.table[mutation, "fault" if bad else "frames" if readable else "error"] += 1
+        self._use.setdefault(reading.process, []).append((reading.files, reading.memory))
+        return bool(bad)
+
+    def stop(self, name: str, mutation: str, why: str) -> bool:
+        """Note that a file had to be stopped. Too much memory is refused by the limit, as it should be."""
+        harmless = "of memory" in why
+        self.table[mutation, "memory" if harmless else "fault"] += 1
+        if not harmless:
+            self.faults.append(f"{mutation} {name}: {why}")
+        return not harmless
+
+    def look_for_leaks(self) -> None:
+        """Compare each process at its last call with its tenth, when all libraries are loaded."""
+        for use in self._use.values():
+            for what, allowed, (first, last) in zip(
+                ("files", "bytes of memory"),
+                (0, LEAK),
+                zip(use[min(9, len(use) - 1)], use[-1], strict=True),
+                strict=True,
+            ):
+                if last - first > allowed:
+                    self.faults.append(f"leak: {last - first} {what} after {len(use)} calls")
+
+    def __str__(self) -> str:
+        columns = ("frames", "error", "memory", "fault")
+        lines = [f"{'mutation':16}" + "".join(f"{column:>9}" for column in columns)]
+        for mutation in (function.__name__ for function in MUTATIONS):
+            lines.append(f"{mutation:16}" + "".join(f"{self.table[mutation, c]:9}" for c in columns))
+        lines.append(f"{'all':16}" + "".join(f"{sum_of(self.table, c):9}" for c in columns))
+        lines.append(f"longest: {self.longest:.1f} s; processes: {len(self._use)}")
+        return "\n".join([*lines, *self.faults])
+
+
+def sum_of(table: Counter, column: str) -> int:
+    """How often something came of any mutation."""
+    return sum(count for (_, what), count in table.items() if what == column)
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Print the table; 1 where there is a fault."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--count", type=int, default=500, help="how many mutations")
+    parser.add_argument("--seed", type=int, default=0, help="other seeds, other mutations")
+    parser.add_argument("--keep", type=Path, help="a folder for the files that did harm")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    report = fuzz(options.count, options.seed, options.keep)
+    print(report)
+    return int(bool(report.faults))
+
+
+if __name__ == "__main__":
+    from tools.fuzz import main as importable  # so that another process finds the functions by name
+
+    sys.exit(importable())
