@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from fomm_lib import gan
-from fomm_lib.geometry import apply_2x2, coordinate_grid, inverse_2x2, multiply_2x2, warp
+from fomm_lib.geometry import apply_2x2, coordinate_grid, inverse_2x2, multiply_2x2, to_pixels, warp
 from fomm_lib.keypoints import soft_argmax
 
 # The shared machinery
@@ -864,6 +864,349 @@ check_area_change = Exercise(
 )
 
 
+# 05 occlusion_generator
+
+
+def _warp_and_mask(features, flow, occlusion, mode="bilinear", align_corners=False):
+    size = features.shape[-2:]
+    if mode == "nearest":
+        occlusion = torch.nn.functional.interpolate(occlusion, size=size)
+    else:
+        occlusion = torch.nn.functional.interpolate(
+            occlusion, size=size, mode=mode, align_corners=align_corners
+        )
+    return occlusion * warp(features, flow)
+
+
+def _masked(function, batch=1, channels=2, small=(6, 8)):
+    flow = coordinate_grid(6, 8) * 0.6 + 0.2 * torch.rand(batch, 6, 8, 2)
+    return function(torch.rand(batch, channels, 6, 8), flow, torch.rand(batch, 1, *small))
+
+
+check_warp_and_mask = Exercise(
+    "warp_and_mask",
+    solution=_warp_and_mask,
+    cases=[
+        Case("a map of the same size", _masked),
+        Case("a map of half the size, three pictures", lambda f: _masked(f, 3, 4, (3, 4))),
+        Case(
+            "nothing moves, nothing is trusted",
+            lambda f: f(torch.rand(1, 2, 4, 4), coordinate_grid(4, 4)[None], torch.zeros(1, 1, 4, 4)),
+        ),
+    ],
+    mistakes={
+        "mask after the warp: O belongs to places of the driving frame": (
+            lambda features, flow, occlusion: warp(
+                _warp_and_mask(features, coordinate_grid(*features.shape[-2:]).expand_as(flow), occlusion),
+                flow,
+            )
+        ),
+        "O = 1 means copy: multiply by O, not by 1 - O": (
+            lambda features, flow, occlusion: _warp_and_mask(features, flow, 1 - occlusion)
+        ),
+        "the warp is missing": lambda features, flow, occlusion: _warp_and_mask(
+            features, coordinate_grid(*features.shape[-2:]).expand_as(flow), occlusion
+        ),
+        "the map is missing": lambda features, flow, occlusion: warp(features, flow),
+        "enlarge the map bilinearly, or it has steps": (
+            lambda features, flow, occlusion: _warp_and_mask(features, flow, occlusion, mode="nearest")
+        ),
+        "enlarge the map with align_corners=False, as the published weights were trained": (
+            lambda features, flow, occlusion: _warp_and_mask(features, flow, occlusion, align_corners=True)
+        ),
+    },
+)
+
+
+def _from_means(warped, wanted, dim=(0, 2, 3)):
+    return (x - x.mean(dim=dim, keepdim=True) for x in (warped, wanted))
+
+
+def _best_gain(warped, wanted):
+    w, t = _from_means(warped, wanted)
+    return (w * t).sum(dim=(0, 2, 3)) / (w * w).sum(dim=(0, 2, 3))
+
+
+def _pooled_gain(warped, wanted):
+    w, t = _from_means(warped, wanted)
+    return (w * t).sum() / (w * w).sum()
+
+
+def _turned_gain(warped, wanted):
+    return _best_gain(wanted, warped)
+
+
+def _correlation(warped, wanted):
+    w, t = _from_means(warped, wanted)
+    return (w * t).sum(dim=(0, 2, 3)) / ((w * w).sum(dim=(0, 2, 3)) * (t * t).sum(dim=(0, 2, 3))).sqrt()
+
+
+def _raw_gain(warped, wanted):
+    return (warped * wanted).sum(dim=(0, 2, 3)) / (warped * warped).sum(dim=(0, 2, 3))
+
+
+def _place_by_place(warped, wanted):
+    w, t = _from_means(warped, wanted)
+    return (t / w).mean(dim=(0, 2, 3))
+
+
+def _gain_of(function, factors, noise=0.0, shift=0.0):
+    warped = 1 + torch.rand(3, len(factors), 4, 5)
+    wanted = torch.tensor(factors).view(1, -1, 1, 1) * warped + noise * torch.randn(3, len(factors), 4, 5)
+    return function(warped, wanted + shift)
+
+
+check_best_gain = Exercise(
+    "best_gain",
+    solution=_best_gain,
+    cases=[
+        Case("a copy, and half a copy", lambda f: _gain_of(f, [1.0, 0.5])),
+        Case("another mean, which the factor must not notice", lambda f: _gain_of(f, [1.0, 0.2], 0.0, 2.0)),
+        Case("much noise", lambda f: _gain_of(f, [0.8, 0.1, -0.5], 0.3, 0.5)),
+    ],
+    mistakes={
+        "one factor for each channel is asked for, shape (c,)": _pooled_gain,
+        "divide by w w, not by t t: it is w that is given": _turned_gain,
+        "that is the correlation, which forgets the scale: divide by w w": _correlation,
+        "measure both from their means first": _raw_gain,
+        "a mean of quotients explodes where w is near 0: sum first, then divide": _place_by_place,
+    },
+)
+
+
+def _readers(flow, clamp=True, swap=False):
+    height, width = flow.shape[:2]
+    column, row = to_pixels(flow, height, width).round().long().unbind(-1)
+    if swap:
+        column, row = row, column
+    if clamp:
+        column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
+    number = (row + 1000) * 10_000 + column + 1000  # whatever lies outside has a number too
+    found, index = number.flatten().unique(return_inverse=True)
+    return torch.bincount(index, minlength=len(found))[index].view(height, width)
+
+
+def _never_read(flow):
+    height, width = flow.shape[:2]
+    column, row = to_pixels(flow, height, width).round().long().unbind(-1)
+    number = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    return torch.bincount(number.flatten(), minlength=height * width).view(height, width)
+
+
+def _pushed_card(height=6, width=8):
+    """A patch of the result reads what its left neighbours read too."""
+    flow = coordinate_grid(height, width)
+    flow[2:4, 4:6] = flow[2:4, 2:4]
+    return flow
+
+
+check_double_reads = Exercise(
+    "double_reads",
+    solution=lambda flow: _readers(flow) > 1,
+    cases=[
+        Case("a card that appears twice: card and ghost", lambda f: f(_pushed_card())),
+        Case("a flow that changes nothing: nobody shares", lambda f: f(coordinate_grid(4, 6))),
+        Case(
+            "all look a pixel to the right, at last beyond the border",
+            lambda f: f(coordinate_grid(5, 7) + torch.tensor([1 / 3, 0.0])),
+        ),
+        Case("a random flow", lambda f: f(1.2 * (2 * torch.rand(6, 9, 2) - 1))),
+    ],
+    mistakes={
+        "the counts belong to pixels of the source; each pixel of the result must look up its own": (
+            lambda flow: _never_read(flow) > 1
+        ),
+        "a pixel is its own reader: more than one must read": lambda flow: _readers(flow) >= 1,
+        "that marks those who read alone": lambda flow: _readers(flow) == 1,
+        "beyond the border the border is read, so those places are shared too": (
+            lambda flow: _readers(flow, clamp=False) > 1
+        ),
+        "x and y have changed places: (x, y) is (column, row)": lambda flow: _readers(flow, swap=True) > 1,
+        "a bool for every pixel is asked for, not the number of readers": lambda flow: _readers(flow),
+    },
+)
+
+
+# 06 losses
+
+
+def _feature_distance(ours, theirs, weights):
+    return sum(w * (a - b).abs().mean() for w, a, b in zip(weights, ours, theirs, strict=True))
+
+
+def _three_maps(seed):
+    dice = torch.Generator().manual_seed(seed)
+    return [torch.rand(2, c, s, s, generator=dice) for c, s in ((4, 8), (8, 4), (16, 2))]
+
+
+check_feature_distance = Exercise(
+    "feature_distance",
+    solution=_feature_distance,
+    cases=[
+        Case("equal features", lambda f: f(_three_maps(0), _three_maps(0), [10, 10, 10])),
+        Case(
+            "one map, each number 2 apart",
+            lambda f: f([torch.zeros(1, 3, 4, 4)], [torch.full((1, 3, 4, 4), 2.0)], [1]),
+        ),
+        Case(
+            "three maps of different size, weights 10",
+            lambda f: f(_three_maps(0), _three_maps(1), [10, 10, 10]),
+        ),
+        Case("different weights", lambda f: f(_three_maps(0), _three_maps(1), [1, 0, 100])),
+    ],
+    mistakes={
+        "that is the sum over all numbers of a map; the mean is asked for": lambda ours, theirs, weights: sum(
+            w * (a - b).abs().sum() for w, a, b in zip(weights, ours, theirs, strict=True)
+        ),
+        "the difference is squared; the paper takes its absolute value": lambda ours, theirs, weights: sum(
+            w * (a - b).square().mean() for w, a, b in zip(weights, ours, theirs, strict=True)
+        ),
+        "without the absolute value, differences up and down cancel": lambda ours, theirs, weights: sum(
+            w * (a - b).mean() for w, a, b in zip(weights, ours, theirs, strict=True)
+        ),
+        "the weights are left out": lambda ours, theirs, weights: sum(
+            (a - b).abs().mean() for a, b in zip(ours, theirs, strict=True)
+        ),
+        "that is the mean over the maps; their weighted sum is asked for": lambda ours, theirs, weights: (
+            _feature_distance(ours, theirs, weights) / len(weights)
+        ),
+    },
+)
+
+
+def _receptive_field(num_blocks):
+    field, stride = 1, 1
+    for block in range(num_blocks):
+        field += 3 * stride
+        if block < num_blocks - 1:
+            field += stride
+            stride *= 2
+    return field
+
+
+def _strideless_field(num_blocks):
+    return 4 + 4 * (num_blocks - 1)
+
+
+def _pooled_to_the_end(num_blocks):
+    return _receptive_field(num_blocks) + 2 ** (num_blocks - 1)
+
+
+check_receptive_field = Exercise(
+    "receptive_field",
+    solution=_receptive_field,
+    cases=[
+        Case("1 block: one convolution of 4 x 4", lambda f: f(1)),
+        Case("2 blocks", lambda f: f(2)),
+        Case("3 blocks, as in heads-64", lambda f: f(3)),
+        Case("4 blocks, as published", lambda f: f(4)),
+    ],
+    mistakes={
+        "the last block does not pool": _pooled_to_the_end,
+        "after a pool of 2, one step to the side is two pixels of the picture": _strideless_field,
+        "the pool itself looks at two neighbours: it widens the field by one step": (
+            lambda num_blocks: 1 + 3 * (2**num_blocks - 1)
+        ),
+        "that is the distance between neighbouring patches, not the side of one": (
+            lambda num_blocks: 2 ** (num_blocks - 1)
+        ),
+    },
+)
+
+
+def _adversarial_losses(on_real, on_fake):
+    return (1 - on_fake).square().mean(), (1 - on_real).square().mean() + on_fake.square().mean()
+
+
+check_adversarial_losses = Exercise(
+    "adversarial_losses",
+    solution=_adversarial_losses,
+    cases=[
+        Case("a judge who is right everywhere", lambda f: f(torch.ones(2, 1, 3, 3), torch.zeros(2, 1, 3, 3))),
+        Case(
+            "a judge who says 0.5 everywhere",
+            lambda f: f(torch.full((2, 1, 3, 3), 0.5), torch.full((2, 1, 3, 3), 0.5)),
+        ),
+        Case("0.9 to the real, 0.2 to the generated", lambda f: f(torch.tensor([0.9]), torch.tensor([0.2]))),
+        Case("maps of random numbers", lambda f: f(torch.randn(4, 1, 5, 5), torch.randn(4, 1, 5, 5))),
+    ],
+    mistakes={
+        "generator and discriminator have changed places: the generator's comes first": (
+            lambda on_real, on_fake: _adversarial_losses(on_real, on_fake)[::-1]
+        ),
+        "the generator wants 1 for what it made, not 0": lambda on_real, on_fake: (
+            on_fake.square().mean(),
+            _adversarial_losses(on_real, on_fake)[1],
+        ),
+        "real and generated have changed places": lambda on_real, on_fake: _adversarial_losses(
+            on_fake, on_real
+        ),
+        "there is no half in front of the discriminator's": lambda on_real, on_fake: (
+            _adversarial_losses(on_real, on_fake)[0],
+            _adversarial_losses(on_real, on_fake)[1] / 2,
+        ),
+        "judge each patch, and take the mean last: a mean judgment hides the patches": lambda on_real, on_fake: (
+            _adversarial_losses(on_real.mean(), on_fake.mean())
+        ),
+    },
+)
+
+
+def _jacobian_equivariance(jacobian, slope, jacobian_warped):
+    product = inverse_2x2(jacobian) @ slope @ jacobian_warped
+    return (torch.eye(2) - product).abs().mean()
+
+
+def _turned(degrees, factor=1.0):
+    angle = torch.tensor(math.radians(degrees))
+    return factor * torch.stack(
+        [torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])]
+    ).view(1, 1, 2, 2)
+
+
+def _some_jacobians(seed):
+    dice = torch.Generator().manual_seed(seed)
+    return torch.eye(2) + 0.3 * torch.randn(2, 5, 2, 2, generator=dice)
+
+
+check_jacobian_equivariance = Exercise(
+    "jacobian_equivariance",
+    solution=_jacobian_equivariance,
+    cases=[
+        Case(
+            "a detector that feels a turn of 30 degrees", lambda f: f(_turned(0), _turned(30), _turned(-30))
+        ),
+        Case("one that does not feel it", lambda f: f(_turned(0), _turned(30), _turned(0))),
+        Case(
+            "Jacobians half as large as they were", lambda f: f(_turned(0, 0.5), _turned(0), _turned(0, 0.25))
+        ),
+        Case(
+            "2 pictures of 5 keypoints",
+            lambda f: f(_some_jacobians(0), _some_jacobians(1), _some_jacobians(2)),
+        ),
+    ],
+    mistakes={
+        "J itself stands there, not its inverse": lambda jacobian, slope, jacobian_warped: (
+            (torch.eye(2) - jacobian @ slope @ jacobian_warped).abs().mean()
+        ),
+        "J - T' J' is small for small Jacobians too; multiply by the inverse of J": (
+            lambda jacobian, slope, jacobian_warped: (jacobian - slope @ jacobian_warped).abs().mean()
+        ),
+        "T' is missing": lambda jacobian, slope, jacobian_warped: _jacobian_equivariance(
+            jacobian, torch.eye(2).expand_as(slope), jacobian_warped
+        ),
+        "J' is applied first, so it stands last: T' J', not J' T'": (
+            lambda jacobian, slope, jacobian_warped: (
+                (torch.eye(2) - inverse_2x2(jacobian) @ jacobian_warped @ slope).abs().mean()
+            )
+        ),
+        "the paper takes the absolute value, not the square": lambda jacobian, slope, jacobian_warped: (
+            (torch.eye(2) - inverse_2x2(jacobian) @ slope @ jacobian_warped).square().mean()
+        ),
+    },
+)
+
+
 # 09 evaluation
 
 
@@ -990,3 +1333,106 @@ check_percentile_interval = Exercise(
 
 # The public names are the checks; the machinery above serves whoever writes new ones.
 __all__ = sorted(name for name in globals() if name.startswith("check_"))
+
+
+# 07 training
+
+
+def _learning_rate(step, epoch, base, milestones, warmup):
+    passed = sum(milestone <= epoch for milestone in milestones)
+    return base * 0.1**passed * (min(1.0, step / warmup) if warmup else 1.0)
+
+
+def _without_ramp(step, epoch, base, milestones, warmup):
+    return _learning_rate(step, epoch, base, milestones, 0)
+
+
+check_learning_rate = Exercise(
+    "learning_rate",
+    solution=_learning_rate,
+    cases=[
+        Case("the first step, nothing special", lambda f: f(1, 0, 2e-4, [60, 90], 0)),
+        Case("epoch 59, the last before a milestone", lambda f: f(5000, 59, 2e-4, [60, 90], 0)),
+        Case("epoch 60, a milestone", lambda f: f(5001, 60, 2e-4, [60, 90], 0)),
+        Case("epoch 95, both milestones passed", lambda f: f(9000, 95, 2e-4, [60, 90], 0)),
+        Case("step 1 of a ramp of 100", lambda f: f(1, 0, 1e-3, [], 100)),
+        Case("step 50 of a ramp of 100", lambda f: f(50, 0, 1e-3, [], 100)),
+        Case("step 300, after the ramp", lambda f: f(300, 3, 1e-3, [10], 100)),
+        Case("a ramp that lasts beyond a milestone", lambda f: f(80, 2, 1e-3, [1], 100)),
+    ],
+    mistakes={
+        "the milestone's own epoch has the lower rate already": lambda s, e, base, milestones, w: (
+            _learning_rate(s, e - 1, base, milestones, w)
+        ),
+        "every milestone counts: two of them leave a hundredth": lambda s, e, base, milestones, w: (
+            _learning_rate(s, e, base, milestones[:1], w)
+        ),
+        "the ramp is missing": _without_ramp,
+        "the ramp goes on growing: it ends at 1": lambda s, e, base, milestones, w: (
+            _without_ramp(s, e, base, milestones, 0) * (s / w if w else 1.0)
+        ),
+    },
+    atol=1e-12,
+)
+
+
+def _shorten(gradients, limit):
+    length = torch.sqrt(sum(gradient.square().sum() for gradient in gradients))
+    return [gradient * min(1.0, float(limit / length)) for gradient in gradients]
+
+
+def _three_gradients():
+    return [torch.tensor([3.0, 0.0]), torch.tensor([[0.0, 4.0]]), torch.tensor(12.0)]  # together of length 13
+
+
+check_shorten = Exercise(
+    "shorten",
+    solution=_shorten,
+    cases=[
+        Case("one gradient of four numbers", lambda f: f([torch.tensor([1.0, -1.0, 1.0, -1.0])], 1.0)),
+        Case("length 13, limit 1", lambda f: f(_three_gradients(), 1.0)),
+        Case("length 13, limit 100: short enough", lambda f: f(_three_gradients(), 100.0)),
+        Case("length 13, limit 6.5", lambda f: f(_three_gradients(), 6.5)),
+    ],
+    mistakes={
+        "all gradients are one long arrow: take the length of all together": lambda gradients, limit: (
+            [_shorten([gradient], limit)[0] for gradient in gradients]
+        ),
+        "what is short enough stays as it is": lambda gradients, limit: [
+            gradient * float(limit / torch.sqrt(sum(g.square().sum() for g in gradients)))
+            for gradient in gradients
+        ],
+        "that cuts numbers one by one, which turns the arrow": lambda gradients, limit: [
+            gradient.clamp(-limit, limit) for gradient in gradients
+        ],
+        "the length is the root of the sum of squares": lambda gradients, limit: [
+            gradient * min(1.0, limit / float(sum(g.square().sum() for g in gradients)))
+            for gradient in gradients
+        ],
+    },
+)
+
+
+def _place_of_step(done, epoch_length):
+    return divmod(done, epoch_length)
+
+
+check_place_of_step = Exercise(
+    "place_of_step",
+    solution=_place_of_step,
+    cases=[
+        Case("nothing done", lambda f: f(0, 150)),
+        Case("the middle of epoch 2", lambda f: f(350, 150)),
+        Case("epoch 2 is just done", lambda f: f(450, 150)),
+        Case("epochs of one batch", lambda f: f(7, 1)),
+    ],
+    mistakes={
+        "that repeats the whole epoch: go on with its next batch": lambda done, length: (done // length, 0),
+        "that repeats the last step: `done` steps are done, and batches count from 0": lambda done, length: (
+            divmod(max(done - 1, 0), length)
+        ),
+        "that leaves out a batch: batches count from 0, so the number done is the number of the next": (
+            lambda done, length: (done // length, done % length + 1)
+        ),
+    },
+)
