@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -44,6 +44,7 @@ LARGEST_PASTED = 1920  # pixels of the longer side of a portrait with the result
 # A square cut out of a picture: left, top, side, in pixels; "auto" is around the face, "middle" the largest
 # one in the middle.
 Crop = tuple[int, int, int] | Literal["auto", "middle"] | None
+Progress = bool | Callable[[int, int | None], None]
 
 
 @dataclass
@@ -90,7 +91,7 @@ def animate(
     watermark: bool = False,
     batch_size: int = 4,
     overwrite: bool = False,
-    progress: bool = True,
+    progress: Progress = True,
 ) -> Animation | np.ndarray:
     """Animate a portrait by a video, into a video file: as many frames as the driving video, at its times,
     with its sound.
@@ -124,7 +125,8 @@ def animate(
         watermark: write "AI-generated" into every frame.
         batch_size: driving frames at a time.
         overwrite: whether an existing file may be replaced.
-        progress: show a bar.
+        progress: show a bar; or a function that shows it, called with the number of frames done and of all
+            of them (None where the file does not say).
     Returns:
         What was made; without an output, the frames themselves, uint8 (T, H, W, 3).
     Raises:
@@ -195,7 +197,7 @@ def animate(
         number = _set_reference(animator, movement, video, moments, batch_size, progress)
         decoded = stack.enter_context(closing(ahead(moments(), 2 * batch_size)))
         frames = _follow(animator, movement, decoded, batch_size)
-        bar = stack.enter_context(tqdm(frames, total=video.frames, unit="frame", disable=not progress))
+        bar = stack.enter_context(closing(_bar(frames, video, None, progress)))
         if writer is None:
             return np.stack([finished(generated, frame) for generated, (frame, _) in bar])
         with Behind(2 * batch_size) as behind:
@@ -302,7 +304,12 @@ def _animator(
 
 
 def _set_reference(
-    animator: Animator, movement: Movement, video: VideoReader, moments: Any, batch_size: int, progress: bool
+    animator: Animator,
+    movement: Movement,
+    video: VideoReader,
+    moments: Any,
+    batch_size: int,
+    progress: Progress,
 ) -> int:
     """Find the reference frame of relative motion, set it, and return its number."""
     best = movement.best_frame
@@ -315,7 +322,7 @@ def _set_reference(
         return best
     nearest, found = float("inf"), 0
     with closing(ahead(moments(), 2 * batch_size)) as decoded:
-        bar = tqdm(decoded, total=video.frames, unit="frame", desc="best frame", disable=not progress)
+        bar = _bar(decoded, video, "best frame", progress)
         for number, (kp, _) in enumerate(_detected(animator, bar, batch_size)):
             distance = float(pose_distance(animator.kp_source, kp))
             if distance < nearest:
@@ -361,13 +368,26 @@ def _batches(items: Iterable, size: int) -> Iterator[list]:
         yield batch
 
 
+def _bar(items: Iterable, video: VideoReader, what: str | None, progress: Progress) -> Any:
+    """The same items, one a frame of the video, and something that shows how many have come."""
+    if callable(progress):
+        return _counted(items, video.frames, progress)
+    return tqdm(items, total=video.frames, unit="frame", desc=what, disable=not progress)
+
+
+def _counted(items: Iterable, total: int | None, progress: Callable[[int, int | None], None]) -> Iterator:
+    for number, item in enumerate(items):
+        progress(number, total)
+        yield item
+
+
 # --- the squares ---------------------------------------------------------------------------------------
 
 Square = tuple[int, int, int]
 
 
 def _squares(
-    portrait: np.ndarray, video: VideoReader | np.ndarray, crop: Crop, driving_crop: Crop, progress: bool
+    portrait: np.ndarray, video: VideoReader | np.ndarray, crop: Crop, driving_crop: Crop, progress: Progress
 ) -> tuple[Square, Square]:
     """The squares of portrait and driving video (or its first frame)."""
     if driving_crop is None and crop == "auto":
@@ -386,10 +406,9 @@ def _squares(
     return square, driving_square
 
 
-def _some_frames(video: VideoReader, progress: bool) -> Iterator[np.ndarray]:
+def _some_frames(video: VideoReader, progress: Progress) -> Iterator[np.ndarray]:
     step = max(1, (video.frames or 0) // FACES_LOOKED_FOR)
-    bar = tqdm(video, total=video.frames, unit="frame", desc="looking for faces", disable=not progress)
-    with bar as frames:
+    with closing(_bar(video, video, "looking for faces", progress)) as frames:
         yield from itertools.islice(frames, None, None, step)
 
 

@@ -47,7 +47,7 @@ FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are m
     ),
     (
         3,
-        "training_log training_step validation training pretraining animation augment export "
+        "training_log training_step validation training pretraining animation augment preview export "
         "evaluation_report evaluation_page evaluation true_motion study voxceleb family",
     ),
     (4, "cli"),
@@ -63,6 +63,7 @@ STEPS = {
     ("inference", "model"),
     ("movement", "inference"),
     ("augment", "animation"),
+    ("preview", "animation"),
     ("training", "training_log"),
     ("training", "training_step"),
     ("training", "validation"),
