@@ -388,7 +388,7 @@ plots.show(
 # |---|---|---|---|---|
 # | $H_k$ | heatmap difference; $H_0 = 0$ for the background | (K+1, h, w) | -1 to 1 | `bumps` |
 # | $S(T_k(z))$ | the source, moved by motion k alone | (K+1, 3, h, w) | 0 to 1 | `dense.sparse_deformed` |
-# | $\sigma^2$ | 0.01, a bump about 6 pixels wide | | | |
+# | $\sigma^2$ | 0.01: at half height a bump is 7 of 64 pixels wide | | | |
 #
 # The first says *where*: near $p_D$ the motion is likely to hold, and $p_S$ is the place that was left,
 # where something may appear from behind. The second says *how well*: where the moved source fits its
@@ -619,9 +619,9 @@ print(f"enlarged by 1.5: {(hits == 0).float().mean():.2f} of the pixels are neve
 # %% [markdown]
 # *Figure 12. Hatched: never hit. Pushing leaves holes; pulling answers for every pixel, rightly or not.*
 #
-# Pulling has two more merits. A bilinear look-up has a gradient with respect to the flow (a landing place
-# that was rounded has none), so the flow can be learned; and it costs one look-up a pixel. Its price: where
-# the source does *not* show what is wanted, it still answers, with something else. That is notebook 05.
+# And pulling can be learned: a bilinear look-up has a gradient with respect to the flow, a rounded landing
+# place has none. Its price: where the source does *not* show what is wanted, it still answers, with something
+# else. That is notebook 05.
 #
 # ## 6. The true flow beside the predicted one
 #
@@ -877,7 +877,6 @@ check_area_change(area_change)
 # | patches with edges | masks too sure of themselves, or zeroth order with few points | Jacobians, training |
 # | the background moves with the head | masks of keypoints reach too far | longer training |
 # | a doubled ear or cheek | the source does not show what is needed | occlusion (notebook 05) |
-# | x and y exchanged in a flow | rows and columns mixed up | (x, y) is (column, row) |
 
 # %% [markdown]
 # ## Questions
