@@ -1331,10 +1331,6 @@ check_percentile_interval = Exercise(
 )
 
 
-# The public names are the checks; the machinery above serves whoever writes new ones.
-__all__ = sorted(name for name in globals() if name.startswith("check_"))
-
-
 # 07 training
 
 
@@ -1436,3 +1432,121 @@ check_place_of_step = Exercise(
         ),
     },
 )
+
+
+# 08 animation
+
+
+def _relative_place(p_source, p_driving, p_initial, scale=1.0):
+    return p_source + scale * (p_driving - p_initial)
+
+
+def _three_sets(seed, jacobian=False):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(3, 4, 2, 2, generator=generator)
+    return torch.eye(2) + 0.4 * noise if jacobian else noise[..., 0]
+
+
+check_relative_place = Exercise(
+    "relative_place",
+    solution=_relative_place,
+    cases=[
+        Case("four points of each, scale 1", lambda f: f(*_three_sets(0))),
+        Case("four points of each, scale 0.5", lambda f: f(*_three_sets(1), scale=0.5)),
+        Case("nothing has moved", lambda f: f(*_three_sets(2)[[0, 1, 1]])),
+    ],
+    mistakes={
+        "that is absolute: only the movement since the reference is wanted": (
+            lambda p_source, p_driving, p_initial, scale=1.0: p_driving
+        ),
+        "the movement is driving minus initial, and not the other way round": (
+            lambda p_source, p_driving, p_initial, scale=1.0: p_source + scale * (p_initial - p_driving)
+        ),
+        "the scale is of the movement, not of the whole": (
+            lambda p_source, p_driving, p_initial, scale=1.0: scale * (p_source + p_driving - p_initial)
+        ),
+        "the scale is missing": (
+            lambda p_source, p_driving, p_initial, scale=1.0: p_source + p_driving - p_initial
+        ),
+    },
+)
+
+
+def _relative_jacobian(j_source, j_driving, j_initial):
+    return multiply_2x2(multiply_2x2(j_driving, inverse_2x2(j_initial)), j_source)
+
+
+check_relative_jacobian = Exercise(
+    "relative_jacobian",
+    solution=_relative_jacobian,
+    cases=[
+        Case("four matrices of each", lambda f: f(*_three_sets(0, jacobian=True))),
+        Case("nothing has moved", lambda f: f(*_three_sets(2, jacobian=True)[[0, 1, 1]])),
+        Case("the driving head is the source", lambda f: f(*_three_sets(3, jacobian=True)[[0, 1, 0]])),
+    ],
+    mistakes={
+        "the order: the change since the reference comes last, so it stands first": (
+            lambda j_source, j_driving, j_initial: multiply_2x2(
+                j_source, multiply_2x2(j_driving, inverse_2x2(j_initial))
+            )
+        ),
+        "undo the reference, then do the driving one: J_driving J_initial^-1": (
+            lambda j_source, j_driving, j_initial: multiply_2x2(
+                multiply_2x2(inverse_2x2(j_initial), j_driving), j_source
+            )
+        ),
+        "the inverse is missing": lambda j_source, j_driving, j_initial: multiply_2x2(
+            multiply_2x2(j_driving, j_initial), j_source
+        ),
+        "matrices change by a product, places by a sum": lambda j_source, j_driving, j_initial: (
+            j_source + j_driving - j_initial
+        ),
+    },
+    rtol=1e-3,
+    atol=1e-4,
+)
+
+
+def _nearest_pose(source, poses, centred=True, scaled=True, farthest=False):
+    def shape(points):
+        if centred:
+            points = points - points.mean(dim=-2, keepdim=True)
+        return points / points.square().sum(dim=(-2, -1), keepdim=True).sqrt() if scaled else points
+
+    distance = (shape(poses) - shape(source)).square().sum(dim=(-2, -1))
+    return int(distance.argmax() if farthest else distance.argmin())
+
+
+def _poses(function, shift, size):
+    """Six poses, of which the fifth is the source's, elsewhere and of another size."""
+    generator = torch.Generator().manual_seed(4)
+    source = torch.rand(5, 2, generator=generator) - 0.5
+    poses = source + 0.25 * torch.randn(6, 5, 2, generator=generator)
+    poses[4] = size * source + torch.tensor(shift)
+    return function(source, poses)
+
+
+check_nearest_pose = Exercise(
+    "nearest_pose",
+    solution=_nearest_pose,
+    cases=[
+        Case("the pose is among them", lambda f: _poses(f, (0.0, 0.0), 1.0)),
+        Case("the pose is among them, far to the right", lambda f: _poses(f, (2.0, 0.3), 1.0)),
+        Case("the pose is among them, three times as large", lambda f: _poses(f, (0.0, 0.0), 3.0)),
+    ],
+    mistakes={
+        "where the head is must not count: take the mean of each set of points off": (
+            lambda source, poses: _nearest_pose(source, poses, centred=False)
+        ),
+        "how large the head is must not count: divide by the size of each set of points": (
+            lambda source, poses: _nearest_pose(source, poses, scaled=False)
+        ),
+        "that is the pose farthest from it": (
+            lambda source, poses: _nearest_pose(source, poses, farthest=True)
+        ),
+    },
+)
+
+
+# The public names are the checks; the machinery above serves whoever writes new ones.
+__all__ = sorted(name for name in globals() if name.startswith("check_"))
