@@ -167,9 +167,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="a row with torch.compile, too")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="only these, and the published order")
     arguments = parser.parse_args()
 
     variants = VARIANTS if arguments.compile else VARIANTS[:-1]
+    if arguments.variants:
+        variants = [name for name in VARIANTS if name in {VARIANTS[0], *arguments.variants}]
     context = multiprocessing.get_context("spawn")
     channels = {}
     for variant in variants:

@@ -113,7 +113,7 @@ def train(
         workers: processes that read ahead.
         log_every, sample_every, checkpoint_every: in steps.
         keep: how many of the newest states to keep, besides that of the best weights.
-        validation_pairs: how many of the test split.
+        validation_pairs: how many of the test split; 0 for no validation.
         tensorboard, progress: whether to write those files, and to show a bar.
     Returns:
         The path of the weights.
@@ -213,7 +213,7 @@ def train(
     bar = tqdm(total=steps, initial=step, disable=not (progress and main), unit="step")
 
     def save() -> None:
-        """Validate, then write a state, then weights."""
+        """Validate, and write weights and a state. A kill in between leaves nothing that cannot go on."""
         nonlocal best
         if not main:
             return
@@ -226,9 +226,9 @@ def train(
         notes = {"steps": str(step), "seed": str(seed), "seconds": f"{log.seconds:.0f}"}
         notes |= {"started from": origin} if origin else {}
         numbers = validation(result)
-        improved = bool(numbers) and (best is None or numbers["l1"] < best["l1"])
-        if improved:
+        if numbers and (best is None or numbers["l1"] < best["l1"]):
             best = {"step": step, "l1": numbers["l1"]}
+            _write(out / "best.safetensors", networks, config, notes)
         states.write(
             step,
             {
@@ -246,9 +246,7 @@ def train(
             },
             best=best and best["step"],
         )
-        for file in [weights_file] + [out / "best.safetensors"] * improved:
-            with writing(file):
-                write_weights(file, networks, config, dtype=None, notes=notes, overwrite=True)
+        _write(weights_file, networks, config, notes)
         if numbers:
             append_row(out / "validation.csv", {"step": step, **numbers}, keep=step - 1)
             board.validation(step, numbers)
@@ -287,6 +285,7 @@ def train(
             if step % checkpoint_every == 0 or last or stopping:
                 save()
             if stopping and not last:
+                accelerator.wait_for_everyone()  # who leaves early may have the others killed by the launcher
                 tqdm.write(f"{out}: stopped after step {step} of {steps}; to go on, resume")
                 stop.finish()
     return weights_file
@@ -369,6 +368,11 @@ def _any(flag: bool, accelerator: Accelerator, device: torch.device) -> bool:
     if accelerator.num_processes == 1:
         return flag
     return bool(accelerator.reduce(torch.tensor(float(flag), device=device), "sum"))
+
+
+def _write(path: Path, networks: dict, config: Config, notes: dict[str, str]) -> None:
+    with writing(path):
+        write_weights(path, networks, config, dtype=None, notes=notes, overwrite=True)
 
 
 def _write_picture(path: Path, pixels) -> None:

@@ -176,7 +176,9 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.averaged = None
         if self.params.ema_decay:
-            self.averaged = AveragedModel(model, avg_fn=_Average(self.params.ema_decay), use_buffers=True)
+            self.averaged = AveragedModel(
+                model, multi_avg_fn=_Average(self.params.ema_decay), use_buffers=True
+            )
         self.gradient_norms: dict[str, float] = {}
 
         self.accelerator = accelerator
@@ -308,7 +310,7 @@ class TrainingStep:
     def update(self) -> None:
         """Clip gradients where asked to, then let the optimizers step, and the moving average follow."""
         limit = self.params.clip_grad_norm or float("inf")
-        norms = {}
+        norms: dict[str, Tensor] = {}
         for name, optimizer in self.optimizers.items():
             self.scaler.unscale_(optimizer)
             norms[name] = nn.utils.clip_grad_norm_(self.trained[name].parameters(), limit)
@@ -376,7 +378,9 @@ class TrainingStep:
         return self.scaler.scale(loss / self.accumulate if self.accumulate > 1 else loss)
 
     def _precision(self):
-        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
+        if self.dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
 
     @contextlib.contextmanager
     def _reduced(self, now: bool):
@@ -403,11 +407,15 @@ class _Average:
     def __init__(self, decay: float):
         self.decay = decay
 
-    def __call__(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        if not current.is_floating_point():
-            return current
-        decay = min(self.decay, (1 + float(count)) / (10 + float(count)))
-        return torch.lerp(current, average, decay)
+    @torch.no_grad()
+    def __call__(self, averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
+        count = float(count)
+        decay = min(self.decay, (1 + count) / (10 + count))
+        for average, current in zip(averages, currents, strict=True):
+            if average.is_floating_point():
+                average.lerp_(current, 1 - decay)
+            else:
+                average.copy_(current)  # a count
 
 
 def _split(source: Tensor, driving: Tensor, transform: RandomTransform, parts: int) -> list[tuple]:

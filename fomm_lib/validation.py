@@ -25,7 +25,7 @@ class Validation:
         data: the folder of the training, with `test/` in it; without it there is nothing to validate with.
             Where `truth/` lies beside it, as in the course's `data/heads`, flow and occlusion are measured.
         size: (height, width) of the model's pictures.
-        pairs: how many.
+        pairs: how many; 0 for no validation.
         batch_size: pairs at a time.
 
     Calling it with a model gives, means over all pairs:
@@ -45,7 +45,7 @@ class Validation:
         self.batch_size, self.size = batch_size, size
         self.source = self.driving = None
         self.truth: list[dict[str, Tensor]] = []
-        if not (Path(data) / "test").is_dir():
+        if pairs < 1 or not (Path(data) / "test").is_dir():
             return
         dataset = FramePairs(data, "test", size=size, seed=1)
         chosen = [(i // len(dataset), i % len(dataset)) for i in range(pairs)]  # (epoch, index)
