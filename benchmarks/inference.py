@@ -137,7 +137,9 @@ class Worker:
 
 
 def prepare(arguments: argparse.Namespace) -> None:
-    """Write the weights and the exported files that the workers read."""
+    """Write the weights, pictures and exported files that the workers read."""
+    import torch
+
     from fomm_lib.export import export_model
     from fomm_lib.model import load_model
 
@@ -145,9 +147,10 @@ def prepare(arguments: argparse.Namespace) -> None:
     if weights is None:
         weights = arguments.folder / "random.safetensors"
         write_random_weights(arguments.config, weights)
+    model = load_model(weights, device="cpu")
+    source, driving = pictures(model.size)
+    torch.save((source, driving), arguments.folder / "pictures.pt")
     if arguments.only == ["export"]:
-        model = load_model(weights, device="cpu")
-        source, driving = pictures(model.size)
         export_model(model, arguments.folder / "onnx", calibration=(source, driving[::2]))
 
 
@@ -245,8 +248,7 @@ def runner(arguments: argparse.Namespace):
     else:
         weights = arguments.weights or arguments.folder / "random.safetensors"
         model = load_model(weights, device=arguments.device)
-    source, driving = pictures(model.size)
-    source, driving = source.to(arguments.device), driving.to(arguments.device)
+    source, driving = torch.load(arguments.folder / "pictures.pt", map_location=arguments.device)
     if backend == "torch":
         model = FastModel(
             model, precision="bfloat16" if how == "bfloat16" else "float32", compile=how == "compiled"
