@@ -94,7 +94,7 @@ def augment(
     drivings: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    weights: str | os.PathLike = "heads-64",
+    weights: str | os.PathLike = "heads-128",
     config: str | os.PathLike | None = None,
     device: str | None = None,
     jobs: int = 1,

@@ -36,7 +36,7 @@ def animate(
     ] = None,
     weights: Annotated[
         str, typer.Option(help="A name in data/weights, a .safetensors, or a published .pth.tar.")
-    ] = "heads-64",
+    ] = "heads-128",
     config: Annotated[
         str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
     ] = None,
@@ -161,12 +161,12 @@ def animate(
     )
 
 
-@app.command(epilog="Example: fomm export --weights heads-64 --out heads-64-onnx --int8")
+@app.command(epilog="Example: fomm export --weights heads-128 --out heads-128-onnx --int8")
 def export(
     out: Annotated[Path, typer.Option(help="The folder for the files.")],
     weights: Annotated[
         str, typer.Option(help="A name in data/weights, a .safetensors, or a published .pth.tar.")
-    ] = "heads-64",
+    ] = "heads-128",
     config: Annotated[
         str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
     ] = None,
@@ -200,7 +200,7 @@ def augment(
     ],
     weights: Annotated[
         str, typer.Option(help="A name in data/weights, a .safetensors, or a published .pth.tar.")
-    ] = "heads-64",
+    ] = "heads-128",
     config: Annotated[
         str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
     ] = None,

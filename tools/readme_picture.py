@@ -11,12 +11,12 @@ import fomm_lib as fomm
 from fomm_lib.files import atomic_output, data_path
 
 TARGET = data_path("readme", "animation.webp")
-ZOOM, EVERY = 3, 2  # 192 pixels a picture; every other frame keeps the file small
+ZOOM, EVERY = 2, 2  # 256 pixels a picture; every other frame keeps the file small
 
 
 def main() -> None:
     """Animate the default portrait by the default clip, and write the result as an animated WebP."""
-    model = fomm.load_model("heads-64", device="cpu")
+    model = fomm.load_model("heads-128", device="cpu")
     frames = fomm.animate(
         model, data_path("portrait.jpg"), data_path("driving.mp4"), compare=True, zoom=ZOOM, progress=False
     )
