@@ -194,7 +194,7 @@ def animate(
         def write(generated: np.ndarray, frame: np.ndarray | None, seconds: Fraction) -> None:
             writer.write(finished(generated, frame), seconds)
 
-        number = _set_reference(animator, movement, video, moments, batch_size, progress)
+        number = _set_reference(animator, movement, video, driving_square, still, batch_size, progress)
         decoded = stack.enter_context(closing(ahead(moments(), 2 * batch_size)))
         frames = _follow(animator, movement, decoded, batch_size)
         bar = stack.enter_context(closing(_bar(frames, video, None, progress)))
@@ -265,14 +265,15 @@ def animate_frames(
     square, driving_square = _squares(
         portrait, video or _checked(first, what), crop, driving_crop, progress=False
     )
-    animator = _animator(model, _cut(portrait, square), movement, size)
+    still = _cut(portrait, square)
+    animator = _animator(model, still, movement, size)
 
     def moments() -> Iterator[tuple[Tensor, None]]:
         for frame in frames:
             yield to_tensor(_cut(_checked(frame, what), driving_square), model.size), None
 
     if video is not None:
-        _set_reference(animator, movement, video, moments, batch_size, progress=False)
+        _set_reference(animator, movement, video, driving_square, still, batch_size, progress=False)
     for generated, _ in _follow(animator, movement, moments(), batch_size):
         yield generated
 
@@ -307,27 +308,48 @@ def _set_reference(
     animator: Animator,
     movement: Movement,
     video: VideoReader,
-    moments: Any,
+    square: Square,
+    still: np.ndarray,
     batch_size: int,
     progress: Progress,
 ) -> int:
-    """Find the reference frame of relative motion, set it, and return its number."""
-    best = movement.best_frame
+    """Find the reference frame of relative motion, set it, and return its number.
+
+    `still` is the source. Where it shows a face, the best frame is the one whose 68 landmarks are most like
+    its own: they mean the same on a photograph and on a rendered head. Else the model's keypoints decide.
+    """
+    best, model = movement.best_frame, animator.model
     if best is None:
         return 0
+    device = animator.kp_source.value.device
     if best != "auto":
-        read_frames(video.path, [best])  # says so where there is none, before the film is read up to there
-        tensor, _ = next(itertools.islice(moments(), best, None))
-        animator.kp_initial = animator.detect(tensor[None].to(animator.kp_source.value.device))
+        frame = _cut(read_frames(video.path, [best])[0], square)
+        animator.kp_initial = animator.detect(to_tensor(frame, model.size)[None].to(device))
         return best
-    nearest, found = float("inf"), 0
-    with closing(ahead(moments(), 2 * batch_size)) as decoded:
-        bar = _bar(decoded, video, "best frame", progress)
-        for number, (kp, _) in enumerate(_detected(animator, bar, batch_size)):
-            distance = float(pose_distance(animator.kp_source, kp))
-            if distance < nearest:
-                nearest, found, animator.kp_initial = distance, number, kp
-    return found
+    face = _landmarks(still) if has_detector() else None
+
+    def looked_at() -> Iterator[tuple[Tensor, Keypoints | None]]:
+        for frame in video:
+            frame = _cut(frame, square)
+            yield to_tensor(frame, model.size), None if face is None else _landmarks(frame)
+
+    nearest: dict[str, tuple[float, int, Keypoints]] = {}
+    with closing(ahead(looked_at(), 2 * batch_size)) as frames:
+        bar = _bar(frames, video, "best frame", progress)
+        for number, (kp, seen) in enumerate(_detected(animator, bar, batch_size)):
+            judges = {"keypoints": (animator.kp_source, kp)}
+            if seen is not None:
+                judges["face"] = face, seen
+            for name, pair in judges.items():
+                found = float(pose_distance(*pair)), number, kp
+                nearest[name] = min(nearest.get(name, found), found, key=lambda found: found[0])
+    _, number, animator.kp_initial = nearest.get("face", nearest["keypoints"])
+    return number
+
+
+def _landmarks(picture: np.ndarray) -> Keypoints | None:
+    points = landmarks68(picture)
+    return None if points is None else Keypoints(torch.from_numpy(points)[None])
 
 
 def _detected(

@@ -142,8 +142,9 @@ def pose_distance(kp_source: Keypoints, kp_driving: Keypoints) -> Tensor:
     Returns:
         (B,), no unit. Where keypoints lie on a line they are not scaled.
 
-    Source: the published code of FOMM does the same with 68 landmarks. These keypoints need no detector, and
-    do as well for anything that moves; `benchmarks/movement.py` compares the two.
+    Source: the published code of FOMM does the same with 68 landmarks. Keypoints need no detector, and work
+    for anything that moves, but do worse where source and driving video are of different kinds, such as a
+    photograph and rendered heads; `benchmarks/movement.py` compares the two.
 
     Example:
         >>> reference = int(pose_distance(kp_source, kp_driving).argmin())

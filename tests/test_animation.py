@@ -337,6 +337,19 @@ def test_no_face_is_said(model, source, driving, faces, tmp_path):
         animate(model, data_path("portrait.jpg"), driving, progress=False)
 
 
+@needs_detector
+def test_landmarks_choose_the_best_frame_where_there_are_faces(model, tmp_path):
+    """The portrait is a frame of the film at another size."""
+    heads = list(VideoReader(data_path("driving.mp4")))[:75:5]
+    film = encode(tmp_path / "film.mp4", heads, options={"crf": "10"})
+    source = np.asarray(Image.fromarray(heads[9]).resize((300, 300)))
+    settings = {"best_frame": "auto", "progress": False}
+    assert animate(model, source, film, tmp_path / "a.mp4", **settings).best_frame == 9
+    blind = np.full((64, 64, 3), 90, np.uint8)  # no face: keypoints it is, and a warning of course
+    with pytest.warns(UserWarning, match="none in the portrait"):
+        assert animate(model, blind, film, tmp_path / "b.mp4", **settings).best_frame in range(15)
+
+
 def test_faces_without_the_detector(model, faces, monkeypatch):
     monkeypatch.setattr("fomm_lib.faces._missing_packages", lambda: ["dlib-bin"])
     monkeypatch.setattr("fomm_lib.faces._detector", _detector.__wrapped__)
