@@ -150,10 +150,11 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_saved(data, whole, tmp_path
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert re.search(
-        r"step-0000004.pt: could not be written \(.+\); all that was saved before is whole", str(error.value)
+        r"run/\S+: could not be written \(.+\); all that was saved before is whole", str(error.value)
     )
     assert "\n" not in str(error.value)
     assert [path.name for path in (tmp_path / "run" / "states").iterdir()] == ["step-0000002.pt"]
+    assert not list((tmp_path / "run").glob(".*"))  # nor anything half written
     run(data, tmp_path / "run", resume=True, **OPTIONS)
     assert_same(tmp_path / "run", whole)
 
