@@ -265,12 +265,10 @@ def _judge(task: Task, clip: Clip, source_clip: Clip, setting: _Setting) -> dict
         if setting.mode == "reconstruction":
             of_truth = _reconstruction(prediction, truth, frames, network, _faces(read), _faces(real))
         else:
-            of_truth = _animation(frames, _faces(read), _faces(real), _faces(source_read))
+            of_truth = _animation(_faces(read), _faces(real), _faces(source_read))
         return of_truth | {f"_{name}": value for name, value in read.items()}
 
     result = {REAL: {f"_{name}": value for name, value in real.items()}}
-    if setting.faces:
-        result[REAL]["jitter"] = face_metrics.jitter(real["landmarks"], frames)
     result[REPEATED] = keep((REPEATED, pictures), lambda: scores(still.expand_as(truth)))
     for label, weights in setting.models.items():
 
@@ -280,6 +278,9 @@ def _judge(task: Task, clip: Clip, source_clip: Clip, setting: _Setting) -> dict
             return scores(resize(made, setting.size).clamp(0, 1))
 
         result[label] = keep((weights.digest, pictures), animate)
+    if setting.faces:  # not kept: the same pictures may have other frame numbers
+        for found in result.values():
+            found["jitter"] = face_metrics.jitter(found["_landmarks"], frames)
     return result
 
 
@@ -309,9 +310,7 @@ def _reconstruction(
     return result
 
 
-def _animation(
-    frames: np.ndarray, found: Faces | None, driving: Faces | None, source: Faces | None
-) -> dict[str, np.ndarray]:
+def _animation(found: Faces | None, driving: Faces | None, source: Faces | None) -> dict[str, np.ndarray]:
     if found is None:
         return {}
     return {
@@ -319,7 +318,6 @@ def _animation(
         "mkr": face_metrics.missing_keypoint_rate(found.landmarks, driving.landmarks),
         "aed": face_metrics.average_euclidean_distance(found.identity, source.identity),
         "aed_squared": face_metrics.average_squared_distance(found.identity, source.identity),
-        "jitter": face_metrics.jitter(found.landmarks, frames),
     }
 
 
@@ -458,7 +456,10 @@ def _lpips() -> Lpips:
 
 
 def _digest(model: FirstOrderMotionModel) -> str:
-    digest = hashlib.sha256(repr(model.config).encode())
+    # Of the config only what it says of the networks, and only what it says otherwise than by default: a new
+    # option of training must not make all of it anew.
+    params = model.config.model_params.model_dump(exclude_defaults=True)
+    digest = hashlib.sha256(repr((params, model.size)).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import json
 import sys
 import time
 from pathlib import Path
@@ -129,6 +131,31 @@ def write_motion(motion: MotionReport, clips: list[str], path: Path) -> None:
                 writer.writerow([method, clip, *("" if np.isnan(v) else f"{v:.6g}" for v in values)])
 
 
+def true_motion_of(weights: list[str], cache: Path) -> MotionReport:
+    """`evaluate_motion` of each, kept in the cache as long as the file of weights is the same."""
+    methods: dict[str, dict[str, np.ndarray]] = {}
+    pairs = 0
+    for name in weights:
+        file = data_path("weights", f"{name}.safetensors")
+        file = file if file.is_file() else Path(name)
+        kept = None
+        if file.is_file():
+            kept = cache / f"motion-{file.stem}-{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}.json"
+        if kept is not None and kept.exists():
+            found = json.loads(kept.read_text(encoding="utf-8"))
+        else:
+            report = evaluate_motion([name], data_path("heads", "test"))
+            videos = {m: {n: v.tolist() for n, v in of.items()} for m, of in report.videos.items()}
+            found = {"pairs": report.pairs, "videos": videos}
+            if kept is not None:
+                with atomic_output(kept, overwrite=True) as temporary:
+                    temporary.write_text(json.dumps(found), encoding="utf-8")
+        pairs = found["pairs"]
+        for method, of in found["videos"].items():  # "no motion" is the first one's
+            methods.setdefault(method, {n: np.array(v, float) for n, v in of.items()})
+    return MotionReport(list(methods), methods, pairs)
+
+
 def disturbed(size: int) -> list[tuple[str, dict[str, float]]]:
     """True pictures, spoilt in ways that people and metrics judge differently: the metrics of each way.
 
@@ -149,7 +176,7 @@ def disturbed(size: int) -> list[tuple[str, dict[str, float]]]:
         shift = size // 32
         ways = {
             "shifted": F.pad(true, (shift, 0, 0, 0), mode="replicate")[..., :size],
-            "blurred": gaussian_blur(true, [2 * (size // 32) + 1], [size / 64]),
+            "blurred": gaussian_blur(true, [2 * (size // 32) + 1] * 2, [size / 64] * 2),
             "brighter": (true + 0.05).clamp(0, 1),
             "noisy": (true + 0.05 * torch.from_numpy(noise.normal(size=true.shape)).float()).clamp(0, 1),
             "wrong person": wrong[:-1],
@@ -234,14 +261,15 @@ def make(weights: list[str], out: Path | None, cache: Path, jobs: int, size: int
     reconstruction = reports["reconstruction"]
     motion, gap = None, ""
     try:
-        motion = evaluate_motion(weights, data_path("heads", "test"))
+        motion = true_motion_of(weights, cache)
     except InputError as error:
         gap = f"Not measured: {error}"
     for mode, report in reports.items():
         report.write(folder / f"{mode}.csv", overwrite=True)
     if motion is not None:
         write_motion(motion, reconstruction.clips, folder / "motion.csv")
-    write_disturbed(disturbed(size), folder / "disturbed.csv")
+    if not (folder / "disturbed.csv").exists():  # no model is in it
+        write_disturbed(disturbed(size), folder / "disturbed.csv")
     write_picture_page(reconstruction, folder / "frames.jpg", overwrite=True)
     words = f"Weights: {', '.join(f'`{label}`' for label in reconstruction.models)}."
     with atomic_output(folder / "README.md", overwrite=True) as temporary:
