@@ -616,7 +616,7 @@ def test_killed_many_times_the_report_is_that_of_an_undisturbed_run(tmp_path, mi
         kills += 1
         assert len(read_report(report)) >= rows + 6
     assert process.returncode == 0
-    assert 3 <= kills <= 5
+    assert 1 <= kills <= 5  # how often depends on how soon this process gets to look
     assert timeless(read_report(report)) == timeless(undisturbed)
     assert len(undisturbed) == 4 * len(MIXED)
 
