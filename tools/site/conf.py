@@ -48,6 +48,7 @@ html_theme_options = {
     "use_repository_button": True,
     "use_download_button": True,
     "show_toc_level": 2,
+    "navbar_persistent": [],
 }
 html_static_path = ["static"]
 html_css_files = ["course.css"]
