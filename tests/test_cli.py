@@ -224,6 +224,7 @@ def test_bad_files(role, name, words, inputs, weights, tmp_path, tmp_path_factor
         (["--output", "none/a.mp4"], "the folder none does not exist"),
         (["--device", "nonsense"], "device nonsense: cannot be used"),
         (["--config", "none.yaml"], "none.yaml"),
+        (["--config", "heads-64"], "the weights of kp_detector do not fit the config"),
     ],
 )
 def test_bad_options(options, words, inputs, weights, tmp_path, capsys):
