@@ -335,7 +335,7 @@ def _device(asked: str | None, accelerator: Accelerator) -> torch.device:
         if asked and torch.device(asked).type != accelerator.device.type:
             raise InputError(
                 f"device = {asked}: the processes were launched for {accelerator.device.type}; "
-                "leave it away, or launch them with --cpu"
+                "leave it away, or set ACCELERATE_USE_CPU=true for them"
             )
         return accelerator.device
     return torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
