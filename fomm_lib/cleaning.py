@@ -76,7 +76,7 @@ class FileReport:
         mse_min, mse_mean, mse_max: between successive frames, in grey levels squared.
         change: the `largest_change`, in grey levels.
         probe: who did the first check, "ffprobe" or "pyav".
-        bytes: size of the file.
+        bytes, modified: size of the file, and when it was last changed (nanoseconds since 1970).
         moved_to: where it was moved to, if a quarantine was asked for.
         seconds: spent on the check.
     """
@@ -96,12 +96,13 @@ class FileReport:
     change: int | None = None
     probe: str = ""
     bytes: int | None = None
+    modified: int | None = None
     moved_to: str = ""
     seconds: float | None = None
 
 
 _COLUMNS = [column.name for column in fields(FileReport)]
-_NUMBERS = {"frames": int, "bytes": int, "change": int} | dict.fromkeys(
+_NUMBERS = {"frames": int, "bytes": int, "modified": int, "change": int} | dict.fromkeys(
     ["fps", "duration", "mse_min", "mse_mean", "mse_max", "seconds"], float
 )
 
@@ -205,7 +206,7 @@ def check_file(path: str | os.PathLike, probe: str = "auto", still_change: int =
     started = time.perf_counter()
     report = FileReport(str(path), probe=_resolve_probe(probe))
     try:
-        report.bytes = os.path.getsize(path)
+        report.bytes, report.modified = os.path.getsize(path), os.stat(path).st_mtime_ns
         report.verdict, report.reason = _judge(str(path), report, still_change)
     except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, MemoryError):  # PyAV has one that is both
@@ -445,7 +446,7 @@ def check_file_guarded(
     except CallStopped as stop:
         report = FileReport("", "unreadable", str(stop), probe=probe)
         with contextlib.suppress(OSError):
-            report.bytes = os.path.getsize(path)
+            report.bytes, report.modified = os.path.getsize(path), os.stat(path).st_mtime_ns
         report.seconds = round(time.perf_counter() - started, 4)
     report.file = str(path)
     return report
@@ -539,7 +540,7 @@ def clean(
 ) -> list[FileReport]:
     """Check every file of a folder and of the folders in it, and write a report as it goes.
 
-    Killed at any moment and called again, it continues: a file that has its row, and still has as many bytes,
+    Killed at any moment and called again, it continues: a file that has its row, and was not changed since,
     is not checked again. Hidden files (`.name`), the report and the quarantine are left out. Nothing is moved
     unless a quarantine is given; nothing is ever deleted. Into the quarantine go files that are not `fit` and
     have the name of a video or a sound. Pictures stay where they are, whatever the report says about them:
@@ -718,7 +719,8 @@ def _begin_report(report: Path, folder: Path, files: list[str]) -> list[FileRepo
 def _is_about_the_file_there(row: FileReport, folder: Path) -> bool:
     """Whether a row tells about the file that lies under its name now, not one that lay there before."""
     try:
-        if row.bytes != os.path.getsize(folder / row.file):
+        there = os.stat(folder / row.file)
+        if (row.bytes, row.modified) != (there.st_size, there.st_mtime_ns):
             return False
         # It was moved, and yet here it is: a move that was cut short, or a new file under the old name.
         return not os.path.lexists(row.moved_to) or filecmp.cmp(

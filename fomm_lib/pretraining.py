@@ -261,15 +261,24 @@ def pretrain(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     size = config.dataset_params.frame_shape[:2]
-    training_pairs, test_pairs = TruePairs(data, "train", size), TruePairs(data, "test", size)
     torch.manual_seed(seed)
     model = FirstOrderMotionModel(config)
-    if model.generator.dense_motion_network is None:
+    network = model.generator.dense_motion_network
+    if network is None:
         raise InputError("this config has no dense motion network; there is no motion to learn")
+    if network.scale_factor != 1:
+        raise InputError(
+            f"dense_motion_params.scale_factor = {network.scale_factor:g}: the truth is as large as the "
+            "pictures, and so must the motion be; set it to 1, as in heads-128-motion"
+        )
+    for split in ("test", "train"):
+        if not (Path(data) / split).is_dir():
+            raise InputError(f"{data}: has no {split}/ in it; render it: fomm synthesize --truth 10")
+    test_pairs, training_pairs = (TruePairs(data, split, size) for split in ("test", "train"))
     if init is not None:
         start_from(init, model)
     model = model.to(device, memory_format=torch.channels_last).train()
-    parameters = [*model.kp_detector.parameters(), *model.generator.dense_motion_network.parameters()]
+    parameters = [*model.kp_detector.parameters(), *network.parameters()]
     optimizer = Adam(parameters, lr, betas=(0.9, 0.99))
     schedule = LambdaLR(optimizer, lambda step: min(1, (step + 1) / 100) * _half_cosine(step / steps))
     generator = torch.Generator().manual_seed(seed)
@@ -292,7 +301,9 @@ def pretrain(
         return losses
 
     out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    noted = config.model_dump(mode="json")
+    noted["dataset_params"]["root_dir"] = str(data)
+    (out / "config.yaml").write_text(yaml.safe_dump(noted, sort_keys=False))
     started, sums = time.monotonic(), dict.fromkeys(LOSSES, 0.0)
     with (
         open(out / "losses.csv", "w", newline="") as losses_file,

@@ -298,6 +298,8 @@ def synthesize(
         raise InputError(f"truth={truth}: a motion is between two frames; give frames=2 or more")
     if format not in ("mp4", "png"):
         raise InputError(f"format={format!r}: choose 'mp4' or 'png'")
+    if format == "mp4" and size % 2:
+        raise InputError(f"size={size}: an mp4 has even sides; give {size + 1}, or format='png'")
     if jobs != -1:
         _check("jobs", jobs, 1, 1024)
     pictures = [] if backgrounds is None else _pictures(Path(backgrounds))
@@ -320,9 +322,7 @@ def synthesize(
     alone = jobs == 1
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
     done = parallel(joblib.delayed(_write_clip)(*task, settings, pictures, alone) for task in missing)
-    for _ in tqdm(
-        done, total=len(missing), desc="synthesizing", unit="clip", disable=None if progress else True
-    ):
+    for _ in tqdm(done, total=len(missing), desc="synthesizing", unit="clip", disable=not progress):
         pass
     return [path for path, _, _ in tasks]
 

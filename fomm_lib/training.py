@@ -206,7 +206,9 @@ def train(
         with writing(out):
             (out / "samples").mkdir(parents=True, exist_ok=True)
             with atomic_output(out / "config.yaml", overwrite=True) as temporary:
-                temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+                noted = config.model_dump(mode="json")
+                noted["dataset_params"]["root_dir"] = str(data)  # what it was trained on
+                temporary.write_text(yaml.safe_dump(noted, sort_keys=False))
 
     log = LossLog(out / "losses.csv" if main else None, keep=step)
     board = Board(out / "tensorboard" if main and tensorboard else None, first_step=step + 1)

@@ -121,7 +121,10 @@ def _clip(row: dict[str, str], path: str | os.PathLike, line: int) -> VoxClip:
             raise ValueError(f"partition {row['partition']!r} is neither train nor test")
         start, end = int(row["start"]), int(row["end"])
         fps, width, height = (Fraction(row[key]) for key in ("fps", "width", "height"))
-        x0, y0, x1, y1 = (int(number) for number in row["bbox"].split("-"))
+        box = row["bbox"].split("-")
+        if len(box) != 4:
+            raise ValueError(f"bbox {row['bbox']!r} is not x0-y0-x1-y1")
+        x0, y0, x1, y1 = (int(number) for number in box)
         if not (0 <= start < end and min(fps, width, height) > 0 and x0 < x1 and y0 < y1):
             raise ValueError("the end is not after the start, the box is empty, or fps, width or height is 0")
     except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:

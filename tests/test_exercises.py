@@ -168,3 +168,16 @@ def test_an_error_keeps_its_cause_and_a_mistake_may_fail_itself():
     with pytest.raises(WrongAnswer) as error:
         check(lambda x: [][x])
     assert isinstance(error.value.__cause__, IndexError)
+
+
+def test_a_loop_that_never_ends_is_stopped():
+    def list_boxes(data):
+        found, at = [], 0
+        while at + 8 <= len(data):
+            length = int.from_bytes(data[at : at + 4], "big")
+            found.append((data[at + 4 : at + 8].decode("latin-1"), length))
+            at += length
+        return found
+
+    with pytest.raises(exercises.WrongAnswer, match="the loop never ends"):
+        exercises.check_list_boxes(list_boxes)

@@ -223,13 +223,16 @@ def test_bad_input(data, tmp_path):
     with pytest.raises(InputError, match="steps = 0, batch_size = 16: both must be at least 1"):
         pretrain(small_config(), data, tmp_path / "out", 0)
     with pytest.raises(InputError, match="its truth is 32x32, the config's frames are 64x64"):
-        pretrain("heads-64", data, tmp_path / "out", 1, progress=False)
+        pretrain("heads-128-motion", data, tmp_path / "out", 1, progress=False)
     with pytest.raises(InputError, match="no dense motion network; there is no motion to learn"):
         pretrain(small_config(dense_motion_params=None, estimate_occlusion_map=False), data, tmp_path / "out")
     half = small_config()
     half["model_params"]["generator_params"]["dense_motion_params"]["scale_factor"] = 0.5
-    with pytest.raises(InputError, match="estimated at 16x16, the truth is 32x32; set scale_factor: 1"):
+    with pytest.raises(InputError, match=r"scale_factor = 0\.5: the truth is as large as the pictures"):
         pretrain(half, data, tmp_path / "half", 1, progress=False)
+    with pytest.raises(InputError, match=r"has no test/ in it; render it: fomm synthesize --truth 10"):
+        pretrain(small_config(), data / "train", tmp_path / "out", 1, progress=False)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "half").exists()
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/losses.csv").touch()
     with pytest.raises(InputError, match="holds a training already"):
