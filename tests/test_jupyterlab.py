@@ -197,7 +197,7 @@ def test_a_learner_runs_it(name, lab, page, request):
         move_slider(page)
         if name.startswith("08"):  # there the slider is one of a panel, and a button makes the film
             page.locator(".jupyter-widgets button", has_text="animate").click()
-        wait_for(lambda: not before & (now := shown_by_widgets(page)) and now, 120)
+        wait_for(lambda: len(now := shown_by_widgets(page)) >= max(1, len(before)) and now != before, 120)
         if folder:
             page.locator(SLIDER).first.scroll_into_view_if_needed()
             page.screenshot(path=Path(folder) / f"{Path(name).stem}-slider.png")

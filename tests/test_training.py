@@ -41,7 +41,8 @@ def test_a_run_leaves_all_it_promises(data, tmp_path):
         "0000004.png",
         "0000005.png",
     ]
-    assert load_config(tmp_path / "run" / "config.yaml") == load_config(TINY)
+    noted = {**TINY, "dataset_params": {**TINY["dataset_params"], "root_dir": str(data)}}
+    assert load_config(tmp_path / "run" / "config.yaml") == load_config(noted)
     checkpoint = read_checkpoint(weights)
     assert sorted(checkpoint.networks) == ["discriminator", "generator", "kp_detector"]
     assert checkpoint.notes["steps"] == "5"
