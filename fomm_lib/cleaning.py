@@ -559,7 +559,8 @@ def clean(
         progress: show a bar.
 
     Returns:
-        All rows of the report, sorted by file.
+        Rows of all files that are there, or were moved, sorted by file. Of a file that is gone, or was in
+        another folder, the report itself keeps the row.
 
     Raises:
         InputError: there is no such folder; the report cannot be written, or is something else; the
@@ -599,7 +600,8 @@ def clean(
 
     if quarantine is not None:
         _move_unfit(rows, folder, report, quarantine)
-    return sorted(rows, key=lambda row: row.file)
+    there = {row.file for row in rows if row.moved_to} | set(files)
+    return sorted((row for row in rows if row.file in there), key=lambda row: row.file)
 
 
 def _as_they_come(calls: list, jobs: int | None) -> Iterator[FileReport]:

@@ -558,12 +558,10 @@ def test_new_and_changed_files_are_checked_vanished_ones_stay(folder, tmp_path):
     shutil.copy(folder / "good.mp4", folder / "noise.mp4")
     (folder / "notes.txt").unlink()
     verdicts = {row.file: row.verdict for row in run(folder, report)}
-    assert (verdicts["new.webm"], verdicts["noise.mp4"], verdicts["notes.txt"]) == (
-        "fit",
-        "fit",
-        "unreadable",
-    )
-    assert len(read_report(report)) == len(verdicts) == len(MIXED) + 1
+    assert verdicts["new.webm"] == verdicts["noise.mp4"] == "fit"
+    assert "notes.txt" not in verdicts and len(verdicts) == len(MIXED)
+    kept = {row.file: row.verdict for row in read_report(report)}
+    assert kept == verdicts | {"notes.txt": "unreadable"}
 
 
 def test_a_report_that_ends_anywhere(folder, tmp_path):
@@ -753,3 +751,26 @@ def test_killed_while_moving_nothing_is_lost(folder, tmp_path, copies, before, d
     for path in quarantine.rglob(".*.partial*"):
         path.unlink()
     assert contents(folder, quarantine) == everything
+
+
+# --- what changes between two runs ---------------------------------------------------------------------
+
+
+def test_a_file_that_changed_but_kept_its_size_is_checked_again(tmp_path):
+    (tmp_path / "videos").mkdir()
+    path = make("good.mp4", tmp_path / "videos")
+    assert run(tmp_path / "videos", tmp_path / "report.csv")[0].verdict == "fit"
+    before = path.stat()
+    path.write_bytes(bytes(before.st_size))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000_000))
+    assert run(tmp_path / "videos", tmp_path / "report.csv")[0].verdict == "unreadable"
+
+
+def test_what_is_gone_is_not_counted_and_its_row_stays(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "videos" / name).write_text("no film")
+    assert len(run(tmp_path / "videos", tmp_path / "report.csv")) == 2
+    (tmp_path / "videos" / "a.txt").unlink()
+    assert [row.file for row in run(tmp_path / "videos", tmp_path / "report.csv")] == ["b.txt"]
+    assert [row.file for row in read_report(tmp_path / "report.csv")] == ["a.txt", "b.txt"]
