@@ -521,8 +521,8 @@ print("absolute is further away:", bool(distance(kp_film) > distance(still) + 0.
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: `check_...` says `todo`, `ok`, or what is wrong and why. The notebook goes on
-# either way.
+# Write the body, run the cell: `check_...` says `todo`, `ok`, or what is wrong and why. Left as it
+# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
 #
 # ### Exercise 1 · From pixels to places  (easy, 5 minutes, needed in every notebook)
 #

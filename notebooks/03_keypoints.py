@@ -746,8 +746,8 @@ print("their spread:", spread(copies[0].value))
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. The notebook goes on
-# either way.
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
+# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
 #
 # ### Exercise 1 · The mean place  (easy, 5 minutes)
 #

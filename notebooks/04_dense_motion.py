@@ -134,7 +134,7 @@ plots.show(
 #
 # *Figure 2. The flow of a turning head is smooth, but not constant: the nose moves further than the neck.*
 #
-# How can ten keypoints, which are 60 numbers, say what takes 8,192 here?
+# How can ten keypoints, 60 numbers a picture, say what takes 8,192 here?
 #
 # ## 1. A motion near a point: Taylor's expansion
 #
@@ -199,7 +199,7 @@ plots.show(
 
 # %% [markdown]
 # *Figure 3. Zeroth order is a level line, first order a tangent. Both are right at the keypoint (within
-# 0.2 pixels: the plane is a fit). Leaving it,
+# 0.2 pixels: the plane is fitted to the surroundings, not laid on at the point, which bends the U into a W). Leaving it,
 # the error of zeroth order grows in proportion to the distance, that of first order with its square: a V and
 # a U. (Far away Taylor promises nothing: at x = -0.15 zeroth order is right again, by chance.)*
 #
@@ -244,8 +244,10 @@ plots.show(
 #
 # $$T_{S \leftarrow D} = T_{S \leftarrow R} \circ T_{D \leftarrow R}^{-1}$$
 #
-# Differentiate at $p_D$ by the chain rule; the derivative of an inverse is the inverse of the derivative.
-# This is all of equations 4 and 5:
+# From here on $p$ lies in R; what was $p$ is now $p_D$, and what was $T(p)$ is $p_S$. The value:
+# $T_{D \leftarrow R}^{-1}$ takes $p_D$ back to $p$, and $T_{S \leftarrow R}$ takes $p$ to $p_S$. The slope: by the
+# chain rule, and as the derivative of an inverse is the inverse of the derivative,
+# $T'_{S \leftarrow D}(p_D) = J_S J_D^{-1}$. This is all of equations 4 and 5:
 #
 # $$T_{S \leftarrow D}(z) \approx p_S + J_S\, J_D^{-1}\,(z - p_D)$$
 #
@@ -352,7 +354,7 @@ print(f"no motion: {still:.1f} pixels; ten parts: zeroth {curves['zeroth order']
 print(f"first {curves['first order'][4]:.1f}")
 
 # %% [markdown]
-# *Figure 5. The best that either order can do, over six pairs. Three first-order parts are worth ten of
+# *Figure 5. The best fit of either order to parts cut by k-means, over six pairs. Three first-order parts are worth ten of
 # zeroth order.*
 
 # %%
@@ -429,8 +431,10 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 7. White: the keypoint is here now. Black: it was here. The mask takes each motion about where its
-# own keypoint is, and the background where nothing moves.*
+# *Figure 7. White: the keypoint is here now. Black: it was here. The masks of 7 and 2
+# lie where their keypoints are; those of 8 and 0, at chin and neck, take a shoulder each: the network is free
+# to use a motion wherever it fits. (The bumps of 8 and 0 are faint because those points hardly moved: white and
+# black cancel.)*
 #
 # A map and three colours for each of eleven motions: 44 channels go into an hourglass.
 #
@@ -641,20 +645,21 @@ def predicted(pair, jacobians=True):
 for pair, name in ((tilting, "tilting"), (turning, "turning")):
     plots.show(
         plots.plot_flows({f"true, {name} head": pair.flow, "predicted": predicted(pair)}),
-        alt=f"the {name} head: the predicted flow has the directions of the true one and softer borders; "
+        alt=f"the {name} head: the predicted flow has softer borders than the true one; "
         + (
-            "its arrows are about as long"
+            "its arrows have the same directions and are about as long"
             if name == "tilting"
-            else "right of the nose its arrows are as long, "
-            "but much too short on the left of the face and on the hair"
+            else "right of the nose its arrows are as long, on the left of the face too short, "
+            "and on the hair many point the other way"
         ),
     )
 
 # %% [markdown]
 # *Figure 13. The tilt (left true, right predicted) is found nearly whole. Of the turn in space, the middle of
-# the face is found; on its left, and on the hair, the arrows are a third of what they should be, or less.*
+# the face is found; on its left the arrows are about half of what they should be, and on the hair next to
+# nothing or even backward (cyan: to the left).*
 #
-# A number means something only beside others: doing nothing, and the best that ten parts can do (section 2).
+# A number means something only beside others: doing nothing, and the best that ten hard parts can do (section 2).
 # `without J` is the model with its Jacobians taken away.
 
 # %%
@@ -760,8 +765,8 @@ print("a flow should stay near 1; its largest value:", [f"{size:.0f}" for size i
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. The notebook goes on
-# either way.
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
+# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
 #
 # ### Exercise 1 · A first-order motion  (easy, 5 minutes)
 #

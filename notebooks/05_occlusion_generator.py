@@ -190,8 +190,8 @@ assert torch.allclose(features_of_shifted[inside], shifted_features[inside], ato
 print("pictures", tuple(sources.shape), "-> features", tuple(features.shape), "; shifts commute")
 
 # %% [markdown]
-# A smooth flow is nearly a shift around each place, so it nearly commutes; where it tears, it does not. Four
-# of the 64 features, of the source, warped by the true flow, and of the driving frame, which they should
+# Around each place a flow is nearly a shift as long as its Jacobian is near the identity; then it nearly
+# commutes. Where it turns or stretches much, or tears, it does not. Five of the 64 features, of the source, warped by the true flow, and of the driving frame, which they should
 # resemble:
 
 # %%
@@ -335,7 +335,7 @@ def deal(number, generator):
 
 # %% [markdown]
 # The painter is the library's own generator, small, and without a dense motion network, as the flow is given.
-# The occlusion map comes from a few convolutions that see what FOMM's see: the heatmap difference of the
+# The occlusion map comes from a few convolutions that see a part of what FOMM's see: the heatmap difference of the
 # card's middle (notebook 04). They know where the card went and whence it came, and nothing of visibility.
 
 
@@ -469,7 +469,8 @@ plots.show(
 print(f"ranking: {sum(ranks) / 6:.2f} on average; above 0.65 in every pair: {min(ranks) > 0.65}")
 
 # %% [markdown]
-# *Figure 7. The right places, far too timid: where O should be 0 it is 0.8 to 0.97.*
+# *Figure 7. The right places, far too timid: even the smallest value of a map is 0.81 to 0.97, where it should
+# be 0.*
 #
 # Be honest about it: the ranking, above each head as "rank", says that the map knows something (0.5 would be
 # by dice); its values say that the generator hardly uses it. Set it to 1 everywhere, and see what is lost.
@@ -584,8 +585,8 @@ plots.show(
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. The notebook goes on
-# either way.
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
+# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
 #
 # ### Exercise 1 · Equation 8  (easy, 5 minutes)
 #
@@ -649,7 +650,7 @@ check_best_gain(best_gain)
 #
 # A point of the source can be right for one pixel of the result at most. Where two pixels read the *same*
 # pixel of the source (each place rounded to the nearest one, beyond the border to the border), one of them
-# reads a ghost. Mark all pixels that share what they read. A flow alone tells much about occlusion!
+# may read a ghost (or the picture is enlarged there). Mark all pixels that share what they read. A flow alone tells much about occlusion!
 
 
 # %%
@@ -723,8 +724,10 @@ check_double_reads(double_reads)
 #
 # <details><summary>Answer</summary>
 #
-# Nothing changes in the prediction (with no normalisation between). So the absolute value of O means little
-# by itself; only differences between places do. That is why we rank, and why figure 7 is stretched.
+# Nothing changes in the prediction, for a decoder that begins with a plain convolution (ours begins with a
+# residual block; its later weights can make up for a scale in the same way, roughly). So the absolute value of
+# O means little by itself; the order of places, and their ratios, do. That is why we rank, and why figure 7 is
+# stretched. (Its ratios are near 1: it *is* timid.)
 #
 # </details>
 #

@@ -158,7 +158,7 @@ print(f"the mean costs {hedging / choosing:.3f} of what a sharp answer costs")
 
 plots.show(
     plots.picture_grid([[possible[0][0], possible[2][0], possible[4][0], average[0]]],
-        ["4 pixels left", "middle", "4 pixels right", "the mean of all five"]),
+        ["4 pixels right", "middle", "4 pixels left", "the mean of all five"]),
     alt="three of five sharp portraits that differ by a shift, and their mean, which is blurred sideways; "
     "squared error prefers the mean",
     colours=256,
@@ -370,8 +370,8 @@ print("side of a patch, for 1 to 4 blocks:", fields, "pixels")
 #
 # ### What the judge sees
 #
-# A judge needs some thousand steps to learn anything, so this one was trained before (two blocks, patches
-# of 11 pixels; `python benchmarks/losses.py judge`). It has learnt to tell heads from what the painter of
+# A judge says 0.5 to everything for its first hundreds of steps, so this one was trained before (1,500 steps;
+# two blocks, patches of 11 pixels; `python benchmarks/losses.py judge`). It has learnt to tell heads from what the painter of
 # section 1 makes of them: the mean of nine shifts, by up to two pixels.
 
 
@@ -428,8 +428,9 @@ print("verdicts:", tuple(verdicts["real"].shape), "a map for each of 12 heads")
 print("real > the model's > hedged:", means["real"] > means["the model's"] > means["hedged"])
 
 # %% [markdown]
-# *Figure 6. The verdict is a map, and every patch pulls on its own pixels. Along edges the judge can tell
-# sharp from soft; in a plain background there is nothing to tell.*
+# *Figure 6. The verdict is a map, and every patch pulls on its own pixels. Inside the head the judge tells most
+# (compare map with map, not place with place); the background differs too, although it looks plain: what is
+# left of its grain is gone, and the norm looks at the whole picture.*
 #
 # Now the four losses of a picture side by side. Four answers to "paint this driving frame": what the trained
 # model paints, the hedged frame, a **real frame of another person**, and the frame itself.
@@ -473,8 +474,9 @@ print("adversarial: another person costs what the frame itself costs:", abs(pers
 print("adversarial: the hedged frame costs most:", blur > max(person, itself))
 
 # %% [markdown]
-# *Figure 7. The adversarial loss asks "real?", never "this one?". It needs the others beside it, as they need
-# it against blur.*
+# *Figure 7. The adversarial loss asks "real?", never "this one?". (Its two bars are equal by construction: the
+# loss never gets to see which frame was wanted, and the frames of the other persons are the same twelve in
+# another order.) It needs the others beside it, as they need it against blur.*
 #
 # ## 4. Equivariance: the losses of the points
 #
@@ -630,27 +632,30 @@ for axis, name in zip(axes[0], names, strict=True):
 plots.show(
     figure,
     alt="Two heads, painted by each variant. With all six losses soft but recognisable; without the "
-    "perceptual loss hard edges in wrong places and no faces; with pixels instead of features a smooth "
-    "blur; without any other loss hardly a difference.",
+    "perceptual loss strong contrast, bands and no detail in the faces; with pixels instead of features "
+    "a smooth blur; without any other loss hardly a difference.",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 10. The perceptual loss makes the face; pixels instead of it make a blur.* Read table and picture
-# together:
+# *Figure 10. The columns "no perceptual" and "pixels instead" are the ones that differ at a glance.* Read table
+# and picture together:
 #
-# - **Without the perceptual loss** the painting is as sharp as the truth (0.985), and the farthest from it of
-#   all for VGG: sharp is not right.
-# - **With pixels instead of features** L1 is the best of all, and VGG's distance a fifth worse than with all
-#   six: section 1, in a real training. By L1 one would choose this variant. Look at it.
-# - **Without adversarial loss, or without feature matching**, nothing gets worse in 200 steps. The judge has
-#   not learnt yet (section 3: some hundred steps say 0.5), and a judge without an opinion teaches nothing.
+# - **Without the perceptual loss** the slopes are as strong as the truth's (0.985), and it is the farthest of
+#   all for VGG. Look at it: strong contrast and bands, no detail. The mean slope counts any slope, also one in
+#   the wrong place.
+# - **With pixels instead of features** L1 is a little better than with all six, and VGG's distance a fifth
+#   worse: section 1, in a real training. By L1 one would choose this variant. Look at it. (The mean slope does
+#   not see the difference either.)
+# - **Without adversarial loss, or without feature matching**, nothing changes beyond chance in 200 steps. The
+#   judge has hardly begun to learn (its own training stood still at 0.5 for its first 200 steps), and a judge
+#   without an opinion teaches nothing.
 # - **Without the discriminator's own loss** it stays as it was born. For the same reason nothing is lost yet.
-# - **Without equivariance**, of the value or of the Jacobian, the loss that is missing is the one that grows:
-#   each column is worst in its own row, by about a tenth. The pictures do not show it, and L1 is even better:
-#   points may now serve the pictures alone.
+# - **Without equivariance**, of the value or of the Jacobian, the loss that is missing is a tenth larger than
+#   with all six, and the largest of its column. For the value that is a hint only: the next row is 2 % away.
+#   The pictures do not show it.
 #
-# It is one seed and 200 steps: differences of a few hundredths of a loss between rows mean nothing.
+# It is one seed and 200 steps: differences of a few per cent between rows mean nothing.
 #
 # ## From toy to library
 #
@@ -764,8 +769,8 @@ print("and it has moved away from the real head:", away > 1)
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. The notebook goes on
-# either way.
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
+# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
 #
 # ### Exercise 1 · A distance of features  (easy, 5 minutes)
 #
@@ -939,8 +944,8 @@ check_jacobian_equivariance(jacobian_equivariance)
 # <details><summary>Answer</summary>
 #
 # Nothing to the loss: the driving frame is data, no parameter lies behind it. But its features would be
-# kept for a backward pass that nobody needs, and that takes memory. In feature matching it is the same for
-# the judge's features of the real picture.
+# kept for a backward pass that nobody needs, and that takes memory. In feature matching the judge's weights do
+# lie behind the real side; without `detach` they would get gradients that the generator's step has no use for.
 #
 # </details>
 #

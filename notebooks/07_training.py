@@ -542,8 +542,8 @@ print("the weights are still numbers:", all(p.isfinite().all() for p in step.mod
 #
 # ## Exercises
 #
-# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. The notebook goes on
-# either way.
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
+# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
 #
 # ### Exercise 1 · The learning rate of a step  (easy, 5 minutes)
 #

@@ -526,8 +526,8 @@ plots.show(
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. The notebook goes on
-# either way.
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
+# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
 #
 # ### Exercise 1 · A movement from another place  (easy, 5 minutes)
 #

@@ -535,8 +535,8 @@ plots.show(
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. The notebook goes on
-# either way.
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
+# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
 #
 # ### Exercise 1 · AKD with gaps  (easy, 10 minutes)
 #
