@@ -298,13 +298,13 @@ def synthesize(
         raise InputError(f"truth={truth}: a motion is between two frames; give frames=2 or more")
     if format not in ("mp4", "png"):
         raise InputError(f"format={format!r}: choose 'mp4' or 'png'")
-    if format == "mp4" and size % 2:
-        raise InputError(f"size={size}: an mp4 has even sides; give {size + 1}, or format='png'")
     if jobs != -1:
         _check("jobs", jobs, 1, 1024)
     pictures = [] if backgrounds is None else _pictures(Path(backgrounds))
     data_folder()  # what is missing shall be said before a folder is made
     SyntheticClip(seed, first, frames, size, fps).frame(0)
+    if format == "mp4" and size % 2:
+        raise InputError(f"size={size}: an mp4 has even sides; give {size + 1}, or format='png'")
     out = Path(out)
     settings = {"seed": seed, "frames": frames, "size": size, "fps": fps, "format": format}
     settings |= {"clips_per_person": clips_per_person, "crf": crf}
