@@ -30,7 +30,7 @@
 # | Know first | notebook 03; partial derivatives, least squares |
 # | Minutes | 45 to read and run, 35 to practise |
 # | GPU | no; about ten seconds on one CPU core |
-# | Paper | section 3.1, equations 1 to 7 |
+# | Paper | section 3.1; equations 4, 6 and 7 stand in it |
 # | Module | `fomm_lib.motion`, with `fomm_lib.geometry` |
 
 # %% [markdown]
@@ -54,21 +54,20 @@ if "google.colab" in sys.modules:
 import math
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from ipywidgets import FloatSlider, interact
 from matplotlib import pyplot as plt
 
 import fomm_lib as fomm
 from fomm_lib import geometry, motion, plots
-from fomm_lib.datasets import find_clips, to_tensor
 from fomm_lib.exercises import check_area_change, check_compose_flows, check_first_order_flow
+from fomm_lib.true_motion import read_true_pairs
 
 # %% [markdown]
 # The model of notebook 00, and six pairs of frames of rendered heads that it has never seen. A renderer knows
 # which point of the head every pixel shows, so it knows the true backward flow. `person` is where the driving
-# frame shows the person, `seen` the part of it that the source shows too. A pixel of our 64 x 64 covers 2 x 2
-# pixels of the truth.
+# frame shows the person, `seen` the part of it that the source shows too. The truth has 128 x 128 pixels; the
+# model takes 64 x 64, so each of our pixels covers 2 x 2.
 
 
 # %%
@@ -77,14 +76,13 @@ def halve(field):
     return field.unflatten(0, (64, 2)).unflatten(2, (64, 2)).mean(dim=(1, 3))
 
 
-def true_pair(number):
-    truth = np.load(fomm.data_path("heads", "truth", f"synth2-{number:05d}.npz"))
-    frames = clips[str(truth["clip"])].read([int(truth["source"]), int(truth["driving"])])
-    source, driving = (to_tensor(frame, model.size) for frame in frames)
-    pixels = geometry.to_pixels(torch.from_numpy(truth["flow"]).float(), 128, 128)
+def at_half_size(pair):
+    """Pictures (3, 64, 64), true flow (64, 64, 2), and the masks person and seen (64, 64)."""
+    source, driving = (halve(p.permute(1, 2, 0)).permute(2, 0, 1) for p in (pair.source, pair.driving))
+    pixels = geometry.to_pixels(pair.motion.flow, 128, 128)
     flow = geometry.from_pixels((halve(pixels) - 0.5) / 2, 64, 64)
-    marks = np.stack([truth["surface"], truth["surface"] & truth["visible"]], -1)
-    person, seen = (halve(torch.from_numpy(marks).float()) == 1).unbind(-1)
+    marks = torch.stack([pair.motion.surface, pair.motion.surface & pair.motion.visible], dim=-1)
+    person, seen = (halve(marks.float()) == 1).unbind(-1)
     return SimpleNamespace(source=source, driving=driving, flow=flow, person=person, seen=seen)
 
 
@@ -95,8 +93,7 @@ def true_pair(number):
 plots.use_style()
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = plots.COLOURS
 model = fomm.load_model("heads-64", device="cpu")
-clips = {clip.path.name: clip for clip in find_clips(fomm.data_path("heads"), "test")}
-pairs = [true_pair(number) for number in range(6)]
+pairs = [at_half_size(pair) for pair in read_true_pairs()]
 grid = geometry.coordinate_grid(64, 64)
 print(len(pairs), "pairs; pictures", tuple(pairs[0].source.shape), "flow", tuple(pairs[0].flow.shape))
 
@@ -138,7 +135,7 @@ plots.show(
 #
 # ## 1. A motion near a point: Taylor's expansion
 #
-# Take any smooth motion $T$ and a place $p$. Taylor says (section 3.1, equation 1)
+# Take any smooth motion $T$ and a place $p$. Taylor says (section 3.1)
 #
 # $$T(z) = \underbrace{T(p)}_{\text{zeroth order}} + \underbrace{T'(p)\,(z - p)}_{\text{first order}} +
 # \; o(\lvert z - p \rvert)$$
@@ -198,10 +195,11 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 3. Zeroth order is a level line, first order a tangent. Both are right at the keypoint (within
-# 0.2 pixels: the plane is fitted to the surroundings, not laid on at the point, which bends the U into a W). Leaving it,
-# the error of zeroth order grows in proportion to the distance, that of first order with its square: a V and
-# a U. (Far away Taylor promises nothing: at x = -0.15 zeroth order is right again, by chance.)*
+# *Figure 3. Zeroth order is a level line, first order a tangent. Both are right at the keypoint (within 0.2
+# pixels: the plane is fitted to the surroundings, not laid on at the point, which bends the U into a W).
+# Leaving it, the error of zeroth order grows in proportion to the distance, that of first order with its
+# square: a V and a U. (Far away Taylor promises nothing: at x = -0.15 zeroth order is right again, by
+# chance.)*
 #
 # So the order decides how far one keypoint reaches. As pictures: this turn of the head in space, and above it
 # a turn **in the picture**, by 30 degrees about its middle. That one is a matrix and nothing else, so first
@@ -238,16 +236,16 @@ plots.show(
 # ### By way of a frame that nobody sees
 #
 # The detector looks at one picture at a time, so it cannot know $T'(p)$ between two. The paper imagines a
-# **reference frame** R (equations 2 and 3). Each picture $X$ has its own motion from it, and the detector
-# gives its value and slope at ten points of R:
+# **reference frame** R. Each picture $X$ has its own motion from it, and the detector gives its value and
+# slope at ten points of R:
 # $p_{X} = T_{X \leftarrow R}(p)$ and $J_X = T'_{X \leftarrow R}(p)$. Then go from D to S by way of R:
 #
 # $$T_{S \leftarrow D} = T_{S \leftarrow R} \circ T_{D \leftarrow R}^{-1}$$
 #
 # From here on $p$ lies in R; what was $p$ is now $p_D$, and what was $T(p)$ is $p_S$. The value:
-# $T_{D \leftarrow R}^{-1}$ takes $p_D$ back to $p$, and $T_{S \leftarrow R}$ takes $p$ to $p_S$. The slope: by the
-# chain rule, and as the derivative of an inverse is the inverse of the derivative,
-# $T'_{S \leftarrow D}(p_D) = J_S J_D^{-1}$. This is all of equations 4 and 5:
+# $T_{D \leftarrow R}^{-1}$ takes $p_D$ back to $p$, and $T_{S \leftarrow R}$ takes $p$ to $p_S$. The slope:
+# by the chain rule, and as the derivative of an inverse is the inverse of the derivative,
+# $T'_{S \leftarrow D}(p_D) = J_S J_D^{-1}$. This is all of equation 4:
 #
 # $$T_{S \leftarrow D}(z) \approx p_S + J_S\, J_D^{-1}\,(z - p_D)$$
 #
@@ -354,8 +352,8 @@ print(f"no motion: {still:.1f} pixels; ten parts: zeroth {curves['zeroth order']
 print(f"first {curves['first order'][4]:.1f}")
 
 # %% [markdown]
-# *Figure 5. The best fit of either order to parts cut by k-means, over six pairs. Three first-order parts are worth ten of
-# zeroth order.*
+# *Figure 5. The best fit of either order to parts cut by k-means, over six pairs. Three first-order parts are
+# worth ten of zeroth order.*
 
 # %%
 fits = best_motions(turning, 10)
@@ -431,10 +429,10 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 7. White: the keypoint is here now. Black: it was here. The masks of 7 and 2
-# lie where their keypoints are; those of 8 and 0, at chin and neck, take a shoulder each: the network is free
-# to use a motion wherever it fits. (The bumps of 8 and 0 are faint because those points hardly moved: white and
-# black cancel.)*
+# *Figure 7. White: the keypoint is here now. Black: it was here. The masks of 7 and 2 lie where their
+# keypoints are; those of 8 and 0, at chin and neck, take a shoulder each: the network is free to use a motion
+# wherever it fits. (The bumps of 8 and 0 are faint because those points hardly moved: white and black
+# cancel.)*
 #
 # A map and three colours for each of eleven motions: 44 channels go into an hourglass.
 #
@@ -659,8 +657,8 @@ for pair, name in ((tilting, "tilting"), (turning, "turning")):
 # the face is found; on its left the arrows are about half of what they should be, and on the hair next to
 # nothing or even backward (cyan: to the left).*
 #
-# A number means something only beside others: doing nothing, and the best that ten hard parts can do (section 2).
-# `without J` is the model with its Jacobians taken away.
+# A number means something only beside others: doing nothing, and the best that ten hard parts can do (section
+# 2). `without J` is the model with its Jacobians taken away.
 
 # %%
 judged = {
@@ -709,6 +707,7 @@ assert sum(table["model"]) < 0.6 * sum(table["no motion"])
 
 # %%
 network = model.generator.dense_motion_network
+assert isinstance(network, fomm.DenseMotionNetwork)
 with torch.inference_mode():
     small_source = network.downsample(tilting.source[None])
     motions = motion.sparse_motions(kp_source, kp_driving, 32, 32)
@@ -770,7 +769,7 @@ print("a flow should stay near 1; its largest value:", [f"{size:.0f}" for size i
 #
 # ### Exercise 1 · A first-order motion  (easy, 5 minutes)
 #
-# Equations 4 and 5 for one keypoint. The driving Jacobian must be inverted (`torch.linalg.inv`).
+# Equation 4 for one keypoint. The driving Jacobian must be inverted (`torch.linalg.inv`).
 
 
 # %%
