@@ -11,6 +11,12 @@ changes what is computed, only in which order, so that results differ by roundin
 - a 3x3 convolution of many channels is cheaper as 36 matrix products on 6x6 tiles (`Winograd`).
 
 Weights and pictures lie channels last in memory, so that each product runs along contiguous numbers.
+
+In bfloat16, whose numbers have 8 significant bits, every rounding counts. Convolutions round what they read
+and what they give, and sum up in float32; what residual blocks hand on stays in float32, as each would
+otherwise round the sum of all before it. `Winograd` is left out: its differences of neighbours and sums with
+weights up to 16 make a rounding error four times as large, and a processor that multiplies in bfloat16 gains
+little by it.
 """
 
 from __future__ import annotations
@@ -39,7 +45,8 @@ def faster(network: nn.Module, *, dtype: torch.dtype = torch.float32, rearrange:
 
     Args:
         network: made of the blocks of `fomm_lib.blocks` and convolutions; it is left as it is.
-        dtype: of weights and of the numbers between convolutions; float32 or bfloat16.
+        dtype: of weights, and of what convolutions read and give; float32 or bfloat16. What residual blocks
+            hand on is float32 in either.
         rearrange: False folds batch norms and leaves the convolutions to the library below, which on a GPU
             has fast algorithms of its own.
     Raises:
@@ -189,8 +196,7 @@ class Winograd(nn.Module):
     B^T d B = (B^T x B^T) vec(d). (B, in, H, W) to (B, out, H, W), for sides that are multiples of 4; others
     are padded.
 
-    The points 0, 1, -1, 1/2, -2 lose less to rounding than the usual 0, 1, -1, 2, -2, and all their constants
-    are exact in bfloat16.
+    The points 0, 1, -1, 1/2, -2 lose less to rounding than the usual 0, 1, -1, 2, -2.
 
     Source: Lavin and Gray 2016, section 4; for the points Barabasz et al., Error Analysis and Improving the
     Accuracy of Winograd Convolution for Deep Neural Networks, 2020.
@@ -232,23 +238,24 @@ class Winograd(nn.Module):
 
 class _FasterResidual(nn.Module):
     """`ResidualBlock`: its first batch norm, which a ReLU keeps from any convolution, stays a scale and a
-    shift; its second goes into the convolution before it.
+    shift; its second goes into the convolution before it. The sum is never rounded to less than float32.
     """
 
     def __init__(self, block: ResidualBlock, dtype: torch.dtype, rearrange: bool):
         super().__init__()
-        wide = rearrange and block.conv1.in_channels >= WINOGRAD_CHANNELS
+        exact = torch.promote_types(dtype, torch.float32)
+        wide = rearrange and dtype == exact and block.conv1.in_channels >= WINOGRAD_CHANNELS
         convolution = Winograd if wide else _Convolution
         scale, shift = _scale_and_shift(block.norm1)
-        self.register_buffer("scale", _constant(scale[:, None, None], dtype))
-        self.register_buffer("shift", _constant(shift[:, None, None], dtype))
+        self.register_buffer("scale", _constant(scale[:, None, None], exact))
+        self.register_buffer("shift", _constant(shift[:, None, None], exact))
         self.conv1 = convolution(*folded(block.conv1, block.norm2), dtype)
         self.conv2 = convolution(block.conv2.weight, block.conv2.bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         x = _as(self.scale, x)
         out = self.conv1(torch.addcmul(self.shift, x, self.scale).relu_())
-        return self.conv2(out.relu_()).add_(x)
+        return self.conv2(out.relu_()).to(x.dtype).add_(x)
 
 
 def _constant(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor, nn
@@ -81,8 +79,10 @@ class FastModel:
     Args:
         model: in eval mode; see `load_model`.
         precision: "float32" differs from the plain model by rounding alone; "bfloat16" is faster on
-            processors that have it. Keypoints are always detected in float32, as half a pixel would show.
-            None is what the weights are in.
+            processors that have it: the generator's convolutions from the bottleneck to the picture, where
+            nearly all the time goes, run in it, and what its residual blocks add up stays in float32. The
+            motion (keypoints, flow, occlusion) is computed in float32 always, as half a pixel would show, and
+            so is the encoder, which runs once a source. None is what the weights are in.
         compile: hand the networks to `torch.compile`, which takes its time at the first frames of every batch
             size, and on a CPU needs a C++ compiler. Instead of True one of its modes: "reduce-overhead"
             records CUDA graphs on a GPU.
@@ -113,11 +113,12 @@ class FastModel:
         self.device = weight.device
         # A GPU's libraries have fast algorithms of their own.
         on_cpu = self.device.type == "cpu"
-        detector = faster(model.kp_detector, dtype=at_least_float32(weight).dtype, rearrange=on_cpu)
-        generator = faster(model.generator, dtype=dtype, rearrange=on_cpu)
-        painter = _Painter(
-            nn.Sequential(*generator.up_blocks, generator.final), at_once=1 if on_cpu else None
-        )
+        exact = at_least_float32(weight).dtype
+        detector = faster(model.kp_detector, dtype=exact, rearrange=on_cpu)
+        generator = faster(model.generator, dtype=exact, rearrange=on_cpu)
+        generator.bottleneck = faster(model.generator.bottleneck, dtype=dtype, rearrange=on_cpu)
+        layers = nn.Sequential(*model.generator.up_blocks, model.generator.final).eval()
+        painter = _Painter(faster(layers, dtype=dtype, rearrange=on_cpu), at_once=1 if on_cpu else None)
         generator.up_blocks, generator.final = nn.ModuleList([painter]), nn.Identity()
         self.kp_detector, self.generator = detector, generator
         self._detect, self._generate = detector, generator
@@ -128,8 +129,7 @@ class FastModel:
     def encode(self, source: Tensor) -> EncodedSource:
         """What depends on the source alone. (B, 3, H, W) in [0, 1]."""
         with torch.inference_mode():
-            encoded = self.generator.encode(source)
-            return replace(encoded, features=at_least_float32(encoded.features))  # once, as warps need it so
+            return self.generator.encode(source)
 
     def detect(self, picture: Tensor) -> Keypoints:
         """Keypoints of pictures (B, 3, H, W) in [0, 1], without their heatmaps."""

@@ -82,17 +82,15 @@ def test_portions_do_not_change_it(monkeypatch):
 
 @torch.inference_mode()
 def test_the_rounding_of_winograd():
-    """Against float64, as a share of the result's deviation: a few millionths, and 2 % in bfloat16."""
+    """Against float64, as a share of the result's deviation: a few millionths; but in bfloat16 four times
+    that of a plain convolution, which is why it is left out there.
+    """
     x, weight, bias = double(1, 64, 16, 16).relu(), double(64, 64, 3, 3, seed=1) / 24, double(64, seed=2)
     exact = F.conv2d(x, weight, bias, padding=1)
     assert relative_error(Winograd(weight, bias, torch.float32)(x).double(), exact) < 3e-6
-    assert relative_error(Winograd(weight, bias, torch.bfloat16)(x).double(), exact) < 0.02
-
-
-def test_the_constants_are_exact_in_bfloat16():
-    layer = Winograd(double(2, 2, 3, 3), double(2), torch.float64)
-    for constant in (layer.into, layer.back):
-        assert torch.equal(constant.bfloat16().double(), constant)
+    by_winograd = relative_error(Winograd(weight, bias, torch.bfloat16)(x).double(), exact)
+    plain = relative_error(F.conv2d(*(t.bfloat16() for t in (x, weight, bias)), padding=1).double(), exact)
+    assert plain < 0.003 and by_winograd > 4 * plain
 
 
 # --- other rearrangements ------------------------------------------------------------------------------
@@ -144,10 +142,23 @@ def test_only_wide_convolutions_go_through_winograd():
 
     wide, narrow = ResidualBlock(fast.WINOGRAD_CHANNELS), ResidualBlock(fast.WINOGRAD_CHANNELS - 1)
     assert Winograd in kinds(wide) and Winograd not in kinds(narrow)
-    assert Winograd not in kinds(wide, rearrange=False)
+    assert Winograd not in kinds(wide, rearrange=False) and Winograd not in kinds(wide, dtype=torch.bfloat16)
     deep, shallow = UpBlock(2, fast.DOUBLING_CHANNELS + 1), UpBlock(2, fast.DOUBLING_CHANNELS)
     assert Doubling in kinds(shallow) and Doubling not in kinds(deep)
     assert Doubling not in kinds(shallow, rearrange=False)
+
+
+@torch.inference_mode()
+def test_residual_blocks_add_up_in_float32():
+    """Blocks that add next to nothing hand on what they got: bfloat16 would round it, and lose the sum."""
+    blocks = nn.Sequential(*(ResidualBlock(4) for _ in range(8))).eval()
+    for block in blocks:
+        block.conv2.weight.zero_()
+        block.conv2.bias.fill_(2**-12)
+    x = 1 + torch.rand(1, 4, 8, 8) / 2
+    quick = faster(blocks, dtype=torch.bfloat16)(x)
+    assert quick.dtype == torch.float32
+    assert torch.equal(quick, x + 8 * 2**-12)
 
 
 @torch.inference_mode()
