@@ -21,6 +21,7 @@ from fomm_lib.files import InputError, atomic_output, data_path
 
 NETWORKS = ("generator", "kp_detector", "discriminator")
 _FORMAT = "fomm-lib weights 1"
+_NAMED = 2  # entries of each kind that a message about weights that do not fit names; the others it counts
 
 
 @dataclass
@@ -160,7 +161,7 @@ def load_network(network: nn.Module, entries: dict[str, Tensor], name: str) -> N
     """`network.load_state_dict(entries, strict=True)`, but nothing is loaded unless all of it fits.
 
     Raises:
-        InputError: lists every missing, unexpected and mis-shaped entry by name.
+        InputError: counts missing, unexpected and mis-shaped entries, and names the first few of each.
     """
     wanted = network.state_dict()
     problems = []
@@ -173,7 +174,8 @@ def load_network(network: nn.Module, entries: dict[str, Tensor], name: str) -> N
     ]
     for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
         if names:
-            problems.append(f"{len(names)} {what}: {', '.join(names)}")
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            problems.append(f"{len(names)} {what}: {', '.join(names[:_NAMED])}{more}")
     if problems:
         raise InputError(f"the weights of {name} do not fit the config; {'; '.join(problems)}")
     network.load_state_dict(entries, strict=True)

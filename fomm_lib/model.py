@@ -102,8 +102,7 @@ def load_model(
         config: needed for published files, which have none inside: a path, or a name such as "vox-adv-256".
         device: where to put it; by default the GPU where there is one.
     Raises:
-        InputError: no such file, no config, weights that do not fit it (every entry is named), or a device
-            that is not there.
+        InputError: no such file, no config, weights that do not fit it, or a device that is not there.
 
     Example:
         >>> model = load_model("heads-64")
@@ -114,8 +113,15 @@ def load_model(
             f"{name}: has no config inside; name the one it was trained with, e.g. config vox-adv-256"
         )
     model = FirstOrderMotionModel(checkpoint.config if config is None else load_config(config))
-    load_network(model.kp_detector, checkpoint.networks["kp_detector"], "kp_detector")
-    load_network(model.generator, checkpoint.networks["generator"], "generator")
+    try:
+        load_network(model.kp_detector, checkpoint.networks["kp_detector"], "kp_detector")
+        load_network(model.generator, checkpoint.networks["generator"], "generator")
+    except InputError as error:
+        if checkpoint.config is None:
+            hint = "give the config they were trained with"
+        else:
+            hint = "give other weights" if config is None else "leave out config: the file has its own inside"
+        raise InputError(f"{name}: {error}; {hint}") from None
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -398,7 +398,7 @@ def test_another_suffix(tmp_path, networks, model):
 # --- loading into a network ---------------------------------------------------------------------------------
 
 
-def test_everything_that_does_not_fit_is_named_and_nothing_is_loaded(networks):
+def test_what_does_not_fit_is_named_and_nothing_is_loaded(networks):
     network = small_model(seed=10).generator
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     entries = dict(networks["generator"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
@@ -364,8 +365,19 @@ def test_a_config_that_does_not_fit(data):
     folder, _ = data
     message = "the weights of kp_detector do not fit the config; 2 unexpected: jacobian.weight, jacobian.bias"
     config = small_config({"model_params.common_params.estimate_jacobian": False})
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"{message}; give the config they were trained with"):
         load_model(folder / "tiny-cpk.pth.tar", config)
+    with pytest.raises(InputError, match="tiny: .* leave out config: the file has its own inside"):
+        load_model("tiny", config)
+
+
+def test_how_little_fits_is_one_readable_line(data):
+    """Hundreds of entries of another width are counted, not listed."""
+    with pytest.raises(InputError) as error:
+        load_model("tiny", "vox-256")
+    text = str(error.value)
+    assert len(text) < 500 and "\n" not in text
+    assert re.search(r"missing: \S+, \S+ and \d+ more", text)
 
 
 def test_an_unknown_name(data):
