@@ -793,6 +793,11 @@ check_first_order_flow = Exercise(
         "that is zeroth order: the Jacobians are missing": (
             lambda grid, p_source, j_source, p_driving, j_driving: p_source + grid - p_driving
         ),
+        "points are rows here: `points @ J` multiplies by the transpose; take `points @ J.T` or apply_2x2": (
+            lambda grid, p_source, j_source, p_driving, j_driving: (
+                p_source + (grid - p_driving) @ multiply_2x2(j_source, inverse_2x2(j_driving))
+            )
+        ),
     },
 )
 
@@ -800,6 +805,14 @@ check_first_order_flow = Exercise(
 def _compose_flows(flow_sd, flow_de, padding_mode="border"):
     found = warp(flow_sd.permute(2, 0, 1)[None], flow_de[None], padding_mode=padding_mode)
     return found[0].permute(1, 2, 0)
+
+
+def _regrouped(flow_sd, flow_de, on_the_way_in=True, on_the_way_back=True):
+    """compose_flows with reshape where permute belongs."""
+    height, width = flow_sd.shape[:2]
+    picture = flow_sd.reshape(2, height, width) if on_the_way_in else flow_sd.permute(2, 0, 1)
+    found = warp(picture[None], flow_de[None], padding_mode="border")[0]
+    return found.reshape(height, width, 2) if on_the_way_back else found.permute(1, 2, 0)
 
 
 def _affine_flow(xx, xy, yx, yy, x, y, height=6, width=8):
@@ -839,6 +852,15 @@ check_compose_flows = Exercise(
         "the result must be (H, W, 2) again: permute back": (
             lambda flow_sd, flow_de: _compose_flows(flow_sd, flow_de).permute(2, 0, 1)
         ),
+        "reshape only counts anew, and mixes x and y of different pixels: move the axes with permute": (
+            _regrouped
+        ),
+        "the way in needs permute too: reshape mixes x and y of different pixels": (
+            lambda flow_sd, flow_de: _regrouped(flow_sd, flow_de, on_the_way_back=False)
+        ),
+        "the way back needs permute too: reshape mixes x and y of different pixels": (
+            lambda flow_sd, flow_de: _regrouped(flow_sd, flow_de, on_the_way_in=False)
+        ),
     },
 )
 
@@ -875,6 +897,12 @@ check_area_change = Exercise(
         ),
         "differences of places need no identity taken away: at rest the determinant is 1": (
             lambda flow: _area_change(flow) - 1
+        ),
+        "x runs along the second axis of the tensor, y along the first: exchanged, they turn the sign": (
+            lambda flow: -_area_change(flow)
+        ),
+        "from the first centre to the last there are W - 1 steps, not W": lambda flow: (
+            _area_change(flow, scaled=False) * flow.shape[0] * flow.shape[1] / 4
         ),
     },
 )
@@ -952,6 +980,11 @@ def _turned_gain(warped, wanted):
     return _best_gain(wanted, warped)
 
 
+def _gain_a_picture(warped, wanted):
+    w, t = _from_means(warped, wanted, dim=(2, 3))
+    return (w * t).sum(dim=(0, 2, 3)) / (w * w).sum(dim=(0, 2, 3))
+
+
 def _correlation(warped, wanted):
     w, t = _from_means(warped, wanted)
     return (w * t).sum(dim=(0, 2, 3)) / ((w * w).sum(dim=(0, 2, 3)) * (t * t).sum(dim=(0, 2, 3))).sqrt()
@@ -985,14 +1018,18 @@ check_best_gain = Exercise(
         "divide by w w, not by t t: it is w that is given": _turned_gain,
         "that is the correlation, which forgets the scale: divide by w w": _correlation,
         "measure both from their means first": _raw_gain,
+        "that takes off the mean of every picture; take the mean over batch and places, dim=(0, 2, 3)": (
+            _gain_a_picture
+        ),
         "a mean of quotients explodes where w is near 0: sum first, then divide": _place_by_place,
     },
 )
 
 
-def _readers(flow, clamp=True, swap=False):
+def _readers(flow, clamp=True, swap=False, nearest=True):
     height, width = flow.shape[:2]
-    column, row = to_pixels(flow, height, width).round().long().unbind(-1)
+    pixels = to_pixels(flow, height, width)
+    column, row = (pixels.round() if nearest else pixels).long().unbind(-1)
     if swap:
         column, row = row, column
     if clamp:
@@ -1002,11 +1039,21 @@ def _readers(flow, clamp=True, swap=False):
     return torch.bincount(index, minlength=len(found))[index].view(height, width)
 
 
-def _never_read(flow):
+def _numbers(flow, row_length):
     height, width = flow.shape[:2]
     column, row = to_pixels(flow, height, width).round().long().unbind(-1)
-    number = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-    return torch.bincount(number.flatten(), minlength=height * width).view(height, width)
+    return row.clamp(0, height - 1) * row_length + column.clamp(0, width - 1)
+
+
+def _never_read(flow):
+    height, width = flow.shape[:2]
+    readers = torch.bincount(_numbers(flow, width).flatten(), minlength=height * width)
+    return readers.view(height, width)
+
+
+def _rows_too_short(flow):
+    number = _numbers(flow, flow.shape[0])
+    return torch.bincount(number.flatten())[number] > 1
 
 
 def _pushed_card(height=6, width=8):
@@ -1038,6 +1085,12 @@ check_double_reads = Exercise(
             lambda flow: _readers(flow, clamp=False) > 1
         ),
         "x and y have changed places: (x, y) is (column, row)": lambda flow: _readers(flow, swap=True) > 1,
+        "long() cuts off what stands behind the point: round() first": lambda flow: (
+            _readers(flow, nearest=False) > 1
+        ),
+        "a row holds W pixels: number them row * W + column, or different pixels get one number": (
+            _rows_too_short
+        ),
         "a bool for every pixel is asked for, not the number of readers": lambda flow: _readers(flow),
     },
 )
@@ -1108,6 +1161,10 @@ def _pooled_to_the_end(num_blocks):
     return _receptive_field(num_blocks) + 2 ** (num_blocks - 1)
 
 
+def _pooled_by_double_steps(num_blocks):
+    return _receptive_field(num_blocks) + 2 ** (num_blocks - 1) - 1
+
+
 check_receptive_field = Exercise(
     "receptive_field",
     solution=_receptive_field,
@@ -1126,6 +1183,10 @@ check_receptive_field = Exercise(
         "that is the distance between neighbouring patches, not the side of one": (
             lambda num_blocks: 2 ** (num_blocks - 1)
         ),
+        "the field begins with the one pixel itself": lambda num_blocks: _receptive_field(num_blocks) - 1,
+        "a pool widens the field by one step of before it; only then does the step double": (
+            _pooled_by_double_steps
+        ),
     },
 )
 
@@ -1139,11 +1200,11 @@ check_adversarial_losses = Exercise(
     solution=_adversarial_losses,
     cases=[
         Case("a judge who is right everywhere", lambda f: f(torch.ones(2, 1, 3, 3), torch.zeros(2, 1, 3, 3))),
+        Case("0.9 to the real, 0.2 to the generated", lambda f: f(torch.tensor([0.9]), torch.tensor([0.2]))),
         Case(
             "a judge who says 0.5 everywhere",
             lambda f: f(torch.full((2, 1, 3, 3), 0.5), torch.full((2, 1, 3, 3), 0.5)),
         ),
-        Case("0.9 to the real, 0.2 to the generated", lambda f: f(torch.tensor([0.9]), torch.tensor([0.2]))),
         Case("maps of random numbers", lambda f: f(torch.randn(4, 1, 5, 5), torch.randn(4, 1, 5, 5))),
     ],
     mistakes={
@@ -1163,6 +1224,20 @@ check_adversarial_losses = Exercise(
         ),
         "judge each patch, and take the mean last: a mean hides the patches": lambda on_real, on_fake: (
             _adversarial_losses(on_real.mean(), on_fake.mean())
+        ),
+        "the discriminator shall say 1 to the real and 0 to the generated": lambda on_real, on_fake: (
+            _adversarial_losses(on_real, on_fake)[0],
+            _adversarial_losses(on_fake, on_real)[1],
+        ),
+        "those are absolute differences; least squares are asked for": lambda on_real, on_fake: (
+            (1 - on_fake).abs().mean(),
+            (1 - on_real).abs().mean() + on_fake.abs().mean(),
+        ),
+        "both halves of the discriminator's loss are wanted: the real and the generated": (
+            lambda on_real, on_fake: (
+                _adversarial_losses(on_real, on_fake)[0],
+                (1 - on_real).square().mean(),
+            )
         ),
     },
 )
@@ -1218,6 +1293,17 @@ check_jacobian_equivariance = Exercise(
         ),
         "the paper takes the absolute value, not the square": lambda jacobian, slope, jacobian_warped: (
             (torch.eye(2) - inverse_2x2(jacobian) @ slope @ jacobian_warped).square().mean()
+        ),
+        "compare the product with the identity: it should be I, not 0": (
+            lambda jacobian, slope, jacobian_warped: (
+                (inverse_2x2(jacobian) @ slope @ jacobian_warped).abs().mean()
+            )
+        ),
+        "`*` multiplies entry by entry; `@` multiplies matrices": lambda jacobian, slope, jacobian_warped: (
+            (torch.eye(2) - inverse_2x2(jacobian) * slope * jacobian_warped).abs().mean()
+        ),
+        "the inverse of J stands first, not last": lambda jacobian, slope, jacobian_warped: (
+            (torch.eye(2) - slope @ jacobian_warped @ inverse_2x2(jacobian)).abs().mean()
         ),
     },
 )

