@@ -205,9 +205,8 @@ with torch.inference_mode():
 
 # %% [markdown]
 # One of these lines is not in the figure of the paper's training: `relative_motion`. It takes the *movement*
-# of the driving keypoints since the first frame and applies it to the keypoints of the source (section 3.4,
-# equation 15), so that the shape of the driving head stays out of it. What happens without it, you see under
-# "Break it".
+# of the driving keypoints since the first frame and applies it to the keypoints of the source (section 3.4),
+# so that the shape of the driving head stays out of it. What happens without it, you see under "Break it".
 
 # %%
 tensors = {
@@ -270,7 +269,8 @@ for name, network in numbers.items():
 # | $p_k$ | keypoint, the mean place | (K, 2) | -1 to 1 | `kp_source.value` |
 # | $J_k$ | Jacobian: local turn and stretch | (K, 2, 2) | about the identity | `kp_source.jacobian` |
 #
-# The mean place takes one line; the detector must have come to the same.
+# The mean place takes one line; the detector must have come to the same. Then look at the points: on the
+# source, on the driving frame as the detector sees it, and the source's points moved as the film moved.
 
 # %%
 heatmap = kp_source.heatmap
@@ -279,11 +279,6 @@ mean_place = (heatmap[..., None] * places).sum(dim=(2, 3))
 assert torch.allclose(mean_place, kp_source.value, atol=1e-5)
 print("heatmaps", tuple(heatmap.shape), "-> keypoints", tuple(mean_place.shape))
 
-# %% [markdown]
-# Now look at them: the source, the driving frame as the detector sees it, and the source's points moved as
-# the film moved.
-
-# %%
 pictures = [
     plots.draw_keypoints(source[0], kp_source),
     plots.draw_keypoints(driving[turn], kp_film[turn : turn + 1]),
@@ -315,8 +310,7 @@ plots.show(
 #
 # ## How everything moves: from points to a flow
 #
-# Near keypoint k the motion is a Taylor expansion to first order, which gave the paper its name (equations 4
-# and 5):
+# Near keypoint k the motion is a Taylor expansion to first order, which gave the paper its name (equation 4):
 #
 # $$T_k(z) = p_{S,k} + J_{S,k}\, J_{D,k}^{-1}\,(z - p_{D,k})$$
 #
@@ -376,13 +370,13 @@ plots.show(
 #
 # When a head turns, a cheek appears that the source never showed. No flow can copy it. So the same network
 # also says, for every place, how far the copied thing can be trusted. The generator warps not the picture
-# but its *features* $\xi$, dims the untrusted ones, and paints what is missing (equation 8):
+# but its *features* $\xi$, dims the untrusted ones, and paints what is missing (section 3.2):
 #
 # $$\xi' = O \odot \xi\big(T(z)\big)$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $\xi$, $\xi'$ | features of the source, before and after | (c, H/2ⁿ, W/2ⁿ) | any | `features`, `masked` |
+# | $\xi$, $\xi'$ | features of the source, before, after | (c, H/2ⁿ, W/2ⁿ) | any | `features`, `masked` |
 # | $O$ | occlusion map: 1 = copy, 0 = paint anew | (1, h, w) | 0 to 1 | `dense.occlusion` |
 #
 # By hand, with the flow and the map brought to the size of the features:
@@ -669,12 +663,12 @@ print("first and last pixel lie at", corners.tolist())
 # | 07 | `07_training` | how do I train it, on one CPU or many GPUs? |
 # | 08 | `08_animation` | how do I animate well: relative, best frame, sound, long films? |
 # | 09 | `09_evaluation` | how good is it, in numbers? |
-# | 10 | `10_gan_family` | which relatives does it have? |
-# | 11 | `11_beyond_faces` | does it work for other things than faces? |
-# | 12 | `12_limits` | when does it fail, and what is it used for responsibly? |
+# | 10 | planned | which relatives does it have? |
+# | 11 | planned | does it work for other things than faces? |
+# | 12 | planned | when does it fail, and what is it used for responsibly? |
 #
 # A word before you go on: a face is a person's. Animate your own, rendered ones, or those of people who
-# agreed, and say that the film is generated. Notebook 12 comes back to it.
+# agreed, and say that the film is generated.
 #
 # **References.** A. Siarohin, S. Lathuilière, S. Tulyakov, E. Ricci, N. Sebe: *First Order Motion Model for
 # Image Animation*, NeurIPS 2019, [arXiv:2003.00196](https://arxiv.org/abs/2003.00196). The portrait is a

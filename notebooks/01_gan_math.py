@@ -811,7 +811,7 @@ check_slope_penalty(slope_penalty)
 #
 # You can derive what a discriminator measures, tell a useful distance from a flat one, and put a leash on a
 # judge that has become too sharp. All of it returns: least squares in notebook 06, the penalties as
-# switches of the training in notebook 07, the relatives of this GAN in notebook 10.
+# switches of the training in notebook 07.
 #
 # **Next:** [02 · data cleaning](02_data_cleaning.ipynb), because no loss mends a frozen video.
 #

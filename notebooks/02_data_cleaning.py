@@ -60,7 +60,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from fomm_lib import cleaning, containers, datasets, files, guard, plots, video
+import fomm_lib as fomm
+from fomm_lib import cleaning, containers, datasets, guard, plots, video
 from fomm_lib.exercises import check_list_boxes, check_picture_mse, check_say_verdict
 
 # %% [markdown]
@@ -76,7 +77,7 @@ plots.use_style()
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = plots.COLOURS
 workshop = tempfile.TemporaryDirectory()
 folder = Path(workshop.name)
-clip = sorted(files.data_path("heads", "train").glob("*.mp4"))[0]
+clip = sorted(fomm.data_path("heads", "train").glob("*.mp4"))[0]
 original = list(video.VideoReader(clip))
 
 
@@ -125,7 +126,8 @@ with av.open(str(folder / "empty.mp4"), "w") as target:
 
 # %% [markdown]
 # What does a player show that takes every picture it can get and complains about nothing? Most of them do
-# that, and so do many data loaders.
+# that, and so do many data loaders. Look along the rows: which of the six would you notice, if you saw only
+# the first frames? Below, the four that play, moving.
 
 
 # %%
@@ -141,18 +143,12 @@ def play(path):
     return pictures
 
 
-NAMES = ["healthy", "frozen", "truncated", "damaged", "encrypted", "empty"]
-played = {name: play(folder / f"{name}.mp4") for name in NAMES}
-
-# %% [markdown]
-# Look along the rows: which of the six would you notice, if you saw only the first frames?
-
-
-# %%
 def moment(number, names, missing=None):
     return [played[name][number] if number < len(played[name]) else missing for name in names]
 
 
+NAMES = ["healthy", "frozen", "truncated", "damaged", "encrypted", "empty"]
+played = {name: play(folder / f"{name}.mp4") for name in NAMES}
 moments = {"first": 0, "15th": 14, "34th": 33, "last": 47}
 rows = [moment(number, NAMES) for number in moments.values()]
 plots.show(
@@ -161,12 +157,6 @@ plots.show(
     "Truncated: good, then nothing. Damaged: good, then smeared. Encrypted and empty: nothing at all.",
     colours=256,
 )
-
-# %% [markdown]
-# *Figure 1. Four of six files begin with the same perfect frame. Whoever checks first frames, finds two
-# of the five faults.* The four that play, moving:
-
-# %%
 black = np.zeros_like(original[0])
 tiles = [np.hstack(moment(number, NAMES[:4], black)) for number in range(0, 48, 4)]
 plots.show(
@@ -176,6 +166,9 @@ plots.show(
 )
 
 # %% [markdown]
+# *Figure 1. Four of six files begin with the same perfect frame. Whoever checks first frames, finds two
+# of the five faults.*
+#
 # *Figure 2 (moving). Healthy, frozen, truncated, damaged. A smear stays and is dragged along, because
 # most frames are stored as changes to the one before.*
 #
@@ -297,6 +290,11 @@ plots.show(
 # | $B$ | one of $HW / 256$ blocks of 16 x 16 pixels | | | axes 1 and 3 below |
 # | $\bar x_t$ | its mean in frame $t$ | (H/16, W/16, 3) | 0 to 255 | `toy_blocks(frame)` |
 # | change | how far any block moves away from frame 0 | scalar | 0 to 255 grey levels | `toy_change` |
+#
+# (`toy_change` gives the maximum over blocks for every frame; the change is the largest of those.) To be fair
+# to the MSE: both films, both measures, and the frozen one a second time, with grain as in a photograph of a
+# dark room, one pattern that never changes, and an encoder in a hurry (MPEG-2). In the left picture, could a
+# line at any height part what moves from what stands? And in the right one?
 
 
 # %%
@@ -310,11 +308,6 @@ def toy_change(frames):
     return [np.abs(toy_blocks(frame) - first).max() for frame in frames]
 
 
-# %% [markdown]
-# To be fair to the MSE: both films, both measures, and the frozen one a second time, with grain like that
-# of a dark room and an encoder in a hurry.
-
-# %%
 grain = np.random.default_rng(0).normal(0, 12, original[0].shape)
 grainy = np.clip(original[0] + grain, 0, 255).astype(np.uint8)
 with av.open(str(folder / "grainy.mp4"), "w") as target:
@@ -329,10 +322,6 @@ films = {"healthy": played["healthy"], "frozen": played["frozen"], "grainy": pla
 moves = {name: bool(max(toy_change(frames)) > cleaning.STILL_CHANGE) for name, frames in films.items()}
 print("moves:", moves)
 
-# %% [markdown]
-# Left, the three films overlap. Right, is there a height at which one line separates them?
-
-# %%
 figure, axes = plt.subplots(1, 2, figsize=(6, 2.9))
 for (name, frames), colour, line in zip(films.items(), (BLUE, GREEN, RED), ("-", "--", ":"), strict=True):
     axes[0].plot(range(1, 48), toy_curve(frames), color=colour, linestyle=line, label=name)
@@ -351,9 +340,12 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 4. The MSE takes grain for motion. The change of blocks against the first frame does not.*
-
-# %% [markdown]
+# *Figure 4. Left, the grainy still picture peaks higher than the moving head's quiet moments: no line parts
+# them. Right, everything that stands still lies below the line at 5.*
+#
+# (Grain that is drawn **anew in every frame**, as a camera's sensor does, is a kind of motion: as strong as
+# this it moves the mean of a block by a little more than 5 levels, and such a film passes as fit.)
+#
 # ## 4. Does every frame decode?
 #
 # `play` threw away the most valuable thing it was told: that something went wrong. A careful reader
@@ -367,8 +359,9 @@ def toy_decode(path):
     """How many frames come out, and how much trouble there was."""
     frames = trouble = 0
     with av.open(str(path)) as container:
-        container.streams.video[0].codec_context.thread_count = 1
-        for packet in container.demux(video=0):
+        for stream in container.streams.video:
+            stream.codec_context.thread_count = 1
+        for packet in container.demux(video=0) if container.streams.video else []:
             try:
                 for frame in packet.decode():
                     frames += 1
@@ -378,11 +371,13 @@ def toy_decode(path):
     return frames, trouble
 
 
-for name in NAMES[:5]:
+for name in NAMES:
     frames, trouble = toy_decode(folder / f"{name}.mp4")
-    print(f"{name:10} trouble: {'yes' if trouble else 'no'}")
+    print(f"{name:10} frames: {'some' if frames else 'none':6} trouble: {'yes' if trouble else 'no'}")
 
 # %% [markdown]
+# The empty film is in no trouble at all: there is nothing in it to decode. So count the frames, too.
+#
 # Where is the damage, and how far does it spread? Twelve bad bytes in the second half; below, the frame
 # as it was, as it was decoded, and the difference.
 
@@ -427,8 +422,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 6. A truncated film is a shorter film, which nothing but its own announcement gives away.* Try
-# it: drag the slider, and read what the library makes of your cut.
+# *Figure 6. The fewer bytes arrived, the fewer frames come out, while the file goes on announcing 48. What it
+# says and what it holds must be compared.* Try it: drag the slider, and read what the library makes of your
+# cut.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -448,7 +444,8 @@ widgets.VBox([slider, said])
 # ## 5. What does the container say?
 #
 # An MP4 file is a row of *boxes*: four bytes length, four bytes name, content; some contents are boxes
-# again. Reading them takes five lines and decodes nothing.
+# again. Reading them takes five lines and decodes nothing. `moov` is the table of contents, `mdat` the frames
+# themselves. The figure is to scale, with `mdat` as long as it claims to be.
 
 
 # %%
@@ -465,11 +462,6 @@ stored = {name: (folder / f"{name}.mp4").read_bytes() for name in chosen}
 for name, data in stored.items():
     print(f"{name:10}", *[box for box, _, _ in toy_boxes(data)])
 
-# %% [markdown]
-# `moov` is the table of contents, `mdat` the frames themselves. To scale, with `mdat` as long as it
-# claims to be:
-
-# %%
 looks = {"moov": (ORANGE, "//"), "mdat": (SKY, ""), "ftyp": (PINK, "xx"), "free": ("white", "..")}
 figure, axis = plt.subplots(figsize=(6, 2.4))
 for row, data in enumerate(stored.values()):
@@ -533,11 +525,23 @@ assert containers.missing_end(folder / "truncated.mp4") == f"the file ends {miss
 print("toy and library agree;", containers.encryption_marks(folder / "encrypted.mp4"))
 
 # %% [markdown]
-# One call a file, `cleaning.check_file`, gives the verdict and the reason in words that a person can act
-# on; the slider above showed some.
+# One call a file, `cleaning.check_file`, gives the reason in words that a person can act on (the slider above
+# showed some), and one of seven verdicts:
+#
+# | verdict | the file |
+# |---|---|
+# | `fit` | decodes from the first frame to the last, and something moves |
+# | `unreadable` | cannot be opened, or gives not one frame, or had to be stopped |
+# | `encrypted` | is marked as encrypted in its container, whether or not it decodes |
+# | `no_video` | has no video track: sound only, or a container that is empty |
+# | `single_frame` | has one frame |
+# | `frozen` | has frames, and nothing moves in them |
+# | `corrupt` | has decode errors, damaged frames, or ends before its end |
 #
 # **A folder.** `clean` asks the questions of every file under a folder and writes one row a file, while
-# it goes. In a terminal it is `fomm clean FOLDER --report report.csv --jobs 2`.
+# it goes. In a terminal it is `fomm clean FOLDER --report report.csv --jobs 2`. It deletes nothing; and
+# where a question makes no sense, it says so in one line before it begins: every error that a person can
+# mend is an `InputError`, in the whole library.
 
 # %%
 videos, table = folder / "videos", folder / "report.csv"
@@ -547,6 +551,11 @@ for name in [*NAMES, "no_table"]:
 rows = cleaning.clean(videos, table, jobs=2, probe="pyav", progress=False)
 for row in rows:
     print(f"{row.file:14} {row.verdict}")
+
+try:
+    cleaning.clean(videos, table, jobs=0)
+except fomm.InputError as error:
+    print("InputError:", error)
 
 # %% [markdown]
 # A night's work must survive a power cut. Suppose the machine died while it wrote the fourth row; the
@@ -591,19 +600,16 @@ guard.close_idle()
 #
 # ## A clean set, and a batch
 #
-# Now the data this course trains on: forty heads. First the cleaner.
+# Now the data this course trains on: forty heads, rendered by `fomm.synthesize`. First the cleaner (the note
+# on how they were made is no video, and the report says so). A verdict is no substitute for looking; so
+# then the 25th frame of each, fetched by seeking (the other 47 are not decoded), as a contact sheet.
 
 # %%
-heads = files.data_path("heads", "train")
+heads = fomm.data_path("heads", "train")
 report = cleaning.clean(heads, folder / "heads.csv", jobs=2, probe="pyav", progress=False)
 fit = [row for row in report if row.verdict == "fit"]
 print(len(fit), "fit; the others:", {row.file: row.verdict for row in report if row.verdict != "fit"})
 
-# %% [markdown]
-# (The note on how they were made is no video, and the report says so.) A verdict is no substitute for
-# looking. The 25th frame of each, fetched by seeking (the other 47 are not decoded), as a contact sheet:
-
-# %%
 faces = []
 for row in fit:
     (face,) = video.read_frames(heads / row.file, [24])
@@ -619,25 +625,33 @@ plots.show(
 # *Figure 8. Forty heads, none of which exists. Look for what a machine does not: are faces missing, cut
 # off, too dark, all of one kind?*
 #
+# You can have as many more as you like, if the extra `synthetic` is installed and the machine can render
+# (EGL). Where it cannot, the answer is again one line, with what to do:
+
+# %% tags=["nbval-ignore-output"]
+MORE = 0  # clips; try 1 (the first start takes some seconds)
+try:
+    made = fomm.synthesize(folder / "more", clips=MORE, frames=8, size=64, seed=7) if MORE else []
+    print(len(made), "new clips")
+except fomm.InputError as error:
+    print(error)
+
+# %% [markdown]
 # The model learns from pairs: two frames of one clip, the earlier one as the source, the later one as
 # what it should become (the *driving* frame). No label, no landmark; that both show the same person is
 # all the supervision there is. `FramePairs` draws them, changed in the same way, and what it draws
-# depends on `(seed, epoch, index)` alone.
+# depends on `(seed, epoch, index)` alone. A batch as the network gets it is (B, 3, H, W) in [0, 1]. Compare
+# each column: same person, same light, other pose. That difference is the whole lesson.
 
 # %%
 augmentation = datasets.Augmentation(horizontal_flip=True, brightness=0.1, contrast=0.1)
-pairs = datasets.FramePairs(heads, split=None, size=64, augmentation=augmentation, seed=0)
+pairs = fomm.FramePairs(heads, split=None, size=64, augmentation=augmentation, seed=0)
 loader = datasets.pair_loader(pairs, batch_size=8)
 loader.set_epoch(0)
 batch = next(iter(loader))
 print(len(datasets.find_clips(heads, split=None)), "clips; a batch:", tuple(batch["source"].shape))
 print("frames of the first three pairs:", batch["frames"][:3].tolist())
 
-# %% [markdown]
-# A batch as the network gets it, (B, 3, H, W) in [0, 1]. Compare each column: same person, same light,
-# other pose. That difference is the whole lesson.
-
-# %%
 titles = [f"{a} → {b}" for a, b in batch["frames"].tolist()]
 plots.show(
     plots.picture_grid([list(batch["source"]), list(batch["driving"])], titles, ["source", "driving"]),
@@ -653,7 +667,8 @@ plots.show(
 # ## Break it
 #
 # The threshold of 5 grey levels stands between frozen films and quiet people. What if somebody, annoyed
-# by one frozen film that slipped through, sets it to 60?
+# by one frozen film that slipped through, sets it to 60? Where each film lies, what the threshold would cut
+# off, and who that is: the quietest four, first and last frame.
 
 # %%
 changes = np.array([row.change for row in fit])
@@ -661,10 +676,6 @@ frozen = [cleaning.check_file(folder / f"{name}.mp4", probe="pyav").change for n
 for threshold in (5, 60):
     print(f"threshold {threshold:2}: {int((changes <= threshold).sum()):2} of 40 heads are called frozen")
 
-# %% [markdown]
-# Where each film lies, and what the threshold would cut off:
-
-# %%
 figure, axis = plt.subplots(figsize=(6, 2.4))
 scatter = np.random.default_rng(0).uniform(-0.2, 0.2, len(changes))
 axis.plot(changes, scatter, "o", color=BLUE, alpha=0.6, label="forty heads")
@@ -681,13 +692,6 @@ plots.show(
     alt="Frozen films lie below 5 grey levels, the forty heads far above. A threshold of 60 would cut off "
     "the quiet ones among the heads.",
 )
-
-# %% [markdown]
-# *Figure 10. Between frozen films and quiet people there is room; a threshold belongs in the gap, not
-# where it catches the last suspect.* Who would have been thrown out? The quietest four, first and last
-# frame:
-
-# %%
 quiet = [fit[i].file for i in changes.argsort(kind="stable")[:4]]
 ends = [video.read_frames(heads / name, [0, 47]) for name in quiet]
 plots.show(
@@ -698,6 +702,9 @@ plots.show(
 )
 
 # %% [markdown]
+# *Figure 10. Between frozen films and quiet people there is room; a threshold belongs in the gap, not
+# where it catches the last suspect.*
+#
 # *Figure 11. Nothing is wrong with them. And nobody would notice that they are gone: the report says
 # `frozen`, the loss looks fine, and the model never learns small motions. A cleaner that throws away what
 # is hard makes a data set of what is easy.* So: move, do not delete; read the report sorted by the number
@@ -840,8 +847,7 @@ check_list_boxes(list_boxes)
 #
 # You can open a video by its bytes, say what is wrong with it, and turn a folder of unknown files into
 # batches of pairs, in a way that survives power cuts and hostile files. The pairs go to work in
-# [07 · training](07_training.ipynb); real data sets, with their own dirt, come in
-# [11 · beyond faces](11_beyond_faces.ipynb).
+# [07 · training](07_training.ipynb).
 #
 # **Next:** [03 · keypoints](03_keypoints.ipynb), where the model begins to look at these frames.
 #

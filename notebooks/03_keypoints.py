@@ -30,7 +30,7 @@
 # | Know first | convolutions, softmax, partial derivatives; notebook 00 for the system as a whole |
 # | Minutes | 40 to read and run, 35 to practise |
 # | GPU | no; about half a minute on two CPU cores |
-# | Paper | sections 3.1 (local affine motion) and 3.3 (equivariance, equations 11 to 13) |
+# | Paper | sections 3.1 (local affine motion) and 3.3 (equivariance) |
 # | Module | `fomm_lib.keypoints`, with `fomm_lib.losses` and `fomm_lib.geometry` |
 
 # %% [markdown]
@@ -235,8 +235,7 @@ assert far[0] > 0.5 and far[-1] < 0.05
 #
 # The published detector shrinks a picture to 64 x 64, and its last layer is a convolution of 7 x 7 **without
 # padding**: 3 places are lost at each border, and 58 x 58 remain. Place $j$ of the 58 looks at place $j + 3$
-# of the
-# 64. But the mean is taken as if the 58 places spanned all of [-1, 1]:
+# of the 64. But the mean is taken as if the 58 places spanned all of [-1, 1]:
 #
 # $$x_{\text{true}} = \frac{2 (j + 3)}{63} - 1, \qquad x_{\text{read}} = \frac{2 j}{57} - 1
 # \qquad\Rightarrow\qquad x_{\text{read}} = \frac{63}{57}\, x_{\text{true}}$$
@@ -249,7 +248,9 @@ assert far[0] > 0.5 and far[-1] < 0.05
 #
 # (Solve the first equation for $j$ and put it into the second.) Every point lies further out, by a factor of
 # 1.105. Do not believe it: measure it, on the last layer of a detector built from the published config, and
-# on one with `pad=3`.
+# on one with `pad=3`. The features that go into this layer are all zero but for a bump at a known place; its
+# filter is set to hand on what lies under its centre; the rest of the way is the detector's own.
+
 
 # %%
 params = fomm.load_config("vox-256").model_params
@@ -260,12 +261,7 @@ true = torch.linspace(-0.7, 0.7, 29)
 features = torch.zeros(29, detectors[0].predictor.out_features, 64, 64)
 features[:, 0] = geometry.gaussian_heatmaps(torch.stack([true, 0 * true], -1), 64, 64, variance=0.05)
 
-# %% [markdown]
-# The features are all zero but for a bump at a known place. The layer's filter is set to hand on what lies
-# under its centre; the rest of the way is the detector's own.
 
-
-# %%
 def read_places(detector):
     with torch.no_grad():
         detector.kp.weight.zero_()
@@ -280,6 +276,7 @@ for pad, (side, x) in read.items():
     factor = float((x * true).sum() / (true * true).sum())
     print(f"pad {pad}: a map of {side} x {side}, factor {factor:.3f}")
 print(f"63 / 57 = {63 / 57:.3f}")
+print("pad of the course's own model:", model.config.model_params.kp_detector_params.pad)
 
 figure, axis = plt.subplots(figsize=(6, 2.8))
 for (pad, (_, x)), colour, mark in zip(read.items(), (RED, GREEN), "os", strict=True):
@@ -300,11 +297,7 @@ plots.show(
 # with it. It must be **kept** for published weights, and remembered when one draws their points or compares
 # them with landmarks. The model of this course was trained with `pad=3`. (There the outermost filters see
 # zeros beyond the border: also a price.)
-
-# %%
-print("pad of the course's model:", model.config.model_params.kp_detector_params.pad)
-
-# %% [markdown]
+#
 # ## 4. The Jacobian: how the picture is turned and stretched there
 #
 # A point says *where*. When a head tilts or comes nearer, its surroundings also turn and grow. To first
@@ -360,14 +353,14 @@ plots.show(
 # The detector estimates $J_k$ as it does the point: four more maps $m_k$ for each keypoint, averaged under
 # the same heatmap, $J_k = \sum_z H_k(z)\, m_k(z)$. Relative to what? The paper imagines an abstract
 # *reference frame* R, which is never seen: $J_k$ is the Jacobian of the motion from R. It cancels wherever
-# two pictures are compared: $J_S J_D^{-1}$ leads from driving frame to source by way of R (equations 4 and
-# 5).
+# two pictures are compared: $J_S J_D^{-1}$ leads from driving frame to source by way of R (notebook 04
+# derives it).
 #
 # ## 5. Equivariance: a demand that needs no labels
 #
 # Deform a picture by a map $T$ that we chose ourselves: the deformed picture shows at $z$ what the picture
 # shows at $T(z)$. Then the points $p'$ found in the deformed picture, taken back by $T$, must be the points
-# $p$ of the picture; and by the chain rule the Jacobians too (equations 11 to 13):
+# $p$ of the picture; and by the chain rule the Jacobians too (section 3.3):
 #
 # $$L_p = \big\lvert\, p - T(p')\, \big\rvert, \qquad
 # L_J = \big\lvert\, I - J^{-1}\, T'(p')\, J'\, \big\rvert$$
@@ -412,7 +405,7 @@ plots.show(
 # A small error alone says nothing. A point **nailed** to the middle of every picture never looks, and its
 # error is merely as large as the warps. So we measure three: the trained detector, one fresh from the dice,
 # and the nailed point; and each under affine warps alone, thin-plate warps alone, and both, as strong as in
-# training.
+# training: three groups of bars, lower is better.
 
 # %%
 torch.manual_seed(0)
@@ -438,13 +431,9 @@ def equivariance_error(detector, sigma_affine=0.1, sigma_tps=0.005, pictures=tes
 warps = {"affine": (0.05, 0), "thin-plate": (0, 0.005), "both": (0.05, 0.005)}
 judged = {"nailed to the middle": nailed, "untrained": untrained, "trained": model.detect}
 errors = {name: [equivariance_error(d, *sigmas) for sigmas in warps.values()] for name, d in judged.items()}
-assert all(t < n for t, n in zip(errors["trained"], errors["nailed to the middle"], strict=True))
-print("the trained detector is better than a nailed point under every warp:", True)
+better = all(t < n for t, n in zip(errors["trained"], errors["nailed to the middle"], strict=True))
+print("the trained detector is better than a nailed point under every warp:", better)
 
-# %% [markdown]
-# Better by how much? Three groups of bars, one a kind of warp; lower is better.
-
-# %%
 figure, axis = plt.subplots(figsize=(6, 3))
 looks = zip(errors.items(), (SKY, ORANGE, GREEN), ("//", "..", ""), strict=True)
 for i, ((name, values), colour, hatch) in enumerate(looks):
@@ -557,6 +546,8 @@ _ = interact(
 # |---|---|---|---|---|
 # | $p_i$, $p_j$ | two points of one picture | (2,) | -1 to 1 | `points` |
 # | $\lambda$ | weight of the separation | | 0 or more | `separation` |
+#
+# The training loop is here whole. The learning rate falls to 0 along a cosine.
 
 
 # %%
@@ -582,11 +573,6 @@ def small_detector():
     )
 
 
-# %% [markdown]
-# The training loop, whole. The learning rate falls to 0 along a cosine.
-
-
-# %%
 def train(detector, separation, steps=80):
     optimizer = torch.optim.Adam(detector.parameters(), lr=5e-3, betas=(0.5, 0.999))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -614,8 +600,8 @@ history = train(apart, separation=0.1)
 
 # %% [markdown]
 # A few seconds later. (The detector stays in train mode here: its batch norm takes the statistics of the
-# batch that it sees, as running averages over so few steps are not worth much.) On heads that were not
-# trained on:
+# batch that it sees, as running averages over so few steps are not worth much.) The points on heads that were
+# not trained on, and the loss on the way:
 
 # %%
 after, doing_nothing = equivariance_error(apart), equivariance_error(nailed)
@@ -633,10 +619,6 @@ plots.show(
     colours=256,
 )
 
-# %% [markdown]
-# *Figure 10. From a heap in the middle to points that look: a few seconds, no labels.*
-
-# %%
 figure, axis = plt.subplots(figsize=(6, 2.8))
 smooth = torch.tensor(history).unfold(0, 10, 1).mean(-1)
 axis.plot(history, color=BLUE, linestyle="-", linewidth=0.8, alpha=0.4, label="each batch")
@@ -650,13 +632,15 @@ plots.show(
 )
 
 # %% [markdown]
+# *Figure 10. From a heap in the middle to points that look: a few seconds, no labels.*
+#
 # *Figure 11. The loss falls although no picture has a label.*
 #
 # ## From toy to library
 #
 # The library's detector is what you have seen, in this order: shrink, hourglass, a 7 x 7 convolution to
 # scores, softmax at a temperature, mean place, and the Jacobian's maps under the same heatmap. By hand, with
-# the trained weights:
+# the trained weights; and the Jacobian's loss against the formula of section 5:
 
 # %%
 detector = model.kp_detector
@@ -670,10 +654,6 @@ with torch.inference_mode():
 assert torch.allclose(value, kp.value, atol=1e-5) and torch.allclose(jacobian, kp.jacobian, atol=1e-4)
 print("heatmaps", tuple(heatmap.shape), "value", tuple(value.shape), "jacobian", tuple(jacobian.shape))
 
-# %% [markdown]
-# And both losses, against the formulas of section 5.
-
-# %%
 carried = geometry.multiply_2x2(turn.jacobian(kp_warped.value), kp_warped.jacobian)
 product = geometry.multiply_2x2(geometry.inverse_2x2(kp.jacobian), carried)
 by_hand = (torch.eye(2) - product).abs().mean()
@@ -695,24 +675,21 @@ print(f"product:    it leaves {float(losses.equivariance_jacobian_loss(*tiny, tu
 # ## Break it
 #
 # Take the separation away: train the same small detector, from the same numbers, with equivariance of the
-# value **alone**. Write down a guess first: will the equivariance error get better or worse?
-
-# %%
-alone = small_detector()
-_ = train(alone, separation=0)
-with torch.no_grad():
-    found_alone = alone(test_heads).value
-
-# %% [markdown]
-# Now look at the points of both, on the same heads.
+# value **alone**. Write down a guess first: what will become of the five points? Then look at the points of
+# both, on the same heads.
 
 
 # %%
 def spread(points):
+    """The mean distance of two points of one picture."""
     number = points.shape[1]
     return float(torch.cdist(points, points).sum(dim=(1, 2)).mean() / (number * (number - 1)))
 
 
+alone = small_detector()
+_ = train(alone, separation=0)
+with torch.no_grad():
+    found_alone = alone(test_heads).value
 rows = [
     [plots.draw_keypoints(test_heads[i], points[i]) for i in some] for points in (found_after, found_alone)
 ]
@@ -777,7 +754,8 @@ check_mean_place(mean_place)
 # ### Exercise 2 · A bump at a keypoint  (easy, 5 minutes; needed in notebook 04)
 #
 # The way back, from a point to a map: $G(z) = \exp\!\big(-\tfrac12 \lvert z - p \rvert^2 / \sigma^2\big)$
-# with $\sigma^2$ = 0.01 (equation 6). Its peak is 1, it is no probability map.
+# with $\sigma^2$ = 0.01 (its difference for two pictures is equation 6). Its peak is 1, it is no probability
+# map.
 
 
 # %%
@@ -836,7 +814,7 @@ check_carry_jacobian(carry_jacobian)
 #
 # ### Exercise 4 · How equivariant is a detector?  (medium, 10 minutes)
 #
-# From the detector, a batch of pictures and a transform to the loss of equation 11, all by yourself: warp
+# From the detector, a batch of pictures and a transform to the loss $L_p$ of section 5, all by yourself: warp
 # the pictures (`transform.warp_picture`), detect in both (`detector(pictures)` gives points (B, K, 2)), take
 # the right ones through T, and average the absolute difference.
 

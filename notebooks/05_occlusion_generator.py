@@ -30,7 +30,7 @@
 # | Know first | notebook 04; convolutions, linear regression |
 # | Minutes | 40 to read and run, 35 to practise |
 # | GPU | no; about 20 seconds on one CPU core |
-# | Paper | section 3.2, equation 8, and figure 2 |
+# | Paper | section 3.2 and figure 2 |
 # | Module | `fomm_lib.generator`, with `fomm_lib.motion` and `fomm_lib.geometry` |
 
 # %% [markdown]
@@ -53,7 +53,6 @@ if "google.colab" in sys.modules:
 # %%
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch import nn
@@ -61,8 +60,9 @@ from torch.nn import functional as F
 
 import fomm_lib as fomm
 from fomm_lib import geometry, motion, plots
-from fomm_lib.datasets import find_clips, to_tensor
+from fomm_lib.datasets import to_tensor
 from fomm_lib.exercises import check_best_gain, check_double_reads, check_warp_and_mask
+from fomm_lib.true_motion import read_true_pairs
 
 # %% [markdown]
 # As in notebook 04: the model, and six pairs of frames of rendered heads with their true flow. New is the
@@ -76,14 +76,13 @@ def halve(field):
     return field.unflatten(0, (64, 2)).unflatten(2, (64, 2)).mean(dim=(1, 3))
 
 
-def true_pair(number):
-    truth = np.load(fomm.data_path("heads", "truth", f"synth2-{number:05d}.npz"))
-    frames = clips[str(truth["clip"])].read([int(truth["source"]), int(truth["driving"])])
-    source, driving = (to_tensor(frame, model.size) for frame in frames)
-    pixels = geometry.to_pixels(torch.from_numpy(truth["flow"]).float(), 128, 128)
+def at_half_size(pair):
+    """Pictures (3, 64, 64), true flow (64, 64, 2), and the shares visibility and person (64, 64)."""
+    source, driving = (halve(p.permute(1, 2, 0)).permute(2, 0, 1) for p in (pair.source, pair.driving))
+    pixels = geometry.to_pixels(pair.motion.flow, 128, 128)
     flow = geometry.from_pixels((halve(pixels) - 0.5) / 2, 64, 64)
-    marks = np.stack([truth["visible"], truth["surface"]], -1)
-    visibility, person = halve(torch.from_numpy(marks).float()).unbind(-1)
+    marks = torch.stack([pair.motion.visible, pair.motion.surface], dim=-1)
+    visibility, person = halve(marks.float()).unbind(-1)
     return SimpleNamespace(source=source, driving=driving, flow=flow, visibility=visibility, person=person)
 
 
@@ -94,8 +93,7 @@ def true_pair(number):
 plots.use_style()
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = plots.COLOURS
 model = fomm.load_model("heads-64", device="cpu")
-clips = {clip.path.name: clip for clip in find_clips(fomm.data_path("heads"), "test")}
-pairs = [true_pair(number) for number in range(6)]
+pairs = [at_half_size(pair) for pair in read_true_pairs()]
 visible = torch.stack([pair.visibility == 1 for pair in pairs])
 hidden = torch.stack([pair.visibility == 0 for pair in pairs])
 sources, drivings, flows = (
@@ -191,8 +189,8 @@ print("pictures", tuple(sources.shape), "-> features", tuple(features.shape), ";
 
 # %% [markdown]
 # Around each place a flow is nearly a shift as long as its Jacobian is near the identity; then it nearly
-# commutes. Where it turns or stretches much, or tears, it does not. Five of the 64 features, of the source, warped by the true flow, and of the driving frame, which they should
-# resemble:
+# commutes. Where it turns or stretches much, or tears, it does not. Five of the 64 features: of the source,
+# warped by the true flow, and of the driving frame, which they should resemble:
 
 # %%
 with torch.inference_mode():
@@ -250,7 +248,7 @@ assert errors(made.prediction)[1] < errors(made.deformed)[1] < 0.6 * errors(by_t
 # ## 3. The occlusion map
 #
 # The decoder sees warped features. A ghost of an ear has the features of an ear: by itself it looks fine.
-# Somebody must say that it does not belong there. That is the occlusion map (equation 8):
+# Somebody must say that it does not belong there. That is the occlusion map (section 3.2):
 #
 # $$\xi'(z) = O(z)\; \xi\big(T(z)\big)$$
 #
@@ -335,8 +333,9 @@ def deal(number, generator):
 
 # %% [markdown]
 # The painter is the library's own generator, small, and without a dense motion network, as the flow is given.
-# The occlusion map comes from a few convolutions that see a part of what FOMM's see: the heatmap difference of the
-# card's middle (notebook 04). They know where the card went and whence it came, and nothing of visibility.
+# The occlusion map comes from a few convolutions that see a part of what FOMM's see: the heatmap difference
+# of the card's middle (notebook 04). They know where the card went and whence it came, and nothing of
+# visibility.
 
 
 # %%
@@ -469,8 +468,8 @@ plots.show(
 print(f"ranking: {sum(ranks) / 6:.2f} on average; above 0.65 in every pair: {min(ranks) > 0.65}")
 
 # %% [markdown]
-# *Figure 7. The right places, far too timid: even the smallest value of a map is 0.81 to 0.97, where it should
-# be 0.*
+# *Figure 7. The right places, far too timid: even the smallest value of a map is 0.81 to 0.97, where it
+# should be 0.*
 #
 # Be honest about it: the ranking, above each head as "rank", says that the map knows something (0.5 would be
 # by dice); its values say that the generator hardly uses it. Set it to 1 everywhere, and see what is lost.
@@ -537,13 +536,14 @@ plots.show(
 # ## From toy to library
 #
 # `OcclusionAwareGenerator` is three steps, and calling it does all of them: `encode` depends on the source
-# alone, so a film computes it once; `deform` is equation 8; `decode` paints. `expand` lends one encoded
-# source to many driving frames without copying it.
+# alone, so a film computes it once and keeps it, as an `EncodedSource`; `deform` warps and masks; `decode`
+# paints. `expand` lends one encoded source to many driving frames without copying it.
 
 # %%
 network = model.generator
 with torch.inference_mode():
     encoded = network.encode(sources[1:2]).expand(3)
+    assert isinstance(encoded, fomm.EncodedSource)  # features, and the small source for the dense motion
     some = [0, 1, 2]
     kp_one, kp_many = kp_source[1:2].expand(3), kp_driving[some]
     dense = network.dense_motion_network(encoded.small, kp_one, kp_many)
@@ -557,9 +557,8 @@ print("one source", tuple(sources[1:2].shape), "-> three predictions", tuple(at_
 # %% [markdown]
 # ## Break it
 #
-# Put a map of your own into equation 8: all 1; the true visibility; the same upside down; all 0. The flow is
-# the true one. Say before you run it what the last two will show: how much does the decoder know about
-# heads?
+# Mask with a map of your own: all 1; the true visibility; the same upside down; all 0. The flow is the true
+# one. Say before you run it what the last two will show: how much does the decoder know about heads?
 
 # %%
 cells = F.avg_pool2d(truth[:, None], 2)
@@ -588,7 +587,7 @@ plots.show(
 # Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
 # is, the notebook goes on; a wrong answer stops *Run All* at its cell.
 #
-# ### Exercise 1 · Equation 8  (easy, 5 minutes)
+# ### Exercise 1 · Warp, then mask  (easy, 5 minutes)
 #
 # Warp features by a flow of their size, and mask them. The map may be smaller than the features: bring it to
 # their size first, with `F.interpolate(..., mode="bilinear", align_corners=False)`.
@@ -650,7 +649,8 @@ check_best_gain(best_gain)
 #
 # A point of the source can be right for one pixel of the result at most. Where two pixels read the *same*
 # pixel of the source (each place rounded to the nearest one, beyond the border to the border), one of them
-# may read a ghost (or the picture is enlarged there). Mark all pixels that share what they read. A flow alone tells much about occlusion!
+# may read a ghost (or the picture is enlarged there). Mark all pixels that share what they read. A flow alone
+# tells much about occlusion!
 
 
 # %%
@@ -725,9 +725,9 @@ check_double_reads(double_reads)
 # <details><summary>Answer</summary>
 #
 # Nothing changes in the prediction, for a decoder that begins with a plain convolution (ours begins with a
-# residual block; its later weights can make up for a scale in the same way, roughly). So the absolute value of
-# O means little by itself; the order of places, and their ratios, do. That is why we rank, and why figure 7 is
-# stretched. (Its ratios are near 1: it *is* timid.)
+# residual block; its later weights can make up for a scale in the same way, roughly). So the absolute value
+# of O means little by itself; the order of places, and their ratios, do. That is why we rank, and why figure
+# 7 is stretched. (Its ratios are near 1: it *is* timid.)
 #
 # </details>
 #
