@@ -468,7 +468,7 @@ plots.show(
 print(f"ranking: {sum(ranks) / 6:.2f} on average; above 0.65 in every pair: {min(ranks) > 0.65}")
 
 # %% [markdown]
-# *Figure 7. The right places, far too timid: even the smallest value of a map is 0.81 to 0.97, where it
+# *Figure 7. The right places, far too timid: even the smallest value of a map is 0.82 to 0.97, where it
 # should be 0.*
 #
 # Be honest about it: the ranking, above each head as "rank", says that the map knows something (0.5 would be

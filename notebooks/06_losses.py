@@ -573,8 +573,9 @@ for axis in axes.flat:
 plots.show(
     figure,
     alt="A hedged head, a driving frame, and six maps of wishes. Squared error wants edges back, line by "
-    "line; the perceptual loss too, with finer grain; the adversarial loss wants texture everywhere, feature "
-    "matching texture at edges; the losses of equivariance want little, in spots on and around the head.",
+    "line; the perceptual loss too, with finer grain; the adversarial loss wants contrast along the outline "
+    "of the head, feature matching upright stripes at its edges; the losses of equivariance want fine "
+    "speckles, on and around the head.",
     colours=256,
 )
 
@@ -605,19 +606,19 @@ for row in table:
 # %%
 sheet = np.asarray(Image.open(fomm.data_path("losses/ablation.png")))
 names = ["source", "driving", *(row["variant"] for row in table)]
-figure, axes = plt.subplots(2, len(names), figsize=(6, 12 / len(names) + 0.4))
-for i, j in np.ndindex(axes.shape):
-    axes[i, j].imshow(sheet[128 * i : 128 * i + 64, 64 * j : 64 * j + 64])
-    axes[i, j].axis("off")
-for axis, name in zip(axes[0], names, strict=True):
-    axis.set_title(name.replace(" ", "\n"), fontsize=7)
-plots.show(
-    figure,
-    alt="Two heads, painted by each variant. With all six losses soft but recognisable; without the "
-    "perceptual loss strong contrast, bands and no detail in the faces; with pixels instead of features "
-    "a smooth blur; without any other loss hardly a difference.",
-    colours=256,
-)
+for top in (0, 128):
+    figure, axes = plt.subplots(2, 5, figsize=(6, 2.9))
+    for j, (axis, name) in enumerate(zip(axes.flat, names, strict=True)):
+        axis.imshow(sheet[top : top + 64, 64 * j : 64 * j + 64])
+        axis.axis("off")
+        axis.set_title(name, fontsize=9)
+    plots.show(
+        figure,
+        alt="A head, painted by each variant. With all six losses soft but recognisable; without the "
+        "perceptual loss strong contrast, bands and no detail in the face; with pixels instead of features "
+        "a smooth blur; without any other loss hardly a difference.",
+        colours=256,
+    )
 
 # %% [markdown]
 # *Figure 10. The columns "no perceptual" and "pixels instead" are the ones that differ at a glance.* Read
