@@ -178,7 +178,8 @@ print(f"best of 999 guesses: {best:.3f}   a / (a + b) = {a / (a + b):.3f}")
 
 # %% [markdown]
 # A network does not know the densities; it sees samples only. Does it get there? A small judge, 600 steps
-# of cross-entropy, on samples from the two Gaussians of Figure 1:
+# of cross-entropy, on samples from the two Gaussians of Figure 1. The black curve will be the formula, which
+# the network has never seen. Where do the two differ after 600 steps?
 
 # %%
 torch.manual_seed(0)
@@ -195,10 +196,6 @@ for step in range(601):
     loss.backward()
     optimiser.step()
 
-# %% [markdown]
-# The black curve is the formula, which the network has never seen. Where do the two differ after 600 steps?
-
-# %%
 curves = {"D*, the formula": judged} | {f"network, {step} steps": learned[step] for step in learned}
 figure = plots.plot_curves(x, curves, "a sample x (no unit)", "D(x), a probability")
 seen = (p_data + p_model) > 0.01
@@ -659,7 +656,7 @@ for row, (name, (frames, colour)) in zip(axes, runs.items(), strict=True):
         draw(axis, frames[i], colour)
         axis.lines[0].set_markersize(6)
         axis.texts[0].set_fontsize(7)
-        axis.set_title(f"step {20 * i}" if row is axes[0] else "")
+        axis.set_title(f"step {20 * i}" if name == "nothing" else "")
     row[0].set_ylabel(name.replace(" ", "\n"))
 plots.show(
     figure,
