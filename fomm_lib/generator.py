@@ -73,7 +73,7 @@ class OcclusionAwareGenerator(nn.Module):
         >>> generator(torch.rand(1, 3, 256, 256), kp, kp).prediction.shape
         torch.Size([1, 3, 256, 256])
 
-    Source: FOMM, section 3.2, eq. (8), and supplementary A.
+    Source: FOMM, section 3.2 and supplementary A.
     """
 
     def __init__(

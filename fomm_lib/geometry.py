@@ -200,7 +200,7 @@ def first_order_motion(grid: Tensor, kp_source, kp_driving) -> Tensor:
     Returns:
         (B, K, h, w, 2), points of the source.
 
-    Source: FOMM, section 3.1, eq. (4) and (5).
+    Source: FOMM, section 3.1, eq. (4).
     """
     z = grid - kp_driving.value[:, :, None, None, :]
     if kp_source.jacobian is not None and kp_driving.jacobian is not None:

@@ -58,7 +58,7 @@ def relative_motion(
     Returns:
         B sets of keypoints. With `kp_driving` equal to `kp_initial` they are the source's.
 
-    Source: FOMM, section 3.4, eq. (15).
+    Source: FOMM, section 3.4.
     """
     scale = movement_scale(kp_source, kp_initial) if adapt_scale else 1.0
     value = kp_source.value + scale * (kp_driving.value - kp_initial.value)
