@@ -6,21 +6,22 @@ must itself be learned. On rendered heads the true motion is known (`synthetic.r
 directly, without a generator and without a perceptual network, at a fifth of the cost of a step:
 
     flow                    mean |T - T*| over pixels that the source shows, T the dense motion, T* the truth
+    expression              mean |e_j - mean e|, e_j the error of T at landmark j of an eye with its brow, or
+                            of the mouth: whether lips part, lids close and brows rise against the head
+    lips                    mean |x_k - lip| of two keypoints, one for each lip, in both frames
     occlusion               binary cross-entropy between the occlusion map and what the source shows
     equivariance_value      as in training without labels: keypoints and Jacobians shall go with
     equivariance_jacobian   the picture, whatever the truth lacks
 
-What comes out is where training without labels starts from (`fomm train --init`); the keypoints stay the
-model's own choice, since no one tells it where they should lie.
+What comes out is where training starts from (`fomm train --init`). All keypoints but those of the lips stay
+the model's own choice.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import os
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,16 +35,23 @@ from fomm_lib.checkpoints import write_weights
 from fomm_lib.config import Config, load_config
 from fomm_lib.datasets import find_clips, to_tensor
 from fomm_lib.files import InputError
-from fomm_lib.geometry import coordinate_grid, to_pixels
+from fomm_lib.keypoints import Keypoints
 from fomm_lib.losses import RandomTransform, equivariance_jacobian_loss, equivariance_value_loss
 from fomm_lib.model import FirstOrderMotionModel, start_from
 from fomm_lib.motion import DenseMotion
-from fomm_lib.synthetic import read_truth
+from fomm_lib.synthetic import TrueMotion, read_truth
+from fomm_lib.training_log import LossLog, append_row
+from fomm_lib.true_motion import METRICS, TruePair, expression_errors, judge_motion
 
-LOSSES = ("flow", "occlusion", "equivariance_value", "equivariance_jacobian")
+LOSSES = ("flow", "expression", "lips", "occlusion", "equivariance_value", "equivariance_jacobian")
 # The background moves nowhere: easily learned, and most of the picture, so it counts less.
 BACKGROUND_WEIGHT = 0.3
-FLOW_WEIGHT, OCCLUSION_WEIGHT = 20.0, 1.0
+FLOW_WEIGHT, EXPRESSION_WEIGHT, LIPS_WEIGHT, OCCLUSION_WEIGHT = 20.0, 40.0, 10.0, 1.0
+# Which keypoints lie on the lips, and iBUG's landmarks whose mean is the place. Left alone, all gather
+# between the eyes and the nose, where they explain most of what moves, and mouths stay as they were.
+LIPS = {2: [50, 51, 52, 61, 62, 63], 6: [56, 57, 58, 65, 66, 67]}
+# What of `true_motion.METRICS` is written down on the way.
+ERRORS = ("epe", "epe_person", "expression", "occlusion_ap", "hidden")
 
 
 @dataclass
@@ -53,6 +61,7 @@ class TrueBatch:
     Attributes:
         source, driving: (B, 3, h, w) in [0, 1].
         flow: (B, h, w, 2); visible, surface: (B, h, w) bool; as in `synthetic.TrueMotion`.
+        source_landmarks, driving_landmarks: (B, 68, 2); see `synthetic.SyntheticClip.landmarks`.
     """
 
     source: Tensor
@@ -60,9 +69,11 @@ class TrueBatch:
     flow: Tensor
     visible: Tensor
     surface: Tensor
+    source_landmarks: Tensor
+    driving_landmarks: Tensor
 
     def mirrored(self, chosen: Tensor) -> TrueBatch:
-        """Those of `chosen`, (B,) bool, left for right."""
+        """Those of `chosen`, (B,) bool, left for right; landmarks keep their numbers, in both frames."""
         turn = torch.tensor([-1.0, 1.0])
         return TrueBatch(
             torch.where(chosen[:, None, None, None], self.source.flip(3), self.source),
@@ -70,6 +81,8 @@ class TrueBatch:
             torch.where(chosen[:, None, None, None], self.flow.flip(2) * turn, self.flow),
             torch.where(chosen[:, None, None], self.visible.flip(2), self.visible),
             torch.where(chosen[:, None, None], self.surface.flip(2), self.surface),
+            torch.where(chosen[:, None, None], self.source_landmarks * turn, self.source_landmarks),
+            torch.where(chosen[:, None, None], self.driving_landmarks * turn, self.driving_landmarks),
         )
 
     def in_other_light(self, gain: Tensor, offset: Tensor) -> TrueBatch:
@@ -77,7 +90,7 @@ class TrueBatch:
         source, driving = (
             ((picture - 0.5) * gain + 0.5 + offset).clamp(0, 1) for picture in (self.source, self.driving)
         )
-        return TrueBatch(source, driving, self.flow, self.visible, self.surface)
+        return replace(self, source=source, driving=driving)
 
 
 class TruePairs:
@@ -99,7 +112,7 @@ class TruePairs:
     """
 
     def __init__(self, root: str | os.PathLike, split: str | None, size: tuple[int, int]):
-        frames, numbers, flows, visible, surface = [], [], [], [], []
+        frames, numbers, flows, visible, surface, landmarks = [], [], [], [], [], []
         first = 0
         for clip in tqdm(find_clips(root, split), desc=f"reading {split or root}", unit="clip", leave=False):
             truth = read_truth(clip.path)
@@ -110,9 +123,11 @@ class TruePairs:
             frames.append(torch.stack(pictures).mul(255).round().byte())
             numbers.append(torch.from_numpy(truth.pairs) + first)
             first += len(pictures)
+            landmarks.append(torch.from_numpy(truth.landmarks))
             for stored, parts in ((truth.flow, flows), (truth.visible, visible), (truth.surface, surface)):
                 parts.append(torch.from_numpy(stored))
-        self.frames, self.numbers = torch.cat(frames), torch.cat(numbers)
+        self.frames, self.landmarks = torch.cat(frames), torch.cat(landmarks)
+        self.numbers = torch.cat(numbers)
         self.flow, self.visible, self.surface = torch.cat(flows), torch.cat(visible), torch.cat(surface)
 
     def __len__(self) -> int:
@@ -120,9 +135,23 @@ class TruePairs:
 
     def batch(self, indices: Tensor) -> TrueBatch:
         """The pairs of these numbers."""
-        source, driving = (self.frames[self.numbers[indices, part]].float() / 255 for part in (0, 1))
-        flow = self.flow[indices].float()
-        return TrueBatch(source, driving, flow, self.visible[indices], self.surface[indices])
+        source, driving = self.numbers[indices].unbind(1)
+        return TrueBatch(
+            self.frames[source].float() / 255,
+            self.frames[driving].float() / 255,
+            self.flow[indices].float(),
+            self.visible[indices],
+            self.surface[indices],
+            self.landmarks[source],
+            self.landmarks[driving],
+        )
+
+    def pair(self, number: int) -> TruePair:
+        """The pair of this number."""
+        batch = self.batch(torch.tensor([number]))
+        motion = TrueMotion(batch.flow[0], batch.visible[0], batch.surface[0])
+        landmarks = torch.cat([batch.source_landmarks, batch.driving_landmarks])
+        return TruePair(str(number), batch.source[0], batch.driving[0], motion, landmarks)
 
     def draw(self, batch_size: int, generator: torch.Generator) -> TrueBatch:
         """Random pairs; half of them mirrored, all in a somewhat other light."""
@@ -147,6 +176,10 @@ def true_motion_losses(motion: DenseMotion, truth: TrueBatch) -> dict[str, Tenso
     error = (motion.deformation.float() - truth.flow).abs().sum(-1)
     weight = truth.visible * torch.where(truth.surface, 1.0, BACKGROUND_WEIGHT)
     losses = {"flow": FLOW_WEIGHT * (error * weight).sum() / weight.sum()}
+    expression = expression_errors(
+        motion.deformation.float(), truth.flow, truth.source_landmarks, truth.driving_landmarks
+    )
+    losses["expression"] = EXPRESSION_WEIGHT * expression.abs().sum(-1).mean()
     if motion.occlusion is not None:
         shown = motion.occlusion[:, 0].float().clamp(1e-4, 1 - 1e-4)
         # Not torch's own cross-entropy, which stops at a NaN before anyone can say where it came from.
@@ -155,62 +188,18 @@ def true_motion_losses(motion: DenseMotion, truth: TrueBatch) -> dict[str, Tenso
     return losses
 
 
-@dataclass
-class MotionErrors:
-    """How far a model's motion is from the truth, over the pixels of people that the source shows.
-
-    Attributes:
-        end_point: mean distance between predicted and true point of the source, in pixels.
-        still: the same for the guess that nothing moves.
-        hidden: average precision with which the occlusion map finds pixels that the source does not show;
-            NaN without such a map. hidden_share, the share of such pixels, is what guessing would reach.
-    """
-
-    end_point: float
-    still: float
-    hidden: float
-    hidden_share: float
-
-    def __str__(self) -> str:
-        return (
-            f"end-point error {self.end_point:.2f} pixels (no motion: {self.still:.2f}), "
-            f"average precision of hidden pixels {self.hidden:.2f} (by chance: {self.hidden_share:.2f})"
-        )
+def lips_loss(keypoints: Keypoints, landmarks: Tensor) -> Tensor:
+    """The weighted mean distance, |x| + |y|, of keypoints from lips; landmarks (B, 68, 2), see `LIPS`."""
+    errors = [keypoints.value[:, k] - landmarks[:, lip].mean(1) for k, lip in LIPS.items()]
+    return LIPS_WEIGHT / 2 * torch.stack(errors).abs().sum(-1).mean()
 
 
-@torch.no_grad()
-def motion_errors(model: FirstOrderMotionModel, pairs: TruePairs, batch_size: int = 16) -> MotionErrors:
-    """Compare a model's motion with the truth. The model is in eval mode meanwhile, and then as before."""
+def motion_errors(model: FirstOrderMotionModel, pairs: TruePairs) -> dict[str, float]:
+    """Means over all pairs of `true_motion.judge_motion`; the model is in eval mode meanwhile."""
     was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    ours, still, shown, visible = [], [], [], []
-    for indices in torch.arange(len(pairs)).split(batch_size):
-        truth = pairs.batch(indices)
-        source, driving = truth.source.to(device), truth.driving.to(device)
-        motion = model.dense_motion(source, model.detect(source), model.detect(driving))
-        height, width = truth.flow.shape[1:3]
-        counted = truth.visible & truth.surface
-        true_points = to_pixels(truth.flow, height, width)[counted]
-        for guess, errors in ((motion.deformation.cpu(), ours), (coordinate_grid(height, width), still)):
-            points = to_pixels(guess, height, width).expand(*truth.flow.shape)[counted]
-            errors.append((points - true_points).norm(dim=-1))
-        visible.append(truth.visible.flatten())
-        if motion.occlusion is not None:
-            shown.append(motion.occlusion.float().cpu().flatten())
+    judged = judge_motion(model.eval(), [pairs.pair(number) for number in range(len(pairs))])
     model.train(was_training)
-    hidden = ~torch.cat(visible)
-    precision = _average_precision(1 - torch.cat(shown), hidden) if shown else math.nan
-    return MotionErrors(
-        float(torch.cat(ours).mean()), float(torch.cat(still).mean()), precision, float(hidden.float().mean())
-    )
-
-
-def _average_precision(score: Tensor, is_positive: Tensor) -> float:
-    """Mean, over the positives, of the precision among all that score at least as high."""
-    positive = is_positive[score.argsort(descending=True)].double()
-    precision = positive.cumsum(0) / torch.arange(1, len(positive) + 1)
-    return float((precision * positive).sum() / positive.sum())
+    return {name: float(torch.tensor([row[name] for row in judged]).nanmean()) for name in ERRORS}
 
 
 def pretrain(
@@ -232,7 +221,7 @@ def pretrain(
     """Teach detector and dense motion the true motion of synthetic heads.
 
     `out` gets `config.yaml`, `losses.csv` (a row every `log_every` steps with the means since the last),
-    `errors.csv` (a row every `check_every` steps: `MotionErrors` on the test split), `weights.safetensors`.
+    `errors.csv` (a row every `check_every` steps: `ERRORS` on the test split), `weights.safetensors`.
 
     Args:
         config: see `load_config`; motion must be estimated at the size of the truth.
@@ -266,6 +255,11 @@ def pretrain(
     network = model.generator.dense_motion_network
     if network is None:
         raise InputError("this config has no dense motion network; there is no motion to learn")
+    if (count := config.model_params.common_params.num_kp) <= max(LIPS):
+        raise InputError(
+            f"num_kp = {count}: keypoints {' and '.join(map(str, LIPS))} are led to the lips; have at least "
+            f"{max(LIPS) + 1}"
+        )
     if network.scale_factor != 1:
         raise InputError(
             f"dense_motion_params.scale_factor = {network.scale_factor:g}: the truth is as large as the "
@@ -293,6 +287,8 @@ def pretrain(
             transformed = transform.warp_picture(batch.driving, align_corners=model.align_corners)
             kp_transformed = model.detect(transformed)
         losses = true_motion_losses(motion, batch)
+        losses["lips"] = lips_loss(kp_source, batch.source_landmarks)
+        losses["lips"] = losses["lips"] + lips_loss(kp_driving, batch.driving_landmarks)
         loss = equivariance_value_loss(kp_driving, kp_transformed, transform)
         losses["equivariance_value"] = weights.equivariance_value * loss
         if kp_driving.jacobian is not None:
@@ -304,15 +300,10 @@ def pretrain(
     noted = config.model_dump(mode="json")
     noted["dataset_params"]["root_dir"] = str(data)
     (out / "config.yaml").write_text(yaml.safe_dump(noted, sort_keys=False))
-    started, sums = time.monotonic(), dict.fromkeys(LOSSES, 0.0)
     with (
-        open(out / "losses.csv", "w", newline="") as losses_file,
-        open(out / "errors.csv", "w", newline="") as errors_file,
+        LossLog(out / "losses.csv", names=LOSSES) as log,
         tqdm(total=steps, unit="step", disable=not progress) as bar,
     ):
-        loss_rows, error_rows = csv.writer(losses_file), csv.writer(errors_file)
-        loss_rows.writerow(["step", "seconds", *LOSSES])
-        error_rows.writerow(["step", *MotionErrors.__dataclass_fields__])
         for step in range(1, steps + 1):
             losses = losses_of(_to(training_pairs.draw(batch_size, generator), device))
             if not all(torch.isfinite(loss) for loss in losses.values()):
@@ -323,22 +314,16 @@ def pretrain(
             torch.nn.utils.clip_grad_norm_(parameters, 10.0)
             optimizer.step()
             schedule.step()
-            sums = {name: sums[name] + losses[name].item() if name in losses else math.nan for name in LOSSES}
+            log.add({name: loss.item() for name, loss in losses.items()})
             bar.update()
             if step % log_every == 0 or step == steps:
-                since = (step - 1) % log_every + 1
-                means = {name: f"{total / since:.4f}" for name, total in sums.items() if total == total}
-                loss_rows.writerow(
-                    [step, f"{time.monotonic() - started:.1f}", *(means.get(n, "") for n in LOSSES)]
-                )
-                losses_file.flush()
-                bar.set_postfix(means)
-                sums = dict.fromkeys(LOSSES, 0.0)
+                means = log.write(step, epoch=step * batch_size // len(training_pairs))
+                bar.set_postfix({name: f"{mean:.3g}" for name, mean in means.items()})
             if step % check_every == 0 or step == steps:
                 errors = motion_errors(model, test_pairs)
-                tqdm.write(f"step {step}: {errors}")
-                error_rows.writerow([step, *(f"{value:.4f}" for value in vars(errors).values())])
-                errors_file.flush()
+                append_row(out / "errors.csv", {"step": step, **errors}, keep=step)
+                words = ", ".join(f"{METRICS[name].title} {value:.2f}" for name, value in errors.items())
+                tqdm.write(f"step {step}: {words}")
                 _save(out / "weights.safetensors", model, config, step, seed)
     return out / "weights.safetensors"
 

@@ -20,7 +20,7 @@ EXTRAS = ("r1", "learning_rate", *(f"gradient_{name}" for name in NETWORKS), "sa
 
 
 class LossLog:
-    """A CSV of losses: step, epoch, seconds, then a column a loss, then `EXTRAS`; empty where there is none.
+    """A CSV of losses: step, epoch, seconds, then a column a name; empty where there is none.
 
     Values are means over the steps since the last row. In `seconds` the time of earlier sittings of a resumed
     training counts.
@@ -29,6 +29,7 @@ class LossLog:
         path: the file; it is begun anew, or, with `keep`, continued after the row of that step. None writes
             nothing, as all processes but one do.
         keep: go on after this step; later rows, written before a crash, are dropped.
+        names: of the columns; the losses of the training and `EXTRAS`, unless given.
 
     Example:
         >>> with LossLog("losses.csv") as log:  # doctest: +SKIP
@@ -36,9 +37,13 @@ class LossLog:
         ...     log.write(step=1, epoch=0)
     """
 
-    HEADER = ("step", "epoch", "seconds", *LOSSES, *EXTRAS)
-
-    def __init__(self, path: str | os.PathLike | None, keep: int = 0):
+    def __init__(
+        self,
+        path: str | os.PathLike | None,
+        keep: int = 0,
+        names: tuple[str, ...] = (*LOSSES, *EXTRAS),
+    ):
+        self.names = names
         self.path, self.keep, self.file = None if path is None else Path(path), keep, None
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
@@ -55,7 +60,7 @@ class LossLog:
                 rows = [row for row in csv.reader(file) if row and row[0].isdigit() and len(row) > 2]
         rows = [row for row in rows if int(row[0]) <= self.keep]
         with writing(self.path):
-            _write_rows(self.path, [self.HEADER, *rows])
+            _write_rows(self.path, [("step", "epoch", "seconds", *self.names), *rows])
             self.file = open(self.path, "a", newline="")
             self.writer = csv.writer(self.file)
         return self
@@ -88,7 +93,7 @@ class LossLog:
         return means
 
     def _write_row(self, step: int, epoch: int, means: dict[str, float]) -> None:
-        cells = [f"{means[name]:.7g}" if name in means else "" for name in (*LOSSES, *EXTRAS)]
+        cells = [f"{means[name]:.7g}" if name in means else "" for name in self.names]
         with writing(self.path):
             self.writer.writerow([step, epoch, f"{self.seconds:.1f}", *cells])
             self.file.flush()

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from fomm_lib.comparison import bootstrap_interval, in_words, markdown_table
 from fomm_lib.datasets import Clip, find_clips, to_tensor
 from fomm_lib.files import InputError, data_path
-from fomm_lib.geometry import coordinate_grid, resize_flow, to_pixels
+from fomm_lib.geometry import coordinate_grid, resize_flow, to_pixels, warp
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.metrics import Metric
 from fomm_lib.model import FirstOrderMotionModel, load_model
@@ -41,6 +41,7 @@ NO_MOTION = "no motion"
 METRICS = {
     "epe": Metric("EPE", "lower", 2, "end-point error on visible pixels, px of 256"),
     "epe_person": Metric("EPE, person", "lower", 2, "the same on visible pixels of the person alone"),
+    "expression": Metric("expression", "lower", 2, "error of eyes and mouth against the head, px of 256"),
     "occlusion_iou": Metric("occlusion IoU", "higher", 3, "of hidden pixels, 0 to 1"),
     "occlusion_iou_matched": Metric("occlusion IoU, matched", "higher", 3, "the same, as many as are hidden"),
     "occlusion_ap": Metric("occlusion AP", "higher", 3, "average precision for hidden pixels, 0 to 1"),
@@ -49,6 +50,10 @@ METRICS = {
     "on_person": Metric("on the person", "", 2, "share of keypoints that lie on the person, 0 to 1"),
 }
 _PIXELS = 128.0  # of a picture of 256, in a unit of [-1, 1]
+# Numbers of iBUG's landmarks: an eye and its brow, the other ones, the mouth.
+FACE_PARTS = ([*range(17, 22), *range(36, 42)], [*range(22, 27), *range(42, 48)], [*range(48, 68)])
+# A landmark at whose pixel one sees what was farther away than this from it is hidden by something else.
+_HIDDEN_BEYOND = 0.12
 _DIFFERENT = 0.06  # a frame rendered anew differs from the file's by compression, 0.01 to 0.03
 
 
@@ -60,12 +65,14 @@ class TruePair:
         clip: name.
         source, driving: (3, H, W) in [0, 1].
         motion: flow (H, W, 2), visible and surface (H, W), see `synthetic.TrueMotion`.
+        landmarks: (2, 68, 2), of source and driving frame, see `synthetic.SyntheticClip.landmarks`.
     """
 
     clip: str
     source: Tensor
     driving: Tensor
     motion: TrueMotion
+    landmarks: Tensor
 
 
 def read_true_pairs(
@@ -91,7 +98,8 @@ def read_true_pairs(
             source, driving = (to_tensor(f) for f in read_frames(clips / str(kept["clip"]), numbers))
             motion = TrueMotion(*(torch.from_numpy(kept[name]) for name in ("flow", "visible", "surface")))
             motion = TrueMotion(motion.flow.float(), motion.visible, motion.surface)
-            pairs.append(TruePair(str(kept["clip"]), source, driving, motion))
+            landmarks = torch.from_numpy(kept["landmarks"])
+            pairs.append(TruePair(str(kept["clip"]), source, driving, motion, landmarks))
     return pairs
 
 
@@ -165,6 +173,42 @@ def _matched_iou(score: Tensor, true: Tensor) -> float:
     return intersection_over_union(chosen, true.flatten())
 
 
+def expression_errors(flow: Tensor, true_flow: Tensor, source: Tensor, driving: Tensor) -> Tensor:
+    """What is wrong about the expression, whatever is wrong about the head.
+
+        e_j - mean e,    e_j = T(z_j) - z*_j
+
+    with T the flow, z_j landmark j of the driving face and z*_j that of the source, and the mean over the
+    landmarks of the same part: an eye with its brow, or the mouth. Where lips part, lids close and brows rise
+    as they should, it is 0. Inside an open mouth nothing comes from the source, and the flow is worth
+    nothing; landmarks lie on what moves.
+
+    Args:
+        flow, true_flow: (B, H, W, 2), points of the source in [-1, 1].
+        source, driving: (B, 68, 2), the landmarks of the two frames.
+    Returns:
+        (N, 2), of all landmarks of `FACE_PARTS` that both frames show, in units of [-1, 1].
+
+    Example:
+        >>> turned = coordinate_grid(8, 8)[None] + 0.1              # all moves alike: no expression
+        >>> face = 0.5 * torch.rand(1, 68, 2)
+        >>> bool(expression_errors(turned, turned, face, face).abs().max() < 1e-6)
+        True
+    """
+    at = driving[:, :, None]
+    found, true = (
+        warp(field.permute(0, 3, 1, 2), at, padding_mode="border")[..., 0].mT for field in (flow, true_flow)
+    )
+    shown = (true - source).norm(dim=-1) < _HIDDEN_BEYOND
+    result = []
+    for part in FACE_PARTS:
+        counted = shown[:, part, None]
+        error = (found - source)[:, part] * counted
+        mean = error.sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp(min=1)
+        result.append((error - mean)[counted[..., 0]])
+    return torch.cat(result)
+
+
 def keypoint_spread(value: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """Does a keypoint stay on the same point of the head: its standard deviation there, over frames.
 
@@ -208,8 +252,8 @@ def judge_motion(
         jacobians: False takes the keypoints' Jacobians away, which leaves the zeroth-order motion of these
             keypoints. (A model that was *trained* so is a fairer baseline: give it as `model`.)
     Returns:
-        A dictionary a pair: the first six of `METRICS`. For `occlusion_iou` a map below 0.5 counts as hidden;
-        for `occlusion_iou_matched` as many pixels as are hidden in truth, those of the lowest values: a map
+        A dictionary a pair: the first seven of `METRICS`. For `occlusion_iou` a map below 0.5 is hidden; for
+        `occlusion_iou_matched` as many pixels as are hidden in truth, those of the lowest values: a map
         that was trained for nothing but good pictures need not know where 0.5 is. NaN where a model estimates
         no occlusion.
     """
@@ -222,12 +266,14 @@ def judge_motion(
         else:
             flow, occlusion = _dense_motion(model, pair, jacobians, (height, width))
         there = occlusion is not None
+        expression = expression_errors(flow[None], pair.motion.flow[None], *pair.landmarks[:, None])
         result.append(
             {
                 "epe": end_point_error(flow, pair.motion.flow, pair.motion.visible),
                 "epe_person": end_point_error(
                     flow, pair.motion.flow, pair.motion.visible & pair.motion.surface
                 ),
+                "expression": float(expression.norm(dim=-1).mean()) * _PIXELS,
                 "occlusion_iou": intersection_over_union(occlusion < 0.5, hidden) if there else np.nan,
                 "occlusion_iou_matched": _matched_iou(1 - occlusion, hidden) if there else np.nan,
                 "occlusion_ap": average_precision(1 - occlusion, hidden) if there else np.nan,
@@ -302,8 +348,16 @@ def _pairs(
     path: str | os.PathLike, truth: SyntheticClip, source: int, driving: Sequence[int]
 ) -> list[TruePair]:
     first, *others = (to_tensor(frame) for frame in _kept(path).read([source, *driving]))
-    motions = (truth.true_motion(source, k) for k in driving)
-    return [TruePair(Path(path).name, first, other, m) for other, m in zip(others, motions, strict=True)]
+    return [
+        TruePair(
+            Path(path).name,
+            first,
+            other,
+            truth.true_motion(source, k),
+            torch.stack([truth.landmarks(source), truth.landmarks(k)]),
+        )
+        for other, k in zip(others, driving, strict=True)
+    ]
 
 
 def _kept(path: str | os.PathLike) -> Clip:

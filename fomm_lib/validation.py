@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import make_grid
 
-from fomm_lib.datasets import FramePairs, find_clips, to_tensor
-from fomm_lib.geometry import coordinate_grid, resize_flow, to_pixels
+from fomm_lib.datasets import FramePairs
 from fomm_lib.model import FirstOrderMotionModel
 from fomm_lib.plots import draw_keypoints
+from fomm_lib.true_motion import TruePair, judge_motion, read_true_pairs
 
 
 class Validation:
@@ -23,7 +23,7 @@ class Validation:
 
     Args:
         data: the folder of the training, with `test/` in it; without it there is nothing to validate with.
-            Where `truth/` lies beside it, as in the course's `data/heads`, flow and occlusion are measured.
+            Where `truth/` lies beside it, as in the course's `data/heads`, motion is judged by it.
         size: (height, width) of the model's pictures.
         pairs: how many; 0 for no validation.
         batch_size: pairs at a time.
@@ -31,20 +31,18 @@ class Validation:
     Calling it with a model gives, means over all pairs:
         l1: mean |prediction - driving|, of values in [0, 1].
         psnr: 10 log10(1 / mean squared error) of every pair, in dB.
-        flow_error: where the truth is known, mean distance of the predicted from the true backward flow, on
-            visible pixels of the person, in pixels of the model's size.
-        occlusion_error: mean |occlusion map - visible| over the pixels of the person.
+        epe_person, expression, occlusion_ap: where the truth is known; see `true_motion.METRICS`.
 
     Example:
         >>> validation = Validation("data/heads", (64, 64), pairs=24)  # doctest: +SKIP
         >>> validation(model)  # doctest: +SKIP
-        {'l1': 0.031, 'psnr': 27.9, 'flow_error': 1.4, 'occlusion_error': 0.2}
+        {'l1': 0.031, 'psnr': 27.9, 'epe_person': 5.1, 'expression': 1.6, 'occlusion_ap': 0.7}
     """
 
     def __init__(self, data: str | os.PathLike, size: tuple[int, int], pairs: int = 48, batch_size: int = 8):
         self.batch_size, self.size = batch_size, size
         self.source = self.driving = None
-        self.truth: list[dict[str, Tensor]] = []
+        self.truth: list[TruePair] = []
         if pairs < 1 or not (Path(data) / "test").is_dir():
             return
         dataset = FramePairs(data, "test", size=size, seed=1)
@@ -53,7 +51,8 @@ class Validation:
         self.source, self.driving = (
             torch.stack([item[part] for item in items]) for part in ("source", "driving")
         )
-        self.truth = _read_truth(Path(data), size)
+        if any(Path(data, "truth").glob("*.npz")):
+            self.truth = read_true_pairs(Path(data, "truth"), Path(data, "test"))
 
     def __bool__(self) -> bool:
         return self.source is not None
@@ -73,69 +72,10 @@ class Validation:
                     -10 * (prediction - driving).square().mean((1, 2, 3)).clamp_min(1e-10).log10()
                 ).tolist()
             numbers = {"l1": float(np.mean(l1)), "psnr": float(np.mean(psnr))}
-            errors = [_truth_errors(model, pair, device) for pair in self.truth]
-        for name in errors[0] if errors else ():
-            numbers[name] = float(np.mean([error[name] for error in errors]))
+            judged = judge_motion(model, self.truth) if model.generator.dense_motion_network else []
+        for name in ("epe_person", "expression", "occlusion_ap") if judged else ():
+            numbers[name] = float(torch.tensor([row[name] for row in judged]).nanmean())
         return numbers
-
-
-def _read_truth(data: Path, size: tuple[int, int]) -> list[dict[str, Tensor]]:
-    """What `truth/*.npz` tells of pairs of frames of test clips, at the model's size."""
-    clips = {clip.name: clip for clip in find_clips(data, "test")}
-    pairs = []
-    for path in sorted((data / "truth").glob("*.npz")):
-        with np.load(path) as file:
-            entries = {
-                name: file[name] for name in ("clip", "source", "driving", "flow", "visible", "surface")
-            }
-        clip = clips.get(str(entries["clip"]))
-        if clip is None:
-            continue
-        frames = clip.read([int(entries["source"]), int(entries["driving"])])
-        source, driving = (to_tensor(frame, size) for frame in frames)
-        # A small pixel counts if all that it is made of does; its displacement is the mean of theirs.
-        moved = _displacement(torch.from_numpy(entries["flow"].astype(np.float32))) * _shrinks(
-            entries["flow"], size
-        )
-        moved = F.interpolate(moved.permute(2, 0, 1)[None], size=size, mode="area")[0].permute(1, 2, 0)
-        whole = {
-            name: F.interpolate(torch.from_numpy(entries[name])[None, None].float(), size=size, mode="area")[
-                0, 0
-            ]
-            == 1
-            for name in ("visible", "surface")
-        }
-        pairs.append({"source": source, "driving": driving, "displacement": moved, **whole})
-    return pairs
-
-
-def _displacement(flow: Tensor) -> Tensor:
-    """How far each pixel's source lies from it, in pixels: a flow (H, W, 2) to (H, W, 2)."""
-    height, width = flow.shape[:2]
-    return to_pixels(flow, height, width) - to_pixels(coordinate_grid(height, width), height, width)
-
-
-def _shrinks(flow: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """(x, y): how many pixels of `size` one pixel of the flow is."""
-    height, width = flow.shape[:2]
-    return torch.tensor([size[1] / width, size[0] / height])
-
-
-def _truth_errors(
-    model: FirstOrderMotionModel, pair: dict[str, Tensor], device: torch.device
-) -> dict[str, float]:
-    generated = model(pair["source"][None].to(device), pair["driving"][None].to(device))
-    if generated.deformation is None:
-        return {}
-    size = pair["surface"].shape
-    moved = _displacement(resize_flow(generated.deformation.float(), *size)[0].cpu())
-    shown = pair["visible"] & pair["surface"]
-    wrong = (moved - pair["displacement"]).norm(dim=-1)[shown]
-    errors = {"flow_error": float(wrong.mean())}
-    if generated.occlusion_map is not None:
-        occlusion = F.interpolate(generated.occlusion_map.float(), size=size, mode="bilinear")[0, 0].cpu()
-        errors["occlusion_error"] = float((occlusion - pair["visible"].float()).abs()[pair["surface"]].mean())
-    return errors
 
 
 def sample_grid(model: FirstOrderMotionModel, source: Tensor, driving: Tensor) -> np.ndarray:

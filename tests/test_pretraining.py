@@ -20,9 +20,11 @@ from fomm_lib.keypoints import Keypoints
 from fomm_lib.model import load_model
 from fomm_lib.motion import DenseMotion
 from fomm_lib.pretraining import (
-    MotionErrors,
+    ERRORS,
+    LIPS,
     TrueBatch,
     TruePairs,
+    lips_loss,
     motion_errors,
     pretrain,
     true_motion_losses,
@@ -36,7 +38,7 @@ def small_config(**changes) -> dict:
     config = load_config("heads-64").model_dump(mode="json")
     config["dataset_params"]["frame_shape"] = [SIDE, SIDE, 3]
     params = config["model_params"]
-    params["common_params"]["num_kp"] = 3
+    params["common_params"]["num_kp"] = 7
     params["kp_detector_params"] |= {
         "block_expansion": 4,
         "max_features": 16,
@@ -79,13 +81,9 @@ def write_clip(folder, number: int, places: list[tuple[int, int]]) -> None:
         flows.append(from_pixels(moved, SIDE, SIDE).numpy().astype(np.float16))
         visible.append(inside | ~was)
         surface.append(inside)
-    truth = ClipTruth(
-        pairs,
-        np.stack(flows),
-        np.stack(visible),
-        np.stack(surface),
-        np.zeros((len(places), 68, 2), np.float32),
-    )
+    within = np.random.default_rng(5).uniform(2, 9, (68, 2))  # of the square, not too near its border
+    landmarks = from_pixels(torch.from_numpy(np.array(places)[:, None] + within), SIDE, SIDE).float().numpy()
+    truth = ClipTruth(pairs, np.stack(flows), np.stack(visible), np.stack(surface), landmarks)
     np.savez(truth_path(clip), **vars(truth))
 
 
@@ -108,6 +106,7 @@ def test_the_truth_has_no_error(data):
     pairs = TruePairs(data, "test", (SIDE, SIDE))
     losses = true_motion_losses(exact(pairs.batch(torch.arange(6))), pairs.batch(torch.arange(6)))
     assert losses["flow"] == 0 and losses["occlusion"] < 1e-3
+    assert losses["expression"] < 0.05  # the flow is stored in half precision
 
 
 def test_a_known_error_has_its_known_loss(data):
@@ -118,9 +117,34 @@ def test_a_known_error_has_its_known_loss(data):
     losses = true_motion_losses(motion, truth)
     assert losses["flow"].item() == pytest.approx(20 * 0.4, rel=1e-4)
     assert losses["occlusion"].item() == pytest.approx(np.log(2), rel=1e-4)
+    assert losses["expression"] < 0.05  # all is wrong alike: the head, and not the face
     # What the source does not show has no true flow: an error there costs nothing.
     motion.deformation = truth.flow + 5.0 * ~truth.visible[..., None]
     assert true_motion_losses(motion, truth)["flow"] == 0
+
+
+def test_a_wrong_expression_has_its_loss(data):
+    """A square that should move and is seen to stand: its lower half, say, alone."""
+    truth = TruePairs(data, "test", (SIDE, SIDE)).batch(torch.arange(6))
+    motion = exact(truth)
+    motion.deformation = truth.flow * torch.tensor([1.0, 0.5])  # half as high
+    shift = truth.source_landmarks - truth.flow.new_tensor([1.0, 0.5]) * truth.source_landmarks
+    parts = ([*range(17, 22), *range(36, 42)], [*range(22, 27), *range(42, 48)], [*range(48, 68)])
+    errors = [
+        (shift[:, part] - shift[:, part].mean(1, keepdim=True)).abs().sum(-1).flatten() for part in parts
+    ]
+    wanted = 40 * torch.cat(errors).mean().item()
+    assert true_motion_losses(motion, truth)["expression"].item() == pytest.approx(wanted, rel=0.01)
+
+
+def test_lips_are_where_their_keypoints_are():
+    landmarks = torch.rand(2, 68, 2)
+    value = torch.zeros(2, 7, 2)
+    for k, lip in LIPS.items():
+        value[:, k] = landmarks[:, lip].mean(1)
+    assert lips_loss(Keypoints(value), landmarks) < 1e-6
+    value[:, 6] += torch.tensor([0.1, -0.2])
+    assert lips_loss(Keypoints(value), landmarks).item() == pytest.approx(10 / 2 * 0.3 / 2, rel=1e-4)
 
 
 def test_mirrored_pairs_are_as_true(data):
@@ -145,40 +169,39 @@ def test_other_light_is_the_same_for_both_frames(data):
     assert torch.equal(changed.flow, truth.flow)
 
 
-class Oracle(torch.nn.Module):
-    """A model that knows the answer, off by some pixels to the right."""
+class Knows(torch.nn.Module):
+    """A model that knows the answer to pair after pair, off by some pixels of 256 to the right."""
 
-    def __init__(self, pairs: TruePairs, pixels: float = 0.0, has_occlusion: bool = True):
+    size = (SIDE, SIDE)
+
+    def __init__(self, pairs: TruePairs, pixels: float = 0.0):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.truth, self.shift, self.has_occlusion = (
-            pairs.batch(torch.arange(len(pairs))),
-            pixels,
-            has_occlusion,
-        )
+        truth = pairs.batch(torch.arange(len(pairs)))
+        self.answers = zip(truth.flow + torch.tensor([pixels / 128, 0.0]), truth.visible, strict=True)
 
     def detect(self, picture):
         return Keypoints(torch.zeros(len(picture), 1, 2))
 
     def dense_motion(self, source, kp_source, kp_driving):
-        height, width = source.shape[-2:]
-        points = to_pixels(self.truth.flow, height, width) + torch.tensor([self.shift, 0.0])
-        shown = self.truth.visible[:, None].float() if self.has_occlusion else None
-        return SimpleNamespace(deformation=from_pixels(points, height, width), occlusion=shown)
+        flow, visible = next(self.answers)
+        return SimpleNamespace(deformation=flow[None], occlusion=visible[None, None].float())
 
 
-def test_errors_are_in_pixels(data):
+def test_errors_are_those_of_the_truth(data):
     pairs = TruePairs(data, "test", (SIDE, SIDE))
-    errors = motion_errors(Oracle(pairs), pairs)
-    assert errors.end_point < 0.02 and errors.hidden == pytest.approx(1.0)
+    errors = motion_errors(Knows(pairs), pairs)
+    assert list(errors) == list(ERRORS)
+    assert errors["epe"] == 0 and errors["expression"] < 0.2
+    assert errors["occlusion_ap"] == pytest.approx(1)
     truth = pairs.batch(torch.arange(6))
-    grid = to_pixels(coordinate_grid(SIDE, SIDE), SIDE, SIDE)
-    counted = truth.visible & truth.surface
-    still = (to_pixels(truth.flow, SIDE, SIDE) - grid).norm(dim=-1)[counted].mean()
-    assert errors.still == pytest.approx(still.item(), rel=1e-5)
-    assert errors.hidden_share == pytest.approx((~truth.visible).float().mean().item())
-    assert motion_errors(Oracle(pairs, 3.0), pairs).end_point == pytest.approx(3.0, abs=0.02)
-    assert np.isnan(motion_errors(Oracle(pairs, has_occlusion=False), pairs).hidden)
+    assert errors["hidden"] == pytest.approx((~truth.visible).float().mean().item())
+    shifted = motion_errors(Knows(pairs, 3.0), pairs)
+    assert shifted["epe_person"] == pytest.approx(3.0, abs=0.02)
+    assert shifted["expression"] == pytest.approx(errors["expression"], abs=0.01)
+    model = Knows(pairs).train()
+    motion_errors(model, pairs)
+    assert model.training
 
 
 def table(path) -> list[dict]:
@@ -193,13 +216,14 @@ def test_it_learns(data, tmp_path):
     )  # fmt: skip
     rows = table(tmp_path / "out/losses.csv")
     assert [row["step"] for row in rows] == ["10", "20", "30", "40"]
-    assert float(rows[-1]["flow"]) < 0.8 * float(rows[0]["flow"])
+    assert float(rows[-1]["flow"]) < 0.9 * float(rows[0]["flow"])
+    assert float(rows[-1]["lips"]) < 0.7 * float(rows[0]["lips"])
     errors = table(tmp_path / "out/errors.csv")
     assert [row["step"] for row in errors] == ["20", "40"]
     checkpoint = read_checkpoint(weights)
     assert set(checkpoint.networks) == {"generator", "kp_detector"}
     found = motion_errors(load_model(weights), TruePairs(data, "test", (SIDE, SIDE)))
-    assert found.end_point == pytest.approx(float(errors[-1]["end_point"]), rel=1e-3)
+    assert found["epe"] == pytest.approx(float(errors[-1]["epe"]), rel=1e-3)
 
 
 def test_the_same_seed_gives_the_same_weights(data, tmp_path):
@@ -226,6 +250,12 @@ def test_bad_input(data, tmp_path):
         pretrain("heads-128-motion", data, tmp_path / "out", 1, progress=False)
     with pytest.raises(InputError, match="no dense motion network; there is no motion to learn"):
         pretrain(small_config(dense_motion_params=None, estimate_occlusion_map=False), data, tmp_path / "out")
+    few = small_config()
+    few["model_params"]["common_params"]["num_kp"] = 3
+    with pytest.raises(
+        InputError, match="num_kp = 3: keypoints 2 and 6 are led to the lips; have at least 7"
+    ):
+        pretrain(few, data, tmp_path / "out", 1, progress=False)
     half = small_config()
     half["model_params"]["generator_params"]["dense_motion_params"]["scale_factor"] = 0.5
     with pytest.raises(InputError, match=r"scale_factor = 0\.5: the truth is as large as the pictures"):
@@ -254,12 +284,6 @@ def test_truth_that_is_missing_or_damaged(data, tmp_path):
 def test_a_loss_that_is_not_finite_ends_it(data, tmp_path):
     with pytest.raises(InputError, match=r"step \d+: .* is not finite; try a lower lr, or float32"):
         pretrain(small_config(), data, tmp_path / "out", 20, batch_size=2, lr=float("inf"), progress=False)
-
-
-def test_errors_read_well():
-    text = str(MotionErrors(1.234, 5.678, 0.5, 0.04))
-    assert text.startswith("end-point error 1.23 pixels (no motion: 5.68), average precision of hidden")
-    assert text.endswith("pixels 0.50 (by chance: 0.04)")
 
 
 def test_the_verb(data, tmp_path, capsys):

@@ -22,6 +22,7 @@ from fomm_lib.true_motion import (
     average_precision,
     end_point_error,
     evaluate_motion,
+    expression_errors,
     intersection_over_union,
     judge_motion,
     keypoint_spread,
@@ -63,6 +64,23 @@ def test_iou_and_average_precision():
     assert average_precision(true.float(), true) == 1
     assert average_precision(torch.full((100,), 0.3), true) == pytest.approx(0.2)
     assert np.isnan(average_precision(torch.rand(100), true & ~true))
+
+
+def test_expression_is_what_the_head_does_not_explain():
+    torch.manual_seed(0)
+    source = 0.6 * torch.rand(1, 68, 2) - 0.3
+    turned = GRID[None] + torch.tensor([0.2, -0.1])
+    still = expression_errors(turned, turned, source, source - torch.tensor([0.2, -0.1]))
+    assert still.shape == (42, 2) and still.abs().max() < 1e-5
+    # A mouth twice as high in the driving frame, and a flow that knows nothing of it.
+    driving = source.clone()
+    middle = source[:, 48:, 1].mean()
+    driving[:, 48:, 1] = middle + 2 * (source[:, 48:, 1] - middle)
+    errors = expression_errors(GRID[None], GRID[None], source, driving)
+    near = (driving - source)[0].norm(dim=-1) < 0.12
+    mouth = (driving - source)[0, 48:][near[48:]]
+    assert errors[:22].abs().max() < 1e-5
+    assert torch.allclose(errors[22:], mouth - mouth.mean(0), atol=1e-5)
 
 
 def test_average_precision_by_hand():
@@ -235,4 +253,4 @@ def test_clips_without_a_known_truth(tmp_path):
 
 
 def test_every_metric_is_reported(pairs):
-    assert list(judge_motion(None, pairs[:1])[0]) == list(true_motion.METRICS)[:6]
+    assert list(judge_motion(None, pairs[:1])[0]) == list(true_motion.METRICS)[:7]
