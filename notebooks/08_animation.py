@@ -30,13 +30,13 @@
 # | Know first | keypoints and Jacobians (notebook 03); dense motion and occlusion (04, 05) |
 # | Minutes | 30 to read and run, 25 to practise |
 # | GPU | no; about half a minute on one CPU core |
-# | Paper | section 3.4 and equation 15 (relative motion transfer) |
+# | Paper | section 3.4 (relative motion transfer) |
 # | Module | `fomm_lib.animation`, with `fomm_lib.inference` and `fomm_lib.movement` |
 
 # %% [markdown]
 # ## Set-up
 #
-# On Colab the first cell fetches the course's library; elsewhere it does nothing. The second imports.
+# On Colab the first cell fetches the course's library; elsewhere it does nothing.
 
 # %%
 import sys
@@ -46,6 +46,9 @@ if "google.colab" in sys.modules:
 
     library = "fomm-lib @ git+https://github.com/fomm-course/fomm-course"
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", library], check=True)
+
+# %% [markdown]
+# Then everything this notebook uses.
 
 # %%
 import tempfile
@@ -226,18 +229,16 @@ plots.show(
     alt="area of the keypoints' hull by frame: the absolute result lies between source and driving head, the "
     "relative one near the source, but for a turn of the driving head",
 )
-
-# %% [markdown]
-# *Figure 3. In absolute mode the head grows toward the driving head's size; in relative mode it keeps its
-# own, and changes as the driving head's does when it turns.*
-
-# %%
 growth = {name: inference.hull_area(kp.value.mean(dim=0)) / own for name, kp in shown.items()}
 print("the driving head is larger than the source's:", inference.hull_area(kp_large.value.mean(dim=0)) > own)
 print("absolute motion has made the head larger:", growth["absolute"] > 1.2)
 print("relative motion has kept its size:", abs(growth["relative"] - 1) < 0.1)
 
 # %% [markdown]
+# *Figure 3. In absolute mode the head grows toward the driving head's size; in relative mode it keeps its
+# own, and changes as the driving head's does when it turns. Below it the same in words, of the mean over all
+# frames.*
+#
 # So is absolute ever right? Yes: where source and driving frames show *the same* head, as in training and in
 # reconstruction (notebook 09), or where the source must end up in the driving place. Then relative motion
 # would be the worse choice: it never corrects a wrong start.
@@ -352,17 +353,14 @@ for (sigma, curve), colour in zip(curves.items(), (SKY, GREEN, RED), strict=True
 axis.set(xlabel="frame", ylabel="x of a keypoint, -1 to 1")
 axis.legend(fontsize=8)
 plots.show(figure, alt="trembling points and three smooth curves; the one over 6 frames cuts the peaks off")
-
-# %% [markdown]
-# *Figure 6. Over 2 frames the trembling goes; over 6 the movement goes with it.*
-
-# %%
 error = {sigma: float((curve - path).square().mean().sqrt()) for sigma, curve in curves.items()}
 before = float((noisy - path).square().mean().sqrt())
 for sigma, after in error.items():
     print(f"over {sigma:g} frames, nearer to the truth:", after < before)
 
 # %% [markdown]
+# *Figure 6. Over 2 frames the trembling goes; over 6 some of the movement goes with it: the peaks are cut.*
+#
 # **Finer pictures**: this model was trained at 64 x 64. But flow and occlusion are smooth, and enlarge well;
 # so let the *motion* be estimated at 64 x 64, as it was learnt, and encode, warp and decode the source at 256
 # x 256. `size=256` does it. No new training; the convolutions do not mind.
@@ -381,10 +379,11 @@ plots.show(
 # *Figure 7. The same motion, a finer picture.* What the source does not show is not invented any better:
 # look at the side of the face that was turned away.
 #
-# What does *not* work with these keypoints: moving only the mouth, or only the pose. One would need points
-# that belong to one of them alone. Here, an affine map of all ten points together foretells how far the head
-# is turned nearly perfectly, but so does what that map leaves over; and of the mouth's opening either tells
-# about half. Pose and expression are in the same points (`benchmarks/movement.py` measures it).
+# What does *not* work with these keypoints: moving only the mouth, or only the pose. One could try to part
+# the movement of the ten points in two: the affine map that fits all of them best (the head as a whole), and
+# what is left over (the expression?). Measured on rendered heads, how far the head is turned can be read
+# nearly perfectly off the first part, but off the second too; and how far the mouth is open only half, off
+# either. Pose and expression are in the same points (`benchmarks/movement.py`).
 #
 # ## 6. By mouse: your own portrait
 #
@@ -434,17 +433,48 @@ with av.open(str(result.path)) as container:
     print(container.metadata["comment"].split(":")[0])
 
 # %% [markdown]
-# In a script you may want the frames themselves, one by one, from a file or a camera:
+# In a script you may want the frames themselves, one by one, from a file or a camera. `animate_frames` gives
+# them; one step below it, `FastModel` is a trained model rearranged for speed, which `animate`,
+# `animate_frames` and `Animator` make of any model that they are given. Make it yourself once to animate many
+# portraits, or to choose a precision; what it knows of a portrait is an `EncodedSource`, computed once, lent
+# to as many driving frames as there are.
 
 # %%
 numbers = [frame.shape for frame in fomm.animate_frames(model, portrait, frames[:3])]
 print(numbers)
 
+fast_model = fomm.FastModel(model)
+known = fast_model.encode(source)
+assert isinstance(known, fomm.EncodedSource)
+with torch.inference_mode():
+    kp_driven = inference.relative_motion(
+        kp_source.expand(3), fast_model.detect(driving[5:8]), fast_model.detect(driving[:1]).expand(3)
+    )
+    painted = fast_model.generate(known.expand(3), kp_source.expand(3), kp_driven).prediction
+    expected = model.generate(source.expand(3, -1, -1, -1), kp_source.expand(3), kp_driven).prediction
+print("one portrait", tuple(known.features.shape), "lent to three frames:", tuple(painted.shape))
+print("the same pictures as the plain model's:", torch.allclose(painted, expected, atol=1e-3))
+
+# %% [markdown]
+# **Outside PyTorch.** `export_model` writes the three networks (encode, detect, generate) as ONNX files,
+# which other programs and processors can run; `ExportedModel` runs them by onnxruntime or OpenVINO and takes
+# the model's place, in `Animator` too. It needs the extra `export`; without it the cell says so.
+
+# %% tags=["nbval-ignore-output"]
+try:
+    files = fomm.export_model(model, folder / "onnx")
+    exported = fomm.ExportedModel(folder / "onnx", threads=1)
+    outside = fomm.Animator(exported, source)(driving[:8]).prediction
+    inside = fomm.Animator(model, source)(driving[:8]).prediction
+    print(*[f"{file.name}: {file.stat().st_size / 1e6:.1f} MB" for file in files], sep="\n")
+    print(f"largest difference of a colour: {float((outside - inside).abs().max()):.6f}")
+except fomm.InputError as missing:
+    print(missing)
+
 # %% [markdown]
 # ## Break it
 #
 # The reference frame is a choice, and a wrong one spoils everything.
-#
 #
 # Relative motion says *move as much as the driving head has moved since the reference frame*. That works
 # when both heads start in **the same pose**. Another source, a rendered head that looks at us, and a film
@@ -640,8 +670,6 @@ check_nearest_pose(nearest_pose)
 #   intimate acts on anyone, to influence votes. Most of that is a crime.
 # - **It proves nothing.** A film made so says nothing about what the person did, felt or said; nor should you
 #   train a detector of emotions on expressions that were only transferred.
-#
-# Notebook 12 takes this up: how one would know such a film, and where the method fails.
 
 # %% [markdown]
 # ## Questions
@@ -669,9 +697,9 @@ check_nearest_pose(nearest_pose)
 #
 # <details><summary>Answer</summary>
 #
-# The list would hold the whole film: 256 x 256 x 3 bytes a frame are 12 MB for a minute's every second, about
-# 300 MB a minute at 25 frames a second, and 1080p takes thirty times that. A second pass costs decoding and
-# detection again, and no memory.
+# The list would hold the whole film: 256 x 256 x 3 bytes a frame are 0.2 MB, about 300 MB a minute at 25
+# frames a second, and 1080p takes thirty times that. A second pass costs decoding and detection again, and no
+# memory.
 #
 # </details>
 #
@@ -690,7 +718,7 @@ check_nearest_pose(nearest_pose)
 # You can carry movements over without carrying over the person, choose the reference frame, compute once what
 # is constant, and make honest films of any length from whatever people bring.
 #
-# Next: **09 · Evaluation** asks how good these films are, in numbers; **12 · Limits** where they fail.
+# Next: **09 · Evaluation** asks how good these films are, in numbers.
 #
 # **References.** Siarohin et al., *First Order Motion Model for Image Animation*, NeurIPS 2019,
 # [arXiv:2003.00196](https://arxiv.org/abs/2003.00196), section 3.4. A. Siarohin et al., *Animating Arbitrary
