@@ -507,6 +507,10 @@ for method in (REPEATED, "heads-64"):
     print(f"{method:15s} L1 {small_report.interval(method, 'l1').mean:.2f}")
 
 # %% [markdown]
+# The still picture has won! Between the first frame and the three after it hardly anything moves, and a still
+# picture is sharper than a painting: this protocol asks the wrong question. The one of the report above
+# spreads its frames over the whole film.
+#
 # `print(small_report.markdown())` shows all metrics. What could not be measured (a package that is missing, a
 # face that was not found) it says, instead of leaving it out; and a long evaluation goes on where it was
 # stopped.
