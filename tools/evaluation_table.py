@@ -140,7 +140,8 @@ def true_motion_of(weights: list[str], cache: Path) -> MotionReport:
         file = file if file.is_file() else Path(name)
         kept = None
         if file.is_file():
-            kept = cache / f"motion-{file.stem}-{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}.json"
+            key = hashlib.sha256(file.read_bytes() + " ".join(MOTION).encode()).hexdigest()[:16]
+            kept = cache / f"motion-{file.stem}-{key}.json"
         if kept is not None and kept.exists():
             found = json.loads(kept.read_text(encoding="utf-8"))
         else:
