@@ -116,8 +116,13 @@ plots.show(
 # | $L_J$ | equivariance of Jacobians | detector | `equivariance_jacobian` | 10 |
 # | $L_D$ | adversarial, of the discriminator | discriminator alone | `disc_gan` | 1 |
 #
+# ($D_\phi$ is the discriminator, $D$ alone the driving frame. $L_A$, $L_F$, $L_V$, $L_J$ are those of
+# notebook 06.)
+#
 # Three Adam optimizers, with a learning rate of 2e-4 and betas (0.5, 0.999), follow the gradients. Here is
-# a model that is small enough for a class: pictures of 32 x 32, five keypoints, narrow networks.
+# a model that is small enough for a class: pictures of 32 x 32, five keypoints, narrow networks. (These are
+# keys of a config; those that are not named keep their defaults, and an unknown one is an error.) And one
+# clip of a head to learn.
 
 # %%
 hourglass = {"block_expansion": 8, "max_features": 32, "num_blocks": 3, "scale_factor": 0.5}
@@ -140,10 +145,6 @@ SMALL = {
     },
 }
 
-# %% [markdown]
-# And one clip of a head to learn.
-
-# %%
 clip = find_clips(fomm.data_path("heads"), "train")[4]
 frames = torch.stack([to_tensor(frame, (32, 32)) for frame in clip]).to(DEVICE)
 few = frames[[0, 8, 16, 24, 32, 40]]
@@ -250,8 +251,13 @@ for name, loss in by_hand.items():
 print("six losses agree:", ", ".join(sorted(found)))
 
 # %% [markdown]
-# What that saves, measured at the size of vox-adv-256 (`python benchmarks/training.py`; every row has all
-# that stands above it). Losses are those of the first step, against the published order.
+# What that saves is a twelfth: convolutions take most of a step, and most of them are needed. Faster is who
+# multiplies less. `fomm_lib.training_blocks` has two ways, which `train` takes on a CPU (a GPU's library has
+# its own): doubling and convolution at once, with 4 multiplications of 9; and Winograd's tiles for wide 3x3 and
+# 4x4 convolutions, with one of 4, forth and back. And memory that is kept need not be cleared again. Here is
+# what each brings, measured at the size of vox-adv-256 (`python benchmarks/training.py`; every row has all that
+# stands above it, but bfloat16, in which Winograd's sums would be too coarse). Losses are those of the first
+# step, against the published order.
 
 # %%
 with open(fomm.data_path("training", "speed.csv"), newline="") as file:
@@ -280,11 +286,6 @@ def learn(config, steps, seed=0):
 
 
 model, history = learn(config, steps=120)
-
-# %% [markdown]
-# A few seconds later:
-
-# %%
 plots.show(
     plots.plot_losses(history, window=5),
     alt="six panels over 120 steps on one clip: perceptual, feature matching and both equivariance losses "
@@ -320,6 +321,25 @@ print("closer than the first frame again:", bool(error < repeated))
 # %% [markdown]
 # *Figure 4. 120 steps, nothing labelled: nearer to the driving frames than the first frame is, and blurred.*
 #
+# ### Keep it
+#
+# What has been learned goes into one file: the weights of generator and detector, as numbers of 16 bits, and
+# with them the config, so that nobody has to remember how the networks were built. `describe` tells what a
+# file holds (in a shell: `fomm info FILE`), `read_checkpoint` reads it, published files too, and
+# `load_model` builds the model.
+
+# %%
+room = Path(tempfile.mkdtemp())
+learned = {"generator": model.generator.state_dict(), "kp_detector": model.kp_detector.state_dict()}
+kept = fomm.write_weights(room / "mine.safetensors", learned, config, notes={"trained on": "one clip"})
+print("\n".join(fomm.describe(kept).splitlines()[1:]))  # the first line is the name of the file
+
+inside = fomm.read_checkpoint(kept)
+assert isinstance(inside.config, fomm.Config) and inside.config == config
+again = redraw(fomm.load_model(kept, device=DEVICE))
+print("loaded again, it makes the same pictures:", bool((again - made).abs().max() < 0.02))
+
+# %% [markdown]
 # ### The same cells on a GPU
 #
 # Set `DEVICE = "cuda"` at the top and run all again: nothing else changes, as every tensor is made there.
@@ -344,7 +364,6 @@ print("closer than the first frame again:", bool(error < repeated))
 # that it runs without a download.)
 
 # %%
-room = Path(tempfile.mkdtemp())
 folder = room / "data" / "train" / "head"
 folder.mkdir(parents=True)
 for number, frame in enumerate(frames):
@@ -382,10 +401,14 @@ print("six steps, and 3 + 3 steps, to the last digit:", rows_of("whole") == rows
 # |---|---|
 # | weights of all three networks, and running statistics of batch norm | another model |
 # | Adam's two averages and its count of steps | a jump in the losses after each resume |
-# | the scale of fp16 | some steps lost |
+# | the scale of fp16 (below) | some steps lost |
 # | the moving average of the weights | a worse model in the end |
 # | how many steps are done: from it follow epoch, batch, learning rate | pairs seen twice, others never |
 # | where the random numbers stand | other deformations |
+#
+# (bf16 and fp16 are numbers of 16 bits: half the memory, and much faster on GPUs made for them. fp16 cannot
+# hold very small numbers, so the loss is multiplied by a *scale* before the backward pass and the gradients
+# are divided by it after; the scale adapts as it goes. bf16 has the range of float32, and fewer digits.)
 #
 # The learning rate is no part of it: it follows from step and epoch (`training.learning_rate_factor`). The
 # published code keeps a schedule object instead, and continues at a tenth of the rate when it is resumed at
@@ -427,16 +450,18 @@ print("losses of the first step:", len(numbers[0]), "; the same but for rounding
 # | where | command |
 # |---|---|
 # | here | `fomm train --config vox-256 --data vox --out runs/vox` |
-# | four GPUs | `accelerate launch --num_processes 4 -m fomm_lib train --config vox-256 ... --bf16` |
+# | four GPUs | `accelerate launch --multi_gpu --num_processes 4 -m fomm_lib train --config vox-256 ... --bf16` |
+# | two processes on a CPU | `ACCELERATE_USE_CPU=true torchrun --nproc-per-node 2 -m fomm_lib train ...` |
 # | two machines with eight each | the command below, on each |
 # | a batch too large for memory | `--accumulate 4`: in four parts, one after the other |
 # | the cluster kills jobs | `--resume` in the job's script, from the first time on |
 #
-#     accelerate launch --num_machines 2 --machine_rank 0 --num_processes 16 \\
+#     accelerate launch --multi_gpu --num_machines 2 --machine_rank 0 --num_processes 16 \\
 #         --main_process_ip ADDRESS --main_process_port 29500 \\
 #         -m fomm_lib train --config vox-256 --data vox --out runs/vox --bf16 --resume
 #
-# (`ADDRESS` is that of the first machine, and the second has `--machine_rank 1`.)
+# (`ADDRESS` is that of the first machine, and the second has `--machine_rank 1`. Without `--multi_gpu`,
+# `accelerate launch` starts a single process wherever it sees fewer than two GPUs, and says nothing.)
 #
 # With `--accumulate`, batch norm sees the parts, not the whole, so the numbers are those of smaller batches;
 # with more processes they are not.
@@ -444,11 +469,20 @@ print("losses of the first step:", len(numbers[0]), "; the same but for rounding
 # %% [markdown]
 # ## 7 · Switches for stability
 #
-# Beyond the paper there are six switches, all keys of a config. All are off in the published files, and off
-# by default. What does each do? Seven short trainings on the 40 clips of `data/heads` that differ in one
-# switch, at a good learning rate and at one that is ten times too high (`python benchmarks/stability.py`,
-# 200 steps each, some minutes; one seed, so look at large differences only). The last was run at the good
-# rate only.
+# Beyond the paper there are six switches, all keys of a config, all off by default:
+#
+# | switch | key | what it does |
+# |---|---|---|
+# | EMA | `ema_decay`, $d$ | keeps an average of the weights, $\bar w \leftarrow d\,\bar w + (1 - d)\,w$ |
+# | clipping | `clip_grad_norm` | shortens a gradient that is longer than this (exercise 3) |
+# | R1 | `r1`, $\gamma$ | adds $\gamma \lvert \nabla D_\phi \rvert^2 / 2$ at real pictures to $L_D$ (01) |
+# | spectral norm | `sn` | divides the discriminator's layers by their largest singular value (01) |
+# | warm-up | `warmup_steps` | learning rates grow from 0 over so many steps (exercise 1) |
+# | separate rate | `lr_discriminator` | the discriminator learns faster, or more slowly |
+#
+# What is each worth? Seven short trainings on the 40 clips of `data/heads` that differ in one switch, at a
+# good learning rate and at one that is ten times too high (`python benchmarks/stability.py`, 200 steps each,
+# some minutes; one seed, so look at large differences only). The last was run at the good rate only.
 
 # %%
 with open(fomm.data_path("training", "stability.csv"), newline="") as file:
@@ -701,8 +735,7 @@ check_shorten(shorten)
 # You can take a step apart, train in class, on a GPU and on many, stop and go on without losing a digit, and
 # tell from six curves what is wrong.
 #
-# Next: **08 · Animation** uses what was trained; **09 · Evaluation** measures it; **11 · Beyond faces**
-# trains the same code on other things.
+# Next: **08 · Animation** uses what was trained; **09 · Evaluation** measures it.
 #
 # **References.** Siarohin et al., *First Order Motion Model for Image Animation*, NeurIPS 2019,
 # [arXiv:2003.00196](https://arxiv.org/abs/2003.00196). D. Kingma and J. Ba, *Adam*, ICLR 2015. P. Goyal et
