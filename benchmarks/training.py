@@ -9,7 +9,8 @@ Each row is a process of its own, so that its peak of memory is its own; they ta
 whatever else the machine does falls on all alike. The first step of each is not timed: its losses are those
 that the last column compares, as the largest relative difference of the six. CPU seconds (of all threads)
 hardly depend on what else the machine does; seconds do. The ratio is that of CPU seconds on a CPU, and of
-seconds on a GPU. Medians of the rounds. The networks that judge have random weights, which cost the same.
+seconds on a GPU. Medians of the rounds. The networks that judge have random weights, which cost the same;
+they are so drawn that deep features are as large as shallow ones, and count as much in the losses.
 
 Rows, each with all that stands above it:
 
@@ -19,7 +20,9 @@ Rows, each with all that stands above it:
     channels last     the colours of a pixel side by side in memory
     fused Adam        one pass over the weights
     doubling at once  `training_blocks.double_at_once`
-    bfloat16          what convolutions compute with
+    Winograd          `training_blocks.by_winograd`
+    memory kept       `training_blocks.keep_memory`; `train` has, on a CPU, all up to here
+    bfloat16          what convolutions compute with; then not by Winograd
 """
 
 from __future__ import annotations
@@ -34,20 +37,17 @@ import time
 import torch
 from torch.optim import Adam
 
-from fomm_lib.blocks import ImagePyramid
-from fomm_lib.config import Config, load_config
+from fomm_lib.config import load_config
 from fomm_lib.losses import (
     RandomTransform,
     discriminator_gan_loss,
-    equivariance_jacobian_loss,
-    equivariance_value_loss,
     feature_matching_loss,
     generator_gan_loss,
     perceptual_loss,
 )
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
 from fomm_lib.perceptual import Vgg16Features, Vgg19Features
-from fomm_lib.training_blocks import double_at_once
+from fomm_lib.training_blocks import by_winograd, double_at_once, keep_memory
 from fomm_lib.training_step import TrainingStep
 
 VARIANTS = [
@@ -56,26 +56,15 @@ VARIANTS = [
     "channels last",
     "fused Adam",
     "doubling at once",
+    "Winograd",
+    "memory kept",
     "bfloat16",
     "torch.compile",
 ]
 
 
-class PublishedStep:
+class PublishedStep(TrainingStep):
     """A step in the order in which the published code works."""
-
-    def __init__(self, model, discriminator, network, config: Config):
-        self.model, self.discriminator, self.network, self.params = (
-            model,
-            discriminator,
-            network,
-            config.train_params,
-        )
-        self.pyramid = ImagePyramid(3, self.params.scales).to(next(model.parameters()).device)
-        self.optimizers = [
-            Adam(part.parameters(), 2e-4, betas=(0.5, 0.999))
-            for part in (model.generator, model.kp_detector, discriminator)
-        ]
 
     def __call__(self, source, driving, transform) -> dict[str, float]:
         weights, model, losses = self.params.loss_weights, self.model, {}
@@ -86,17 +75,14 @@ class PublishedStep:
         judged_fake = self.discriminator(fake, kp_driving.detach())
         judged_real = self.discriminator(real, kp_driving.detach())
         losses["gen_gan"] = weights.generator_gan * generator_gan_loss(judged_fake)
-        losses["feature_matching"] = feature_matching_loss(judged_real, judged_fake, weights.feature_matching)
+        matching = feature_matching_loss(judged_real, judged_fake, weights.feature_matching)
+        losses["feature_matching"] = matching
         kp_transformed = model.detect(transform.warp_picture(driving, align_corners=model.align_corners))
-        value = equivariance_value_loss(kp_driving, kp_transformed, transform)
-        jacobian = equivariance_jacobian_loss(kp_driving, kp_transformed, transform)
-        losses["equivariance_value"] = weights.equivariance_value * value
-        losses["equivariance_jacobian"] = weights.equivariance_jacobian * jacobian
+        losses |= self.equivariance_losses(kp_driving, kp_transformed, transform)
         sum(losses.values()).backward()
-        generator, kp_detector, discriminator = self.optimizers
-        generator.step()
-        kp_detector.step()
-        for optimizer in self.optimizers:
+        self.optimizers["generator"].step()
+        self.optimizers["kp_detector"].step()
+        for optimizer in self.optimizers.values():
             optimizer.zero_grad()
 
         fake, real = self.pyramid(generated.prediction.detach()), self.pyramid(driving)
@@ -104,8 +90,8 @@ class PublishedStep:
         judged_fake = self.discriminator(fake, kp_driving.detach())
         losses["disc_gan"] = weights.discriminator_gan * discriminator_gan_loss(judged_real, judged_fake)
         losses["disc_gan"].backward()
-        discriminator.step()
-        discriminator.zero_grad()
+        self.optimizers["discriminator"].step()
+        self.optimizers["discriminator"].zero_grad()
         return {name: loss.item() for name, loss in losses.items()}
 
 
@@ -119,6 +105,9 @@ def work(variant: str, arguments: argparse.Namespace, orders) -> None:
     torch.manual_seed(0)
     model, discriminator = FirstOrderMotionModel(config).train(), build_discriminator(config).train()
     network = {"vgg19": Vgg19Features, "vgg16-lpips": Vgg16Features}[config.train_params.perceptual_network]()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     pictures = torch.rand(2, arguments.batch_size, 3, size // 8, size // 8)
     pictures = torch.nn.functional.interpolate(pictures.flatten(0, 1), size=size, mode="bilinear")
     if level >= VARIANTS.index("doubling at once"):
@@ -128,17 +117,19 @@ def work(variant: str, arguments: argparse.Namespace, orders) -> None:
     model, discriminator, network, pictures = parts
     source, driving = (part.contiguous(memory_format=layout) for part in pictures.chunk(2))
     transform = RandomTransform.sample(arguments.batch_size, device=device)
-    if variant == "published order":
-        step = PublishedStep(model, discriminator, network, config)
-    else:
-        precision = "bf16" if level >= VARIANTS.index("bfloat16") else "no"
-        step = TrainingStep(
-            model, discriminator, network, config, precision=precision, compile=variant == "torch.compile"
-        )
-        if level < VARIANTS.index("fused Adam"):
-            step.optimizers = {
-                name: Adam(part.parameters(), 2e-4, betas=(0.5, 0.999)) for name, part in step.trained.items()
-            }
+    precision = "bf16" if level >= VARIANTS.index("bfloat16") else "no"
+    if level >= VARIANTS.index("Winograd") and precision == "no":
+        for part in (model, discriminator, network):
+            by_winograd(part)
+    if level >= VARIANTS.index("memory kept"):
+        keep_memory()
+    kind = PublishedStep if variant == "published order" else TrainingStep
+    compile = variant == "torch.compile"
+    step = kind(model, discriminator, network, config, precision=precision, compile=compile)
+    if level < VARIANTS.index("fused Adam"):
+        step.optimizers = {
+            name: Adam(part.parameters(), 2e-4, betas=(0.5, 0.999)) for name, part in step.trained.items()
+        }
     while orders.recv():
         if device.type == "cuda":
             torch.cuda.synchronize()

@@ -64,6 +64,7 @@ STEPS = {
     ("movement", "inference"),
     ("augment", "animation"),
     ("preview", "animation"),
+    ("training_blocks", "fast"),
     ("training", "training_log"),
     ("training", "training_step"),
     ("training", "validation"),

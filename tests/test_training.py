@@ -2,6 +2,8 @@
 
 import copy
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -243,8 +245,6 @@ def test_a_step_is_the_published_one(sn):
         *copy.deepcopy((step.model, step.discriminator, step.network)), load_config(config)
     )
     fresh, *_ = a_step(config)
-    for optimizer, name in zip(published.optimizers, step.optimizers, strict=True):
-        optimizer.param_groups[0]["lr"] = step.optimizers[name].param_groups[0]["lr"]
     for tolerance in (1e-5, 2e-3):
         ours, theirs = step(source, driving, transform), published(source, driving, transform)
         assert ours.keys() == theirs.keys() and len(ours) == 6
@@ -476,6 +476,98 @@ def test_doubling_at_once_computes_the_same():
     for (name, ours), theirs in zip(other.named_parameters(), block.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-4, msg=name)
     assert type(training_blocks.double_at_once(UpBlock(300, 2))) is UpBlock  # where it would not pay
+
+
+@pytest.mark.parametrize(
+    ("size", "padding", "sides"),
+    [
+        (3, 1, (32, 32)),
+        (3, 1, (30, 37)),
+        (3, 0, (34, 31)),
+        (3, (2, 1), (33, 33)),
+        (4, 0, (30, 29)),
+        (4, 1, (28, 31)),
+    ],
+)
+def test_winograd_computes_the_same(size, padding, sides):
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(130, 5, size, padding=padding)
+    frozen = copy.deepcopy(plain).requires_grad_(False)
+    ahead = None
+    for other in (copy.deepcopy(plain), frozen):
+        training_blocks.by_winograd(other)
+        assert type(other) is training_blocks.WinogradConv2d
+        assert other.state_dict().keys() == plain.state_dict().keys()
+        pictures = [torch.randn(2, 130, *sides).requires_grad_()]
+        pictures.append(pictures[0].detach().clone().requires_grad_())
+        plain.zero_grad()
+        results = [convolution(x) for convolution, x in zip((plain, other), pictures, strict=True)]
+        assert not torch.equal(*results)  # not in the same way
+        torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+        ahead = torch.randn_like(results[0])
+        for y in results:
+            (y * ahead).sum().backward()
+        torch.testing.assert_close(pictures[1].grad, pictures[0].grad, rtol=1e-4, atol=1e-5)
+        if other is not frozen:
+            torch.testing.assert_close(other.weight.grad, plain.weight.grad, rtol=1e-4, atol=1e-3)
+            torch.testing.assert_close(other.bias.grad, plain.bias.grad, rtol=1e-4, atol=1e-3)
+
+
+def test_winograd_gradients_of_gradients(monkeypatch):
+    monkeypatch.setattr(training_blocks, "WINOGRAD_CHANNELS", {3: 1, 4: 1})
+    monkeypatch.setattr(training_blocks, "WINOGRAD_TILES", {True: 1, False: 1})
+    torch.manual_seed(0)
+    for size in (3, 4):
+        convolution = training_blocks.by_winograd(torch.nn.Conv2d(1, 2, size, padding=1).double())
+        x = torch.randn(1, 1, 5, 6, dtype=torch.float64, requires_grad=True)
+
+        def of_all(x, weight, bias, convolution=convolution):
+            entries = {"weight": weight, "bias": bias}
+            return torch.func.functional_call(convolution, entries, (x,))
+
+        inputs = (x, convolution.weight, convolution.bias)
+        assert torch.autograd.gradcheck(of_all, inputs, fast_mode=True)
+        assert torch.autograd.gradgradcheck(of_all, inputs, fast_mode=True)
+
+
+def test_winograd_stays_away_where_it_does_not_pay():
+    for other in (
+        torch.nn.Conv2d(64, 4, 3),  # few channels
+        torch.nn.Conv2d(256, 4, 1),
+        torch.nn.Conv2d(256, 4, 7),
+        torch.nn.Conv2d(256, 4, 3, stride=2),
+        torch.nn.Conv2d(256, 4, 3, dilation=2),
+        torch.nn.Conv2d(256, 4, 3, groups=2),
+        torch.nn.Conv2d(256, 4, 3, padding="same"),
+        torch.nn.Conv2d(256, 4, 3, padding=1, padding_mode="reflect"),
+    ):
+        assert type(training_blocks.by_winograd(other)) is torch.nn.Conv2d
+    convolution, x = torch.nn.Conv2d(128, 4, 3, padding=1), torch.randn(1, 128, 32, 32)
+    other = training_blocks.by_winograd(copy.deepcopy(convolution))
+    assert not torch.equal(other(x), convolution(x))
+    few = x[:, :, :16, :16]  # 16 tiles
+    assert torch.equal(other(few), convolution(few))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(other(x), convolution(x))
+
+
+def test_kept_memory_is_not_asked_for_again():
+    program = """
+import resource, torch
+from fomm_lib.training_blocks import keep_memory
+if not keep_memory():
+    print("this system has no mallopt")
+for _ in range(2):
+    torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    if "mallopt" in said:
+        pytest.skip(said.splitlines()[0])
+    assert int(said) < 100  # pages, where ten times 64 MiB have 163840
 
 
 def test_synchronized_batch_norm_of_one_process_is_batch_norm(tmp_path):

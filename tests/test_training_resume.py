@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_training import TINY, make_squares, read_rows, run, with_weights
-from training_script import random_network
+from training_script import adapt
 
-from fomm_lib import training, training_state, training_step
+from fomm_lib import training_state, training_step
 from fomm_lib.checkpoints import read_checkpoint
 from fomm_lib.files import InputError
 
@@ -27,8 +27,8 @@ OPTIONS = {"config": ALL, "steps": 7, "checkpoint_every": 2, "log_every": 1, "sa
 
 
 @pytest.fixture(autouse=True)
-def random_features(monkeypatch):
-    monkeypatch.setattr(training, "perceptual_network", random_network)
+def small(monkeypatch):
+    adapt(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def whole(data, tmp_path_factory):
     """A run that nothing happens to."""
     out = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "perceptual_network", random_network)
+        adapt(patch.setattr)
         run(data, out, **OPTIONS)
     return out
 
@@ -207,7 +207,7 @@ def stopped(data, tmp_path_factory):
     """A finished step."""
     out = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "perceptual_network", random_network)
+        adapt(patch.setattr)
         run(data, out, steps=1)
     return out
 
