@@ -450,13 +450,15 @@ _ = interact(at_frame, number=IntSlider(value=9, min=0, max=len(frames) - 1, des
 # ## From toy to library
 #
 # Everything above, in the library's words: first the steps one by one against the animator, then the one
-# line with which you animate a file.
+# line with which you animate a file. (A `Generated` holds all that one look at the driving frame gave:
+# prediction, flow, masks, occlusion map.)
 
 # %%
-by_steps = generated.prediction
-by_animator = animator(driving[turn : turn + 1]).prediction
-assert torch.allclose(by_steps, by_animator, atol=1e-4)
-print("steps and animator agree:", tuple(by_animator.shape))
+by_animator = animator(driving[turn : turn + 1])
+assert isinstance(by_animator, fomm.Generated)
+assert torch.allclose(generated.prediction, by_animator.prediction, atol=1e-4)
+assert torch.allclose(generated.deformation, by_animator.deformation, atol=1e-4)
+print("steps and animator agree:", tuple(by_animator.prediction.shape))
 
 # %% [markdown]
 # `fomm.animate` reads and writes files: as many frames as the driving film has, at its times, with its sound
