@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fomm_lib import exercises
+from fomm_lib import exercises, geometry
 from fomm_lib.exercises import Case, Exercise, WrongAnswer
 
 CHECKS = {name: getattr(exercises, name) for name in exercises.__all__}
@@ -90,6 +90,96 @@ def test_right_answers_written_otherwise(capsys):
 
     exercises.check_slope_penalty(slope_penalty)
     assert capsys.readouterr().out.count("ok    ") == 3
+
+
+# Wrong answers as learners write them, word for word: are they named?
+
+
+def transposed_flow(grid, p_source, j_source, p_driving, j_driving):
+    return p_source + (grid - p_driving) @ (j_source @ torch.linalg.inv(j_driving))
+
+
+def reshaped_flows(flow_sd, flow_de):
+    height, width, _ = flow_sd.shape
+    found = geometry.warp(flow_sd.reshape(1, 2, height, width), flow_de[None], padding_mode="border")
+    return found.reshape(height, width, 2)
+
+
+def permuted_and_viewed_flows(flow_sd, flow_de):
+    found = geometry.warp(flow_sd.permute(2, 0, 1)[None], flow_de[None], padding_mode="border")
+    return found.view(*flow_sd.shape)
+
+
+def area_with_axes_exchanged(flow):
+    height, width = flow.shape[:2]
+    along_x = (flow[1:, :-1] - flow[:-1, :-1]) * (height - 1) / 2
+    along_y = (flow[:-1, 1:] - flow[:-1, :-1]) * (width - 1) / 2
+    return along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]
+
+
+def gain_from_means_of_pictures(warped, wanted):
+    w = warped - warped.mean(dim=(2, 3), keepdim=True)
+    t = wanted - wanted.mean(dim=(2, 3), keepdim=True)
+    return (w * t).sum(dim=(0, 2, 3)) / (w * w).sum(dim=(0, 2, 3))
+
+
+def reads_cut_off(flow):
+    height, width = flow.shape[:2]
+    column, row = geometry.to_pixels(flow, height, width).long().unbind(-1)
+    number = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    return torch.bincount(number.flatten(), minlength=height * width)[number] > 1
+
+
+def reads_in_short_rows(flow):
+    height, width = flow.shape[:2]
+    column, row = geometry.to_pixels(flow, height, width).round().long().unbind(-1)
+    number = row.clamp(0, height - 1) * height + column.clamp(0, width - 1)
+    return torch.bincount(number.flatten(), minlength=height * width)[number] > 1
+
+
+def field_that_doubles_too_early(num_blocks):
+    field, step = 1, 1
+    for block in range(num_blocks):
+        field += 3 * step
+        if block < num_blocks - 1:
+            step *= 2
+            field += step
+    return field
+
+
+def absolute_game(on_real, on_fake):
+    return (1 - on_fake).abs().mean(), (1 - on_real).abs().mean() + on_fake.abs().mean()
+
+
+def entrywise_jacobians(jacobian, slope, jacobian_warped):
+    return (torch.eye(2) - torch.linalg.inv(jacobian) * slope * jacobian_warped).abs().mean()
+
+
+def without_the_identity(jacobian, slope, jacobian_warped):
+    return (torch.linalg.inv(jacobian) @ slope @ jacobian_warped).abs().mean()
+
+
+@pytest.mark.parametrize(
+    "name, answer, hint",
+    [
+        ("first_order_flow", transposed_flow, "multiplies by the transpose"),
+        ("compose_flows", reshaped_flows, "move the axes with permute"),
+        ("compose_flows", permuted_and_viewed_flows, "the way back needs permute too"),
+        ("area_change", area_with_axes_exchanged, "x runs along the second axis"),
+        ("best_gain", gain_from_means_of_pictures, "the mean over batch and places"),
+        ("double_reads", reads_cut_off, "round() first"),
+        ("double_reads", reads_in_short_rows, "a row holds W pixels"),
+        ("receptive_field", field_that_doubles_too_early, "only then does the step double"),
+        ("adversarial_losses", absolute_game, "least squares are asked for"),
+        ("jacobian_equivariance", entrywise_jacobians, "`@` multiplies matrices"),
+        ("jacobian_equivariance", without_the_identity, "compare the product with the identity"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_wrong_answers_written_by_hand(name, answer, hint):
+    with pytest.raises(WrongAnswer) as error:
+        CHECKS[f"check_{name}"](answer)
+    assert "hint      " in str(error.value) and hint in str(error.value)
 
 
 # The machinery
