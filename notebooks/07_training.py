@@ -251,13 +251,13 @@ for name, loss in by_hand.items():
 print("six losses agree:", ", ".join(sorted(found)))
 
 # %% [markdown]
-# What that saves is a twelfth: convolutions take most of a step, and most of them are needed. Faster is who
-# multiplies less. `fomm_lib.training_blocks` has two ways, which `train` takes on a CPU (a GPU's library has
-# its own): doubling and convolution at once, with 4 multiplications of 9; and Winograd's tiles for wide 3x3 and
-# 4x4 convolutions, with one of 4, forth and back. And memory that is kept need not be cleared again. Here is
-# what each brings, measured at the size of vox-adv-256 (`python benchmarks/training.py`; every row has all that
-# stands above it, but bfloat16, in which Winograd's sums would be too coarse). Losses are those of the first
-# step, against the published order.
+# That alone saves a tenth: a step is mostly convolutions, and all of them are needed. What is left is to
+# multiply less. `fomm_lib.training_blocks` has two ways: doubling and convolution at once, with 4
+# multiplications of 9; and *Winograd*'s tiles for wide 3x3 and 4x4 convolutions, with 1 of 4, forth and back.
+# And memory that is kept need not be cleared again. `train` does the last two on CPUs only: libraries for GPUs
+# have them. Measured at the size of vox-adv-256 on one core (`python benchmarks/training.py`); every row has
+# all that stands above it, but bfloat16 is without Winograd, whose sums it would round too coarsely. Losses are
+# those of the first step, against the published order.
 
 # %%
 with open(fomm.data_path("training", "speed.csv"), newline="") as file:
