@@ -147,10 +147,13 @@ def animate(
     movement = Movement(relative, adapt_scale, strength, smooth, best_frame)
     if paste_back and (compare or zoom != 1):
         raise InputError("paste_back gives the whole portrait at its own size; leave out compare and zoom")
+    _checked_size(model, size)
     portrait = _picture(source)
     if paste_back:
         portrait = _at_most(portrait, LARGEST_PASTED)
     video = VideoReader(driving)
+    if output is not None:
+        _no_input(output, source, driving)
     painted = (size, size) if size else model.size
     height, width = portrait.shape[:2] if paste_back else (painted[0] * zoom, painted[1] * zoom)
     shape = width * (3 if compare else 1), height
@@ -249,6 +252,7 @@ def animate_frames(
     """
     _at_least_1(batch_size=batch_size)
     movement = Movement(relative, adapt_scale, strength, smooth, best_frame)
+    _checked_size(model, size)
     portrait = _picture(source)
     if isinstance(driving, (str, os.PathLike)):
         video = frames = VideoReader(driving)
@@ -290,11 +294,6 @@ def _animator(
     source = to_tensor(still, model.size)[None].to(device)
     animator = Animator(model, source, relative=movement.relative, adapt_scale=movement.adapt_scale)
     if size is not None and (size, size) != tuple(model.size):
-        if not hasattr(model, "generator"):
-            raise InputError(f"size = {size}: this model was exported for {model.size[0]} and no other size")
-        step = 2 ** len(model.generator.down_blocks)
-        if not 0 < size <= 4096 or size % step:
-            raise InputError(f"size = {size}: should be a multiple of {step}, at most 4096")
         large = to_tensor(still, (size, size))[None].to(device)
         with torch.inference_mode():
             # Motion is estimated as the model learnt to; only features and picture are finer.
@@ -490,6 +489,28 @@ def _at_least_1(**settings: int) -> None:
             raise InputError(f"{name} = {value}: must be at least 1")
 
 
+def _checked_size(model: FirstOrderMotionModel, size: int | None) -> None:
+    if size is None or (size, size) == tuple(model.size):
+        return
+    if not hasattr(model, "generator"):
+        raise InputError(f"size = {size}: this model was exported for {model.size[0]} and no other size")
+    step = 2 ** len(model.generator.down_blocks)
+    if not 0 < size <= 4096 or size % step:
+        raise InputError(f"size = {size}: should be a multiple of {step}, at most 4096")
+
+
+def _no_input(
+    output: str | os.PathLike, source: str | os.PathLike | np.ndarray, driving: str | os.PathLike
+) -> None:
+    """Refuse to write over what is read, or over the folder it lies in: who asks for overwriting means an
+    earlier result.
+    """
+    place = Path(output).resolve()
+    for what, path in (("portrait", source), ("driving video", driving)):
+        if not isinstance(path, np.ndarray) and place in (Path(path).resolve(), Path(path).resolve().parent):
+            raise InputError(f"{output}: the {what} is read from there; choose another name for the result")
+
+
 def _picture(source: str | os.PathLike | np.ndarray) -> np.ndarray:
     if not isinstance(source, np.ndarray):
         return read_picture(source)
@@ -505,7 +526,9 @@ def _checked(picture: np.ndarray, what: str) -> np.ndarray:
 def _at_most(picture: np.ndarray, longest: int) -> np.ndarray:
     height, width = picture.shape[:2]
     scale = longest / max(height, width)
-    return picture if scale >= 1 else _enlarged(picture, (round(height * scale), round(width * scale)))
+    if scale >= 1:
+        return picture
+    return _enlarged(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _enlarged(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -244,10 +244,10 @@ def test_a_larger_size_is_the_same_movement(model, source, driving):
     assert np.abs(frame.astype(int) - large[0]).max() <= 1
 
 
-@pytest.mark.parametrize("size", [0, 30, 8192])
-def test_sizes_that_cannot_be(model, source, driving, size):
+@pytest.mark.parametrize("size", [0, -4, 30, 8192])
+def test_sizes_that_cannot_be(model, source, driving, size, tmp_path):
     with pytest.raises(InputError, match=f"size = {size}: should be a multiple of 4, at most 4096"):
-        animate(model, source, driving, size=size, progress=False)
+        animate(model, source, driving, tmp_path / "a.mp4", size=size, progress=False)
 
 
 def test_the_result_in_the_whole_portrait(model, source, driving):
@@ -266,6 +266,8 @@ def test_a_huge_portrait_is_made_smaller_first(model, driving, monkeypatch):
     monkeypatch.setattr("fomm_lib.animation.LARGEST_PASTED", 192)
     film = frames_of(model, portrait(64).repeat(40, 0).repeat(35, 1), driving, paste_back=True)
     assert film.shape == (11, 192, 168, 3)
+    strip = np.zeros((2, 2000, 3), np.uint8)  # which would be made smaller than a pixel
+    assert frames_of(model, strip, driving, paste_back=True).shape == (11, 1, 192, 3)
 
 
 @pytest.mark.parametrize("other", [{"compare": True}, {"zoom": 2}])
@@ -436,6 +438,22 @@ def test_bad_places_are_told_before_any_work(model, source, driving, tmp_path, m
         with pytest.raises(InputError):
             animate(model, source, driving, output, progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_read_is_never_written_over(model, tmp_path):
+    """Not even with overwrite: who asks for it means an earlier result."""
+    clip, folder = tmp_path / "clip.mp4", tmp_path / "frames"
+    encode(clip, moving_frames(3, (32, 32)))
+    folder.mkdir()
+    still = folder / "000000.png"
+    Image.fromarray(portrait(32)).save(still)
+    (tmp_path / "link.mp4").symlink_to(clip)
+    before = clip.read_bytes(), still.read_bytes()
+    for output in (clip, tmp_path / "link.mp4", folder, folder / ".." / "clip.mp4"):
+        what = "portrait" if output == folder else "driving video"
+        with pytest.raises(InputError, match=f"the {what} is read from there; choose another name"):
+            animate(model, still, clip, output, overwrite=True, progress=False)
+    assert (clip.read_bytes(), still.read_bytes()) == before
 
 
 def test_an_existing_file_is_kept(model, source, driving, tmp_path):
