@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fomm_lib.generator import EncodedSource, Generated, OcclusionAwareGenerator
     from fomm_lib.inference import Animator, FastModel
     from fomm_lib.keypoints import KeypointDetector, Keypoints
+    from fomm_lib.live import LiveAnimator
     from fomm_lib.model import FirstOrderMotionModel, build_discriminator, load_model
     from fomm_lib.motion import DenseMotion, DenseMotionNetwork
     from fomm_lib.perceptual import Vgg19Features, perceptual_network
@@ -50,6 +51,7 @@ _FACE = {
     "generator": ["EncodedSource", "Generated", "OcclusionAwareGenerator"],
     "inference": ["Animator", "FastModel"],
     "keypoints": ["KeypointDetector", "Keypoints"],
+    "live": ["LiveAnimator"],
     "model": ["FirstOrderMotionModel", "build_discriminator", "load_model"],
     "motion": ["DenseMotion", "DenseMotionNetwork"],
     "perceptual": ["Vgg19Features", "perceptual_network"],

@@ -35,7 +35,7 @@ from fomm_lib.checkpoints import weights_path
 from fomm_lib.datasets import PICTURE_SUFFIXES, VIDEO_SUFFIXES, to_tensor
 from fomm_lib.face_metrics import average_euclidean_distance, read_faces
 from fomm_lib.faces import has_detector
-from fomm_lib.files import InputError, atomic_output
+from fomm_lib.files import DEFAULT_WEIGHTS, InputError, atomic_output
 from fomm_lib.model import FirstOrderMotionModel, load_model
 from fomm_lib.video import VideoReader, read_picture
 
@@ -94,7 +94,7 @@ def augment(
     drivings: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    weights: str | os.PathLike = "heads-128",
+    weights: str | os.PathLike = DEFAULT_WEIGHTS,
     config: str | os.PathLike | None = None,
     device: str | None = None,
     jobs: int = 1,

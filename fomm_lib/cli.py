@@ -5,13 +5,36 @@ from __future__ import annotations
 import errno
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fomm_lib import __version__
-from fomm_lib.files import InputError, data_path
+from fomm_lib.cli_options import (
+    Backend,
+    BestFrame,
+    Bf16,
+    ConfigOfWeights,
+    ConfigToTrain,
+    Device,
+    Init,
+    Jobs,
+    Overwrite,
+    Precision,
+    Seed,
+    Size,
+    Smooth,
+    Strength,
+    Threads,
+    Watermark,
+    Weights,
+    free_name,
+    number_of_frame,
+    square,
+)
+from fomm_lib.files import DEFAULT_WEIGHTS, InputError, data_path
 
 # Verbs import what they need when they run: `fomm --help` shall not wait for PyTorch.
 app = typer.Typer(
@@ -34,12 +57,8 @@ def animate(
     driving: Annotated[
         Path | None, typer.Option(help="The driving video; a synthetic one by default.")
     ] = None,
-    weights: Annotated[
-        str, typer.Option(help="A name in data/weights, a .safetensors, or a published .pth.tar.")
-    ] = "heads-128",
-    config: Annotated[
-        str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
-    ] = None,
+    weights: Weights = DEFAULT_WEIGHTS,
+    config: ConfigOfWeights = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -69,30 +88,14 @@ def animate(
     adapt_scale: Annotated[
         bool, typer.Option("--adapt-scale", help="Scale the movement by the size of the two heads.")
     ] = False,
-    best_frame: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|N",
-            help="The driving frame from which movement counts; auto is the one whose pose is nearest to the "
-            "portrait's. By default the first.",
-        ),
-    ] = None,
-    strength: Annotated[
-        float, typer.Option(help="Of the movement: 0 is none, 1 as the video, 2 twice as far.")
-    ] = 1.0,
-    smooth: Annotated[float, typer.Option(help="Average jitter over so many frames; 0 is off.")] = 0.0,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            help="Generate pictures of this height and width, finer than the model was trained for; slower."
-        ),
-    ] = None,
+    best_frame: BestFrame = None,
+    strength: Strength = 1.0,
+    smooth: Smooth = 0.0,
+    size: Size = None,
     paste_back: Annotated[
         bool, typer.Option("--paste-back", help="Put the result back into the whole portrait.")
     ] = False,
-    watermark: Annotated[
-        bool, typer.Option("--watermark", help="Write 'AI-generated' into every frame.")
-    ] = False,
+    watermark: Watermark = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Write source | driving | result side by side.")
     ] = False,
@@ -103,32 +106,16 @@ def animate(
         ),
     ] = 0,
     batch_size: Annotated[int, typer.Option(help="Driving frames at a time.")] = 4,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
-    ] = None,
-    backend: Annotated[
-        str,
-        typer.Option(
-            help="What runs the model: torch; or onnxruntime or openvino (extra 'export'), on the CPU. With "
-            "these two --weights may be a folder that fomm export has written."
-        ),
-    ] = "torch",
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="float32; bfloat16, with torch and openvino; int8, with onnxruntime and openvino: faster, "
-            "and not quite the same."
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
-    ] = False,
+    device: Device = None,
+    backend: Backend = "torch",
+    precision: Precision = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Animate a portrait by a driving video."""
     from fomm_lib.animation import animate as animate_file
 
     source, driving = source or data_path("portrait.jpg"), driving or data_path("driving.mp4")
-    output = output or _free_name(Path("out.mp4"))
+    output = output or free_name(Path("out.mp4"))
     model = _model(weights, config, device, backend, precision, source, driving)
     result = animate_file(
         model,
@@ -137,11 +124,11 @@ def animate(
         output,
         relative=relative,
         adapt_scale=adapt_scale,
-        best_frame=_frame(best_frame),
+        best_frame=number_of_frame(best_frame),
         strength=strength,
         smooth=smooth,
-        crop=_crop(crop, "--crop"),
-        driving_crop=_crop(driving_crop, "--driving-crop"),
+        crop=square(crop, "--crop"),
+        driving_crop=square(driving_crop, "--driving-crop"),
         size=size,
         paste_back=paste_back,
         compare=compare,
@@ -161,15 +148,63 @@ def animate(
     )
 
 
+@app.command(epilog="Example: fomm live --source me.jpg")
+def live(
+    source: Annotated[
+        Path | None, typer.Option(help="The portrait; a public-domain one by default. The page takes others.")
+    ] = None,
+    weights: Weights = DEFAULT_WEIGHTS,
+    config: ConfigOfWeights = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|middle",
+            help="auto finds the faces, in the portrait and before the camera; middle takes the middle. By "
+            "default auto where the extra 'faces' is installed.",
+        ),
+    ] = None,
+    strength: Strength = 1.0,
+    smooth: Smooth = 0.0,
+    watermark: Annotated[
+        bool, typer.Option("--watermark/--no-watermark", help="Write 'AI-generated' into every picture.")
+    ] = True,
+    port: Annotated[int, typer.Option(help="Of this computer; 0 takes any that is free.")] = 7860,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
+    ] = True,
+    device: Device = None,
+    backend: Backend = "torch",
+    precision: Precision = None,
+    threads: Threads = None,
+) -> None:
+    """Let a portrait follow the camera, live, on a page in the browser (extra 'live').
+
+    The page is for this computer alone. To see the results of another one, lead its port here with ssh, e.g.
+    ssh -L 7860:127.0.0.1:7860 NAME, and open http://127.0.0.1:7860.
+    """
+    if find_spec("tornado") is None:
+        raise InputError("fomm live needs tornado; run: pip install tornado, or pip install 'fomm-lib[live]'")
+    if crop not in (None, "auto", "middle"):
+        raise InputError(f"--crop {crop}: should be auto or middle")
+    import torch
+
+    from fomm_lib.live_server import serve
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    source = source or data_path("portrait.jpg")
+    settings = {"strength": strength, "smooth": smooth, "watermark": watermark}
+    if crop is not None:
+        settings["find_faces"] = crop == "auto"
+    model = _model(weights, config, device, backend, precision, source, data_path("driving.mp4"))
+    serve(model, source, port=port, browser=browser, **settings)
+
+
 @app.command(epilog="Example: fomm export --weights heads-128 --out heads-128-onnx --int8")
 def export(
     out: Annotated[Path, typer.Option(help="The folder for the files.")],
-    weights: Annotated[
-        str, typer.Option(help="A name in data/weights, a .safetensors, or a published .pth.tar.")
-    ] = "heads-128",
-    config: Annotated[
-        str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
-    ] = None,
+    weights: Weights = DEFAULT_WEIGHTS,
+    config: ConfigOfWeights = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="A generator in 8 bits too, calibrated on a portrait and a video.")
     ] = False,
@@ -177,7 +212,7 @@ def export(
         Path | None, typer.Option(help="That portrait; a public-domain one by default.")
     ] = None,
     driving: Annotated[Path | None, typer.Option(help="That video; a synthetic one by default.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a model as ONNX files, for onnxruntime, OpenVINO and other programs (extra 'export')."""
     from fomm_lib.export import calibration_pictures, export_model
@@ -198,39 +233,27 @@ def augment(
     out: Annotated[
         Path, typer.Option(help="The folder for videos and manifest.csv; started again, it goes on.")
     ],
-    weights: Annotated[
-        str, typer.Option(help="A name in data/weights, a .safetensors, or a published .pth.tar.")
-    ] = "heads-128",
-    config: Annotated[
-        str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
-    ] = None,
+    weights: Weights = DEFAULT_WEIGHTS,
+    config: ConfigOfWeights = None,
     crop: Annotated[
         str | None, typer.Option(metavar="auto", help="auto finds the faces; by default the middle.")
     ] = None,
-    best_frame: Annotated[
-        str | None, typer.Option(metavar="auto|N", help="The driving frame from which movement counts.")
-    ] = None,
-    strength: Annotated[
-        float, typer.Option(help="Of the movement: 0 is none, 1 as the video, 2 twice as far.")
-    ] = 1.0,
-    smooth: Annotated[float, typer.Option(help="Average jitter over so many frames; 0 is off.")] = 0.0,
-    size: Annotated[int | None, typer.Option(help="Generate pictures of this height and width.")] = None,
-    watermark: Annotated[
-        bool, typer.Option("--watermark", help="Write 'AI-generated' into every frame.")
-    ] = False,
-    jobs: Annotated[int, typer.Option(help="Processes at a time; -1 is one a core.")] = 1,
+    best_frame: BestFrame = None,
+    strength: Strength = 1.0,
+    smooth: Smooth = 0.0,
+    size: Size = None,
+    watermark: Watermark = False,
+    jobs: Jobs = 1,
     limit: Annotated[int | None, typer.Option(help="Make so many pairs at most.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
-    ] = None,
+    device: Device = None,
 ) -> None:
     """Animate every portrait of a folder by every video of another, to grow a data set."""
     from fomm_lib.augment import augment as augment_folders
     from fomm_lib.augment import summary
 
     settings = {
-        "crop": _crop(crop, "--crop"),
-        "best_frame": _frame(best_frame),
+        "crop": square(crop, "--crop"),
+        "best_frame": number_of_frame(best_frame),
         "strength": strength,
         "smooth": smooth,
         "size": size,
@@ -253,12 +276,12 @@ def augment(
 
 @app.command(epilog="Example: fomm train --config heads-64 --data data/heads --out runs/first --steps 200")
 def train(
-    config: Annotated[str, typer.Option(help="A YAML file, or the name of one in data/configs.")],
+    config: ConfigToTrain,
     data: Annotated[Path, typer.Option(help="A folder of clips, with train/ and test/ in it.")],
     out: Annotated[Path, typer.Option(help="A new folder for weights, losses and samples.")],
     steps: Annotated[int | None, typer.Option(help="By default the epochs of the config.")] = None,
-    seed: Annotated[int, typer.Option(help="Of networks, pairs and transforms.")] = 0,
-    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    seed: Seed = 0,
+    init: Init = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the training in --out stopped, if there is one.")
     ] = False,
@@ -268,10 +291,11 @@ def train(
             help="vgg19, or vgg16-lpips where VGG-19 cannot be downloaded; by default what the config says."
         ),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pairs a step; by default what the config says.")
     ] = None,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Run the networks in bfloat16.")] = False,
+    device: Device = None,
+    bf16: Bf16 = False,
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Run them in float16, for GPUs without bfloat16.")
     ] = False,
@@ -288,10 +312,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard/--no-tensorboard", help="Write curves for TensorBoard.")
     ] = True,
-    threads: Annotated[
-        int | None,
-        typer.Option(help="CPU threads; one is often fastest for small models on busy machines."),
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Train a model on a folder of clips."""
     import torch
@@ -311,6 +332,7 @@ def train(
         init=init,
         resume=resume,
         perceptual=perceptual,
+        batch_size=batch_size,
         device=device,
         precision="bf16" if bf16 else "fp16" if fp16 else None,
         accumulate=accumulate,
@@ -326,22 +348,18 @@ def train(
 
 @app.command(epilog="Example: fomm pretrain --config heads-128-motion --data heads --out runs/motion --bf16")
 def pretrain(
-    config: Annotated[str, typer.Option(help="A YAML file, or the name of one in data/configs.")],
+    config: ConfigToTrain,
     data: Annotated[
         Path, typer.Option(help="A folder with train/ and test/, made by fomm synthesize --truth.")
     ],
     out: Annotated[Path, typer.Option(help="A new folder for weights, losses and errors.")],
     steps: Annotated[int, typer.Option(help="How many; the learning rate falls over them.")] = 4000,
     batch_size: Annotated[int, typer.Option(help="Pairs a step.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of networks, pairs and transforms.")] = 0,
-    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
-    ] = None,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Run the networks in bfloat16.")] = False,
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads; one is often fastest for small models on busy machines.")
-    ] = None,
+    seed: Seed = 0,
+    init: Init = None,
+    device: Device = None,
+    bf16: Bf16 = False,
+    threads: Threads = None,
 ) -> None:
     """Teach keypoints and dense motion the true motion of synthetic heads, before training without labels."""
     import torch
@@ -370,7 +388,7 @@ def evaluate(
     report: Annotated[Path, typer.Option(help="The CSV to write, one row a method and frame.")],
     weights: Annotated[
         list[str] | None,
-        typer.Option(help="As for animate; repeat it to compare several. heads-64 by default."),
+        typer.Option(help=f"As for animate; repeat it to compare several. {DEFAULT_WEIGHTS} by default."),
     ] = None,
     mode: Annotated[
         str, typer.Option(help="reconstruction (the truth is known) or animation (of another head).")
@@ -387,20 +405,14 @@ def evaluate(
     size: Annotated[
         int | None, typer.Option(help="Compare at so many pixels; by default those of the largest model.")
     ] = None,
-    config: Annotated[
-        str | None, typer.Option(help="For published weights: a YAML file, or a name such as vox-adv-256.")
-    ] = None,
+    config: ConfigOfWeights = None,
     cache: Annotated[
         Path | None,
         typer.Option(help="Keep what was measured here; by default beside the report, until that is whole."),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Clips at a time; -1 is one a core.")] = 1,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, mps; by default the GPU where there is one.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the report, and what else is written.")
-    ] = False,
+    jobs: Jobs = 1,
+    device: Device = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure how good a model is, against the repeated frame; started again, it goes on where it stopped."""
     from fomm_lib.evaluation import evaluate_to_files
@@ -409,7 +421,7 @@ def evaluate(
     if pictures is not None and pictures.exists() and not overwrite:
         raise InputError(f"{pictures}: exists already; choose another name, or --overwrite")
     result = evaluate_to_files(
-        weights or ["heads-64"],
+        weights or [DEFAULT_WEIGHTS],
         data,
         report,
         table=table,
@@ -447,7 +459,7 @@ def synthesize(
     truth: Annotated[
         int, typer.Option(help="Write the true motion of so many pairs of frames beside every clip.")
     ] = 0,
-    jobs: Annotated[int, typer.Option(help="Processes at a time; -1 is one a core.")] = 1,
+    jobs: Jobs = 1,
 ) -> None:
     """Render clips of synthetic talking heads."""
     from fomm_lib.synthetic import synthesize as render
@@ -474,13 +486,35 @@ def clean(
     quarantine: Annotated[
         Path | None, typer.Option(help="A folder to move unfit videos into; without it nothing is moved.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Files at a time; -1 is one a core.")] = 1,
+    jobs: Jobs = 1,
+    probe: Annotated[
+        str,
+        typer.Option(metavar="auto|ffprobe|pyav", help="Who opens a file first; auto is ffprobe if there."),
+    ] = "auto",
+    still_change: Annotated[
+        int, typer.Option(help="Frozen is what changes no more than this, in grey levels from 0 to 255.")
+    ] = 5,
+    seconds: Annotated[
+        float, typer.Option(help="A file that takes longer is stopped, and is unreadable.")
+    ] = 600.0,
 ) -> None:
-    """Find encrypted, corrupt, empty and frozen videos in a folder."""
+    """Find encrypted, corrupt, empty and frozen videos in a folder.
+
+    Every file gets a verdict, and the reason for it. fit: it decodes, and moves; unreadable: it cannot be
+    opened; encrypted: it is marked so; no_video: sound only; single_frame: a still picture; frozen: nothing
+    moves; corrupt: damaged, or cut short. Started again, it goes on: files that have a row are not checked
+    anew.
+    """
     from fomm_lib.cleaning import clean as clean_folder
     from fomm_lib.cleaning import summary
 
-    print(summary(clean_folder(folder, report, quarantine, jobs)))
+    print(
+        summary(
+            clean_folder(
+                folder, report, quarantine, jobs, probe=probe, still_change=still_change, seconds=seconds
+            )
+        )
+    )
     print(f"the report: {report}")
 
 
@@ -495,7 +529,11 @@ def voxceleb(
     limit: Annotated[int | None, typer.Option(help="Stop after so many videos.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try those that failed once more.")] = False,
 ) -> None:
-    """Fetch VoxCeleb: download, cut, crop and check the clips of the published list."""
+    """Fetch VoxCeleb: download, cut, crop and check the clips of the published list.
+
+    The list is a CSV file with the columns video_id, start and end (frame numbers), bbox (x0-y0-x1-y1), fps,
+    width, height, partition (train or test) and person_id (or video_id is VIDEO#PERSON).
+    """
     from fomm_lib.voxceleb import fetch_voxceleb
 
     ledger = fetch_voxceleb(
@@ -517,9 +555,7 @@ def convert(
     full: Annotated[
         bool, typer.Option("--float32", help="Keep full precision; half is the default.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output file if it exists.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Rewrite weights as .safetensors, which hold no code."""
     from fomm_lib.checkpoints import convert as convert_file
@@ -573,15 +609,6 @@ def _stop(line: str, debug: bool) -> None:
     sys.exit(2)
 
 
-def _frame(text: str | None) -> int | str | None:
-    """The number of a frame, or auto."""
-    if text is None or text == "auto":
-        return text
-    if not text.isdecimal():
-        raise InputError(f"--best-frame {text}: should be auto, or the number of a frame from 0 on")
-    return int(text)
-
-
 def _model(
     weights: str,
     config: str | None,
@@ -608,25 +635,3 @@ def _model(
     model = load_model(weights, config=config, device="cpu")
     calibration = calibration_pictures(source, driving, model.size) if precision == "int8" else None
     return exported_copy(model, backend=backend, precision=precision, calibration=calibration)
-
-
-def _crop(text: str | None, option: str) -> tuple[int, int, int] | str | None:
-    """`X,Y,SIZE` as numbers, auto or middle."""
-    if text in (None, "auto", "middle"):
-        return text
-    try:
-        x, y, side = (int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"{option} {text}: should be auto, or three whole numbers X,Y,SIZE, e.g. {option} 120,40,600"
-        ) from None
-    return x, y, side
-
-
-def _free_name(path: Path) -> Path:
-    """The path, or the first of out-2.mp4, out-3.mp4, ... that is not taken."""
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free

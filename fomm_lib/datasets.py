@@ -202,9 +202,7 @@ def find_clips(root: str | os.PathLike, split: str | None = "train", aspect: flo
     there = [name for name in ("train", "test") if (root / name).is_dir()]
     if split and there:
         if split not in there:
-            raise InputError(
-                f"{root}: has {there[0]}/ but no {split}/; add it, or take a folder whole: split=None"
-            )
+            raise InputError(f"{root}: has {there[0]}/ but no {split}/; add it, or give {root / there[0]}")
         root = root / split
     elif split:
         log.info("%s has neither train/ nor test/: all of it is taken", root)
@@ -770,7 +768,7 @@ def pair_loader(
     if len(dataset) < needed:
         raise InputError(
             f"{dataset.root}: {len(dataset)} pairs an epoch are fewer than a batch of {needed}; "
-            "lower batch_size, raise repeats (num_repeats), or add clips"
+            "lower batch_size (--batch-size), raise repeats (num_repeats), or add clips"
         )
     return PairLoader(
         dataset,

@@ -10,6 +10,9 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 
+DEFAULT_WEIGHTS = "heads-128"
+"""The weights in `data/weights` that are used where none are named."""
+
 
 class InputError(ValueError):
     """Something the person gave cannot be used; the message is one line: what is wrong, and what to do.

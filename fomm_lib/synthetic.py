@@ -295,7 +295,7 @@ def synthesize(
     ):
         _check(name, value, lowest, highest)
     if truth and frames < 2:
-        raise InputError(f"truth={truth}: a motion is between two frames; give frames=2 or more")
+        raise InputError(f"truth={truth}: a motion is between two frames; give 2 frames or more")
     if format not in ("mp4", "png"):
         raise InputError(f"format={format!r}: choose 'mp4' or 'png'")
     if jobs != -1:
@@ -304,7 +304,7 @@ def synthesize(
     data_folder()  # what is missing shall be said before a folder is made
     SyntheticClip(seed, first, frames, size, fps).frame(0)
     if format == "mp4" and size % 2:
-        raise InputError(f"size={size}: an mp4 has even sides; give {size + 1}, or format='png'")
+        raise InputError(f"size={size}: an mp4 has even sides; give {size + 1}, or the format png")
     out = Path(out)
     settings = {"seed": seed, "frames": frames, "size": size, "fps": fps, "format": format}
     settings |= {"clips_per_person": clips_per_person, "crf": crf}

@@ -6,7 +6,7 @@ Alone, nothing needs to be launched. With several processes, on one machine or o
 file under `accelerate launch`, and sees its share of every batch; they exchange gradients, statistics of
 batch norm, and nothing else, so that they compute what one process with the whole batch would:
 
-    accelerate launch --num_processes 4 -m fomm_lib train --config vox-256 --data vox --out runs/vox
+    accelerate launch --multi_gpu --num_processes 4 -m fomm_lib train --config vox-256 --data vox --out runs/vox
 
 Source: FOMM, section 4 and supplementary A.
 """
@@ -59,6 +59,7 @@ def train(
     init: str | os.PathLike | None = None,
     resume: bool = False,
     perceptual: str | None = None,
+    batch_size: int | None = None,
     device: str | None = None,
     bf16: bool = False,
     precision: str | None = None,
@@ -103,6 +104,7 @@ def train(
             loss weights may differ from before, which is said; what would change the networks, or the order
             of the data, may not.
         perceptual: overrides `train_params.perceptual_network`.
+        batch_size: overrides `train_params.batch_size`.
         device: by default the GPU where there is one. Of several processes, each has its own.
         bf16: short for `precision="bf16"`.
         precision: "no" (float32), "bf16", or "fp16" (GPUs only); by default what `accelerate launch` says,
@@ -124,7 +126,7 @@ def train(
     Example:
         >>> train("heads-64", data="data/heads", out="runs/first", steps=100)  # doctest: +SKIP
     """
-    config = _config_of(config, perceptual)
+    config = _config_of(config, perceptual_network=perceptual, batch_size=batch_size)
     params = config.train_params
     if steps is not None and steps < 1:
         raise InputError(f"steps = {steps}: must be at least 1")
@@ -134,7 +136,11 @@ def train(
     if newest is None and (weights_file.exists() or ((out / "losses.csv").exists() and not resume)):
         raise InputError(
             f"{out}: holds a training already; choose another folder"
-            + (", or start from its weights: init" if resume else ", or go on with it: resume")
+            + (
+                ", or start from its weights: init (--init)"
+                if resume
+                else ", or go on with it: resume (--resume)"
+            )
         )
 
     # Where, and with whom.
@@ -318,11 +324,13 @@ def learning_rate_factor(step: int, epoch: int, params) -> float:
     return 0.1**passed * ramp
 
 
-def _config_of(config: Config | dict | str | os.PathLike, perceptual: str | None) -> Config:
+def _config_of(config: Config | dict | str | os.PathLike, **train_params: object) -> Config:
+    """The config, with those `train_params` changed that are not None."""
     config = load_config(config)
-    if perceptual is not None:
+    changes = {name: value for name, value in train_params.items() if value is not None}
+    if changes:
         changed = config.model_dump()
-        changed["train_params"]["perceptual_network"] = perceptual
+        changed["train_params"] |= changes
         config = load_config(changed)
     return config
 
@@ -394,7 +402,7 @@ def _check_state(state: dict, path: Path, config: Config, seed: int, pairs: int)
     if state["pairs"] != pairs:
         raise InputError(
             f"{path}: an epoch had {state['pairs']} pairs, now it has {pairs}: the data have changed; "
-            "start another training from its weights: init"
+            "start another training from its weights: init (--init)"
         )
     before, now = _flat(state["config"]), _flat(config.model_dump(mode="json"))
     changed = [key for key in now if before.get(key, now[key]) != now[key]]
@@ -403,7 +411,7 @@ def _check_state(state: dict, path: Path, config: Config, seed: int, pairs: int)
         if key.startswith(fixed) and key != "dataset_params.root_dir":
             raise InputError(
                 f"{key} = {now[key]}: the training began with {before[key]}; go on with that, "
-                "or start another training from its weights: init"
+                "or start another training from its weights: init (--init)"
             )
         tqdm.write(f"{key}: {before[key]} until step {state['step']}, {now[key]} from now on")
 
@@ -429,5 +437,5 @@ def _not_finite(
     return (
         f"step {step}: {error}, on {', '.join(batch['name'])}; the batch is in {path}. "
         "Try a lower learning rate, warmup_steps, clip_grad_norm, or float32 instead of bf16 or fp16, "
-        "and go on from the last state: resume"
+        "and go on from the last state: resume (--resume)"
     )

@@ -389,10 +389,20 @@ def test_train_passes_its_options_on(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(training, "train", train)
     options = ["--config", "heads-64", "--data", "clips", "--out", "runs", "--steps", 7, "--seed", 3]
-    assert run("train", *options) == 0
+    assert run("train", *options, "--batch-size", 2) == 0
+    assert seen["batch_size"] == 2
     assert [str(a) for a in seen["arguments"]] == ["heads-64", "clips", "runs", "7"] and seen["seed"] == 3
     assert "fomm animate --weights" in capsys.readouterr().out
     assert run("train", "--config", "heads-64") == 2
+
+
+def test_a_batch_size_goes_into_the_config():
+    from fomm_lib.training import _config_of
+
+    before = _config_of("heads-64", batch_size=None)
+    assert _config_of("heads-64", batch_size=3).train_params.batch_size == 3 != before.train_params.batch_size
+    with pytest.raises(InputError, match="batch_size"):
+        _config_of("heads-64", batch_size=0)
 
 
 def test_train_errors_are_one_line(capsys):
@@ -414,3 +424,50 @@ def test_clean_writes_a_report(tmp_path, capsys):
     assert run("clean", "clips", "--report", "report.csv") == 0
     assert "frozen" in (tmp_path / "report.csv").read_text()
     assert "report.csv" in capsys.readouterr().out
+
+
+def test_clean_passes_its_options_on(tmp_path, capsys):
+    make("frozen.mp4", tmp_path / "clips")
+    report = ["--report", "report.csv", "--probe", "pyav"]
+    assert run("clean", "clips", *report, "--still-change", "-1") == 0
+    assert "fit" in capsys.readouterr().out and "pyav" in (tmp_path / "report.csv").read_text()
+    assert run("clean", "clips", "--report", "other.csv", "--seconds", "0") == 2
+    assert "the limits of time and memory must be above 0" in one_line(capsys)
+    assert run("clean", "clips", "--report", "other.csv", "--probe", "eyes") == 2
+    assert "choose auto, ffprobe or pyav" in one_line(capsys)
+
+
+def test_help_says_verdicts_and_columns(capsys):
+    from fomm_lib import cleaning, voxceleb
+
+    for verb, words in [("clean", cleaning.VERDICTS), ("voxceleb", voxceleb._COLUMNS)]:
+        run(verb, "--help")
+        text = capsys.readouterr().out
+        assert [word for word in words if word not in text] == []
+
+
+def test_defaults_are_those_of_the_library():
+    """Written twice, as `fomm --help` shall not wait for what the library imports."""
+    from inspect import Parameter, signature
+
+    from fomm_lib import augment, cleaning, evaluation, live, pretraining, synthetic, training, voxceleb
+
+    functions = {
+        cli.animate: animation.animate,
+        cli.augment: augment.augment,
+        cli.clean: cleaning.clean,
+        cli.evaluate: evaluation.evaluate,
+        cli.live: live.LiveAnimator,
+        cli.pretrain: pretraining.pretrain,
+        cli.synthesize: synthetic.synthesize,
+        cli.train: training.train,
+        cli.voxceleb: voxceleb.fetch_voxceleb,
+    }
+    for verb, function in functions.items():
+        here, there = signature(verb).parameters, signature(function).parameters
+        shared = [name for name in here if name in there and there[name].default is not Parameter.empty]
+        shared = [name for name in shared if name not in ("output", "steps", "jobs", "zoom")]
+        assert len(shared) >= 2, verb
+        assert {name: here[name].default for name in shared} == {
+            name: there[name].default for name in shared
+        }, verb

@@ -48,7 +48,8 @@ FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are m
     (
         3,
         "training_log training_step validation training pretraining animation augment preview export "
-        "evaluation_report evaluation_page evaluation true_motion study voxceleb family",
+        "evaluation_report evaluation_page evaluation true_motion study voxceleb family live "
+        "live_server cli_options",
     ),
     (4, "cli"),
 ]
@@ -64,6 +65,8 @@ STEPS = {
     ("movement", "inference"),
     ("augment", "animation"),
     ("preview", "animation"),
+    ("live_server", "animation"),
+    ("live_server", "live"),
     ("training_blocks", "fast"),
     ("training", "training_log"),
     ("training", "training_step"),
@@ -80,6 +83,8 @@ STEPS = {
 
 # Split off from a module to keep it readable, and tested with it.
 PART_OF = {
+    "cli_options": "cli",
+    "live_server": "live",
     "pictures": "video",
     "decoding": "video",
     "encoding": "video",
