@@ -438,6 +438,11 @@ with av.open(str(result.path)) as container:
 # `animate_frames` and `Animator` make of any model that they are given. Make it yourself once to animate many
 # portraits, or to choose a precision; what it knows of a portrait is an `EncodedSource`, computed once, lent
 # to as many driving frames as there are.
+#
+# And a camera? `fomm live --source me.jpg` opens a page in the browser (extra `live`): take up the portrait's
+# pose, which is the reference, and it follows you. Under the page stands `LiveAnimator`, one picture in, one
+# picture out, for as long as pictures come. It never knows the next one, so its smoothing looks back only,
+# and lags a little. Here the film plays the camera.
 
 # %%
 numbers = [frame.shape for frame in fomm.animate_frames(model, portrait, frames[:3])]
@@ -454,6 +459,9 @@ with torch.inference_mode():
     expected = model.generate(source.expand(3, -1, -1, -1), kp_source.expand(3), kp_driven).prediction
 print("one portrait", tuple(known.features.shape), "lent to three frames:", tuple(painted.shape))
 print("the same pictures as the plain model's:", torch.allclose(painted, expected, atol=1e-3))
+
+follow = fomm.LiveAnimator(fast_model, portrait, find_faces=False)
+print("live, enlarged to be looked at:", [follow(frame).shape for frame in frames[:3]])
 
 # %% [markdown]
 # **Outside PyTorch.** `export_model` writes the three networks (encode, detect, generate) as ONNX files,
