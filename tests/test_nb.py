@@ -453,27 +453,33 @@ def test_advice_counts(notebook):
     assert not any("median" in line for line in tool.advice(notebook))
 
 
-# check --complete
+def test_text_that_came_in_pieces_is_joined():
+    def stream(text, name="stdout"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    picture = nbformat.v4.new_output("display_data", data={"text/plain": "a picture"})
+    found = tool.joined([stream("one"), stream("\n"), stream("!", "stderr"), picture, stream("two\n")])
+    assert found == [stream("one\n"), stream("!", "stderr"), picture, stream("two\n")]
+    assert tool.joined([]) == []
 
 
-def test_public_names_are_those_of_all_or_those_defined(tmp_path, monkeypatch):
-    names = tool.public_names()
-    assert names["wasserstein_1d"] == "gan" and names["show"] == "plots" and names["InputError"] == "files"
-    assert names["check_gaussian_kl"] == "exercises"
-    assert "WrongAnswer" not in names  # defined, but not in __all__
-    assert "Tensor" not in names and "math" not in names  # imported there
-    assert "cli" not in names.values() and not [name for name in names if name.startswith("_")]
+# check, over all notebooks together
+
+
+def test_every_public_name_is_used_in_a_notebook():
+    import fomm_lib
+
+    notebooks = sorted((tool.ROOT / "notebooks").glob("*.ipynb"))
+    assert len(notebooks) > 1 and "animate" in fomm_lib.__all__
+    assert tool.unused_names(notebooks, fomm_lib.__all__) == []
 
 
 def test_unused_names_are_found(notebook):
-    names = {"wasserstein_1d": "gan", "Image": "a", "todo": "b", "stdout": "c"}
-    # `stdout` stands in an output only; `kl_divergence` is imported and named in a comment, not used.
+    # `stdout` stands in an output only; `kl_divergence` is imported, and named in a comment and in a string.
     edit_source(notebook, "import Image", "import (\n    kl_divergence,\n    Image,\n)")
-    edit_source(notebook, 'print("any")', 'print("any")  # kl_divergence')
-    assert tool.unused_names([notebook], names | {"kl_divergence": "gan"}) == [
-        "c.stdout",
-        "gan.kl_divergence",
-    ]
+    edit_source(notebook, 'print("any")', '%time\nprint("any kl_divergence")  # kl_divergence')
+    names = ["wasserstein_1d", "Image", "todo", "stdout", "kl_divergence"]
+    assert tool.unused_names([notebook], names) == ["kl_divergence", "stdout", "todo"]
 
 
 # The command
@@ -498,9 +504,8 @@ def test_the_command_as_a_person_types_it(notebook):
 def test_what_the_verbs_say(notebook, capsys):
     assert tool.main(["run", str(notebook)]) == 0
     assert re.fullmatch(r"42_small: \d+\.\d s; the slowest is cell \d+, \d+\.\d s\n", capsys.readouterr().out)
-    assert tool.main(["check", "--complete", str(notebook)]) == 1
-    said = capsys.readouterr().out
-    assert "no notebook uses gan.kl_divergence\n" in said and "gan.wasserstein_1d" not in said
+    assert tool.main(["check", str(notebook)]) == 0
+    capsys.readouterr()
     notebook.with_suffix(".py").write_text(SMALL + "#\n# more\n", encoding="utf-8")
     assert tool.main(["check", str(notebook)]) == 1
     assert "42_small: 42_small.py and 42_small.ipynb differ" in capsys.readouterr().out
@@ -514,8 +519,14 @@ def test_all_notebooks_are_taken_where_none_is_named(monkeypatch, notebook, caps
     for path in (notebook, notebook.with_suffix(".py"), notebook.parent / "pyproject.toml"):
         shutil.copy(path, folder)
     monkeypatch.setattr(tool, "ROOT", notebook.parent)
+    monkeypatch.setattr(tool.fomm_lib, "__all__", ["wasserstein_1d"])
     assert tool.main(["check"]) == 0
-    assert capsys.readouterr().out.startswith("42_small: whole")
+    said = capsys.readouterr().out
+    assert said.startswith("42_small: whole") and "no notebook uses" not in said
+    monkeypatch.setattr(tool.fomm_lib, "__all__", ["wasserstein_1d", "kl_divergence"])
+    assert tool.main(["check"]) == 1
+    assert "no notebook uses fomm_lib.kl_divergence; use it where" in capsys.readouterr().out
+    assert tool.main(["check", str(notebook)]) == 0  # one alone need not use them all
 
 
 def test_the_notebook_is_json_that_git_shows_well(notebook):
