@@ -251,13 +251,14 @@ for name, loss in by_hand.items():
 print("six losses agree:", ", ".join(sorted(found)))
 
 # %% [markdown]
-# That alone saves a tenth: a step is mostly convolutions, and all of them are needed. What is left is to
+# The seam alone saves a tenth: a step is mostly convolutions, and all of them are needed. What is left is to
 # multiply less. `fomm_lib.training_blocks` has two ways: doubling and convolution at once, with 4
-# multiplications of 9; and *Winograd*'s tiles for wide 3x3 and 4x4 convolutions, with 1 of 4, forth and back.
-# And memory that is kept need not be cleared again. `train` does the last two on CPUs only: libraries for GPUs
-# have them. Measured at the size of vox-adv-256 on one core (`python benchmarks/training.py`); every row has
-# all that stands above it, but bfloat16 is without Winograd, whose sums it would round too coarsely. Losses are
-# those of the first step, against the published order.
+# multiplications of 9; and *Winograd*'s tiles for wide 3x3 and 4x4 convolutions, which compute some
+# neighbouring results together, from fewer products and more sums, with 1 multiplication of 4, forth and
+# back. And memory that is kept need not be cleared again. `train` does the last two on CPUs only: libraries
+# for GPUs have them. Measured at the size of vox-adv-256 on one core (`python benchmarks/training.py`); every
+# row has all that stands above it, but bfloat16 is without Winograd, whose sums it would round too coarsely.
+# Losses are those of the first step, against the published order.
 
 # %%
 with open(fomm.data_path("training", "speed.csv"), newline="") as file:
@@ -450,7 +451,7 @@ print("losses of the first step:", len(numbers[0]), "; the same but for rounding
 # | where | command |
 # |---|---|
 # | here | `fomm train --config vox-256 --data vox --out runs/vox` |
-# | four GPUs | `accelerate launch --multi_gpu --num_processes 4 -m fomm_lib train --config vox-256 ... --bf16` |
+# | four GPUs | `accelerate launch --multi_gpu --num_processes 4 -m fomm_lib train ... --bf16` |
 # | two processes on a CPU | `ACCELERATE_USE_CPU=true torchrun --nproc-per-node 2 -m fomm_lib train ...` |
 # | two machines with eight each | the command below, on each |
 # | a batch too large for memory | `--accumulate 4`: in four parts, one after the other |
