@@ -147,7 +147,7 @@ def animate(
     movement = Movement(relative, adapt_scale, strength, smooth, best_frame)
     if paste_back and (compare or zoom != 1):
         raise InputError("paste_back gives the whole portrait at its own size; leave out compare and zoom")
-    _checked_size(model, size)
+    check_size(model, size)
     portrait = _picture(source)
     if paste_back:
         portrait = _at_most(portrait, LARGEST_PASTED)
@@ -252,7 +252,7 @@ def animate_frames(
     """
     _at_least_1(batch_size=batch_size)
     movement = Movement(relative, adapt_scale, strength, smooth, best_frame)
-    _checked_size(model, size)
+    check_size(model, size)
     portrait = _picture(source)
     if isinstance(driving, (str, os.PathLike)):
         video = frames = VideoReader(driving)
@@ -489,7 +489,12 @@ def _at_least_1(**settings: int) -> None:
             raise InputError(f"{name} = {value}: must be at least 1")
 
 
-def _checked_size(model: FirstOrderMotionModel, size: int | None) -> None:
+def check_size(model: FirstOrderMotionModel, size: int | None) -> None:
+    """Whether a model can paint pictures of this size.
+
+    Raises:
+        InputError: it cannot.
+    """
     if size is None or (size, size) == tuple(model.size):
         return
     if not hasattr(model, "generator"):

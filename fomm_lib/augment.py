@@ -13,6 +13,7 @@ person (`datasets`, `id_sampling`).
 from __future__ import annotations
 
 import csv
+import errno
 import functools
 import io
 import json
@@ -30,18 +31,20 @@ import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm.auto import tqdm
 
-from fomm_lib.animation import Animation, animate
+from fomm_lib.animation import Animation, animate, check_size
 from fomm_lib.checkpoints import weights_path
 from fomm_lib.datasets import PICTURE_SUFFIXES, VIDEO_SUFFIXES, to_tensor
 from fomm_lib.face_metrics import average_euclidean_distance, read_faces
 from fomm_lib.faces import has_detector
 from fomm_lib.files import DEFAULT_WEIGHTS, InputError, atomic_output
 from fomm_lib.model import FirstOrderMotionModel, load_model
+from fomm_lib.movement import Movement
 from fomm_lib.video import VideoReader, read_picture
 
 MANIFEST = "manifest.csv"
 WRITTEN_EVERY = 5.0  # seconds; what was made since then is made again should the process be killed
 LOOKED_AT = 16  # frames of a result, evenly spread, by which it is judged
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _PICTURES = PICTURE_SUFFIXES | {".webp", ".bmp", ".tif", ".tiff", ".avif"}
 
 
@@ -116,7 +119,9 @@ def augment(
     Returns:
         The rows of the manifest: every pair made or tried so far, in order of their names.
     Raises:
-        InputError: a folder without files, or an `out` that was made with other settings or weights.
+        InputError: a folder without files, a setting that no pair could be made with, or an `out` that was
+            made with other settings or weights.
+        OSError: the disk is full; what was made before is kept.
 
     Example:
         >>> rows = augment("faces", "clips", "grown", crop="auto", jobs=4)   # doctest: +SKIP
@@ -126,22 +131,29 @@ def augment(
     _check(settings)
     if jobs != -1 and jobs < 1:
         raise InputError(f"jobs={jobs}: must be at least 1, or -1 for one a core")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit={limit}: must be at least 1")
     pictures = _files(sources, _PICTURES, "portraits (JPEG, PNG, ...)")
     videos = _files(drivings, VIDEO_SUFFIXES, "videos (mp4, mov, webm, ...)")
     path = weights_path(weights)
     model = str(path), None if config is None else str(config), device
-    _model(*model)  # what is wrong with it is said once, here
+    check_size(_model(*model), settings.get("size"))  # what is wrong with the model is said once, here
     alike = {
         "settings": json.dumps({**settings, **({"config": str(config)} if config else {})}, sort_keys=True),
         "weights": str(weights),
         "weights_sha256": pooch.file_hash(str(path), alg="sha256"),
     }
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give the name of a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(f"{out}: holds files, but no {MANIFEST} to continue; choose another folder")
     rows = {row.file: row for row in read_manifest(out)}
     _check_continues(out, rows.values(), alike)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: this folder cannot be made ({error.strerror})") from error
     pairs = [Pair(_name(a, b, pictures, videos), a.name, b.name, **alike) for a in pictures for b in videos]
     missing = [
         pair
@@ -174,18 +186,23 @@ def read_manifest(out: str | os.PathLike) -> list[Pair]:
     path = Path(out) / MANIFEST
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != _COLUMNS:
-            raise InputError(f"{path}: is no manifest of this program; choose another folder")
-        rows = list(reader)
     numbers = {"frames": int, "best_frame": int} | dict.fromkeys(
         ["fps", "movement", "faces", "identity", "seconds"], float
     )
-    for row in rows:
-        for name, kind in numbers.items():
-            row[name] = kind(row[name]) if row[name] else None
-    return [Pair(**row) for row in rows]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            if reader.fieldnames != _COLUMNS:
+                raise ValueError("it has other columns")
+            rows = list(reader)
+        for row in rows:
+            if len(row) != len(_COLUMNS) or None in row.values():
+                raise ValueError("a row is shorter or longer than the others")
+            for name, kind in numbers.items():
+                row[name] = kind(row[name]) if row[name] else None
+        return [Pair(**row) for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:  # no text, no table, or no numbers
+        raise InputError(f"{path}: is no manifest of this program; choose another folder") from error
 
 
 def _write_manifest(out: Path, rows: Iterable[Pair]) -> None:
@@ -217,13 +234,21 @@ def _check(settings: dict[str, Any]) -> None:
     for name in settings:
         if name not in known:
             raise InputError(f"{name}: there is no such setting; there are {', '.join(sorted(known))}")
+    of_movement = [name for name in (field.name for field in fields(Movement)) if name in settings]
+    Movement(**{name: settings[name] for name in of_movement})
+    if settings.get("batch_size", 1) < 1:
+        raise InputError(f"batch_size = {settings['batch_size']}: must be at least 1")
 
 
 def _files(folder: str | os.PathLike, suffixes: set[str], what: str) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; check the path")
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes and path.is_file()]
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
+    ]  # hidden ones are notes of macOS, or parts of something that is still written
     if not found:
         raise InputError(f"{folder}: there are no {what} in it")
     return found
@@ -283,6 +308,8 @@ def _make(
         _describe(pair, result)
         _judge(pair, source, result)
     except Exception as error:  # one bad pair must not stop a thousand good ones
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            raise  # none of the thousand could be written
         pair.verdict, pair.reason = "failed", " ".join(f"{error}".split()) or type(error).__name__
     pair.seconds = round(time.monotonic() - started, 2)
     return pair

@@ -53,7 +53,12 @@ class Movement:
         if best not in (None, "auto") and (not isinstance(best, int) or best < 0):
             raise InputError(f"best_frame = {best}: should be auto, or the number of a frame from 0 on")
         if not self.relative:
-            for name, asked in [("strength", self.strength != 1), ("best_frame", best is not None)]:
+            asked_for = {
+                "adapt_scale": self.adapt_scale,
+                "strength": self.strength != 1,
+                "best_frame": best is not None,
+            }
+            for name, asked in asked_for.items():
                 if asked:
                     raise InputError(f"{name} is about relative movement; leave out one of it and absolute")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 
 import numpy as np
@@ -17,6 +19,8 @@ from fomm_lib.checkpoints import write_weights
 from fomm_lib.faces import has_detector
 from fomm_lib.files import InputError, data_path
 from fomm_lib.video import VideoReader
+
+HEADER = ",".join(column.name for column in dataclasses.fields(Pair)).encode() + b"\n"
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +179,11 @@ def test_faces_are_measured(folders, weights):
         ({"drivings": "sources"}, "there are no videos"),
         ({"weights": "none"}, "none"),
         ({"jobs": 0}, "jobs=0: must be at least 1"),
+        ({"limit": -1}, "limit=-1: must be at least 1"),
+        ({"strength": float("nan")}, "strength = nan: should be a number from 0 to 5"),
+        ({"relative": False, "best_frame": "auto"}, "best_frame is about relative movement"),
+        ({"size": 33}, "size = 33: should be a multiple of 4"),
+        ({"batch_size": 0}, "batch_size = 0: must be at least 1"),
         ({"sauce": 1}, "sauce: there is no such setting; there are adapt_scale"),
         ({"out": "sources"}, "holds files, but no manifest.csv to continue"),
     ],
@@ -190,12 +199,49 @@ def test_errors(change, words, folders, weights):
     assert words in str(caught.value) and not folders[2].exists()
 
 
-def test_a_manifest_of_somebody_else(folders, weights):
+@pytest.mark.parametrize(
+    "content",
+    [b"a,b\n1,2\n", b"", b"\xff\xfe\x00", HEADER + b"a,b\n", HEADER + b"x," * 7 + b"many" + b",x" * 10],
+)
+def test_a_manifest_of_somebody_else(content, folders, weights):
     folders[2].mkdir()
-    (folders[2] / MANIFEST).write_text("a,b\n1,2\n")
+    (folders[2] / MANIFEST).write_bytes(content)
     with pytest.raises(InputError, match="is no manifest of this program"):
         grow(folders, weights)
+    assert (folders[2] / MANIFEST).read_bytes() == content
     assert read_manifest(folders[0]) == []
+
+
+def test_an_out_that_is_a_file(folders, weights):
+    folders[2].write_text("mine")
+    with pytest.raises(InputError, match="out: is a file; give the name of a folder"):
+        grow(folders, weights)
+    with pytest.raises(InputError, match="deeper: this folder cannot be made"):
+        augment(*folders[:2], folders[2] / "deeper", weights=weights, progress=False)
+    assert folders[2].read_text() == "mine"
+
+
+def test_hidden_files_are_no_pairs(folders, weights):
+    (folders[0] / "._ann.png").write_bytes(b"what macOS notes")
+    (folders[1] / ".new.1234.partial.mp4").touch()
+    assert len(grow(folders, weights, limit=1)) == 1
+    assert not any(row.file.startswith(".") or "#." in row.file for row in grow(folders, weights))
+
+
+def test_a_full_disk_ends_it(folders, weights, monkeypatch):
+    """And keeps what was made: none of the others could be written either."""
+    write, calls = module.animate, []
+
+    def full(*arguments, **settings):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*arguments, **settings)
+
+    monkeypatch.setattr(module, "animate", full)
+    with pytest.raises(OSError, match="No space left"):
+        grow(folders, weights)
+    assert [row.verdict for row in read_manifest(folders[2])] == ["made"] and len(calls) == 2
 
 
 def test_the_summary():

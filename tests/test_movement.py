@@ -164,6 +164,7 @@ def test_keypoints_on_a_line_have_a_distance():
         ({"best_frame": "first"}, "best_frame = first"),
         ({"best_frame": "auto", "relative": False}, "best_frame is about relative movement"),
         ({"strength": 2, "relative": False}, "strength is about relative movement"),
+        ({"adapt_scale": True, "relative": False}, "adapt_scale is about relative movement"),
     ],
 )
 def test_settings_that_cannot_be(settings, words):
