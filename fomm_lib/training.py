@@ -6,7 +6,7 @@ Alone, nothing needs to be launched. With several processes, on one machine or o
 file under `accelerate launch`, and sees its share of every batch; they exchange gradients, statistics of
 batch norm, and nothing else, so that they compute what one process with the whole batch would:
 
-    accelerate launch --multi_gpu --num_processes 4 -m fomm_lib train --config vox-256 --data vox --out runs/vox
+    accelerate launch --multi_gpu --num_processes 4 -m fomm_lib train --config vox-256 --data vox --out run
 
 Source: FOMM, section 4 and supplementary A.
 """

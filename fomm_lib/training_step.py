@@ -14,6 +14,7 @@ Source: FOMM, section 3.3 and supplementary A.
 from __future__ import annotations
 
 import contextlib
+import warnings
 
 import torch
 from accelerate import Accelerator
@@ -117,7 +118,8 @@ class TrainingStep:
             whose gradients overflow is left out.
         accumulate: compute a batch in so many parts, one after the other, for less memory. Batch norm then
             sees the parts one by one, so numbers change as with smaller batches.
-        compile: let torch.compile translate the networks; the first steps then take minutes.
+        compile: let torch.compile translate the networks; the first step then takes minutes. It needs a C++
+            compiler, and on a GPU Triton.
 
     Attributes:
         optimizers: Adam with betas (0.5, 0.999), one a network.
@@ -125,7 +127,8 @@ class TrainingStep:
         gradient_norms: of the last step, by network.
 
     Raises:
-        InputError: fp16 where it cannot be, or a precision that does not exist.
+        InputError: fp16 where it cannot be, a precision that does not exist, or `compile` where it does not
+            work.
 
     Example:
         >>> step = TrainingStep(model, build_discriminator(config), network, config)  # doctest: +SKIP
@@ -185,10 +188,14 @@ class TrainingStep:
         self.generator_pass, self.discriminator_pass = GeneratorPass(model), DiscriminatorPass(discriminator)
         self.judges = network
         if accelerator is not None:
-            self.generator_pass = accelerator.prepare_model(self.generator_pass)
-            if self.adversarial:
-                self.discriminator_pass = accelerator.prepare_model(self.discriminator_pass)
+            with warnings.catch_warnings():
+                # Older versions of PyTorch, and Accelerate, do not know its successor.
+                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
+                self.generator_pass = accelerator.prepare_model(self.generator_pass)
+                if self.adversarial:
+                    self.discriminator_pass = accelerator.prepare_model(self.discriminator_pass)
         if compile:
+            _try_compiler(self.device)
             self.generator_pass = torch.compile(self.generator_pass)
             self.discriminator_pass = torch.compile(self.discriminator_pass)
             self.judges = None if network is None else torch.compile(network)
@@ -399,6 +406,18 @@ class TrainingStep:
         if self.accelerator is not None:
             values = self.accelerator.reduce(values, "mean")
         return dict(zip(found[0], values.cpu(), strict=True))
+
+
+def _try_compiler(device: torch.device) -> None:
+    """Translate something small first, rather than fail in the middle of a step."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
+    except Exception as error:  # of many kinds, none of them public
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"compile: torch.compile does not work here ({reason}); it needs a C++ compiler, such as gcc, "
+            "and on a GPU Triton; install them, or leave compile away"
+        ) from error
 
 
 class _Average:

@@ -326,6 +326,20 @@ def test_precisions_that_cannot_be(precision, message):
 # --- switches for stability ---------------------------------------------------------------------------------
 
 
+def test_a_compiler_that_does_not_work_is_one_line(monkeypatch):
+    def broken(function):
+        def call(*arguments):
+            raise RuntimeError("No working C++ compiler\nand much more")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(
+        InputError, match=r"^compile: .*\(No working C\+\+ compiler\); .* leave compile away$"
+    ):
+        a_step(compile=True)
+
+
 def train_params(**changes):
     return {**with_weights(generator_gan=1)["train_params"], **changes}
 
