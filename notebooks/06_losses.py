@@ -611,7 +611,7 @@ for top in (0, 128):
     for j, (axis, name) in enumerate(zip(axes.flat, names, strict=True)):
         axis.imshow(sheet[top : top + 64, 64 * j : 64 * j + 64])
         axis.axis("off")
-        axis.set_title(name, fontsize=9)
+        axis.set_title(name, fontsize=7.5)
     plots.show(
         figure,
         alt="A head, painted by each variant. With all six losses soft but recognisable; without the "
