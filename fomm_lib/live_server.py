@@ -24,9 +24,11 @@ import base64
 import contextlib
 import io
 import json
+import os
 import socket
 import sys
 import tempfile
+import threading
 import webbrowser
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -91,14 +93,19 @@ def serve(
         server.add_sockets(sockets)
         address = f"http://{HOST}:{sockets[0].getsockname()[1]}"
         say(f"{address} shows the portrait; the camera's pictures stay on this computer. Ctrl-C ends it.")
-        if browser:
-            webbrowser.open(address)
+        if browser and _has_screen():
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
         await asyncio.Event().wait()
 
     try:
         asyncio.run(run())
     except KeyboardInterrupt:
         say("\nended")
+
+
+def _has_screen() -> bool:
+    """Whether there is one to open a browser on; without it, Linux would open one in the terminal."""
+    return sys.platform != "linux" or any(map(os.environ.get, ["DISPLAY", "WAYLAND_DISPLAY"]))
 
 
 def listen(port: int) -> list[socket.socket]:
