@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 SIZE = 128  # of the driving video
@@ -73,6 +74,7 @@ def measure(arguments: argparse.Namespace, driving: str, overlap: bool) -> dict[
     from fomm_lib.files import data_path
     from fomm_lib.model import load_model
 
+    warnings.simplefilter("ignore")  # about the face that a test picture has not
     torch.set_num_threads(arguments.threads)
     model = load_model(arguments.weights, device=arguments.device)
     if not overlap:
