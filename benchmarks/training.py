@@ -1,6 +1,6 @@
 """How long a step of training takes, against the published order of work, and that both compute the same.
 
-    python benchmarks/training.py                                     # vox-adv-256, one pair at a time: 22 GiB
+    python benchmarks/training.py                                     # vox-adv-256, one pair a step: 22 GiB
     python benchmarks/training.py --variants Winograd "memory kept"   # only these two, and the first: 9 GiB
     python benchmarks/training.py --config heads-64-adv --batch-size 8
     python benchmarks/training.py --size 128 --rounds 5 --compile
