@@ -63,6 +63,10 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
+# %% [markdown]
+# And from the course's own library.
+
+# %%
 import fomm_lib as fomm
 from fomm_lib import losses, plots
 from fomm_lib.datasets import find_clips, to_tensor
@@ -483,7 +487,7 @@ print("losses of the first step:", len(numbers[0]), "; the same but for rounding
 #
 # What is each worth? Seven short trainings on the 40 clips of `data/heads` that differ in one switch, at a
 # good learning rate and at one that is ten times too high (`python benchmarks/stability.py`, 200 steps each,
-# some minutes; one seed, so look at large differences only). The last was run at the good rate only.
+# some minutes; one seed, so look at large differences only).
 
 # %%
 with open(fomm.data_path("training", "stability.csv"), newline="") as file:
@@ -508,7 +512,8 @@ for row in table:
 # - **Clipping** is insurance against rare steps that are far too long. A run of 200 steps that has none gains
 #   nothing at the good rate, and a little at the high one.
 # - **Warm-up** learns more slowly at first. Here the ramp is half of the run, and costs more than it brings.
-# - A **separate learning rate** of the discriminator shifts the balance of the two players.
+# - A **separate learning rate** of the discriminator, here a quarter, shifts the balance of the two players;
+#   at both rates the pictures hardly notice.
 #
 # So, for a training of your own: `ema_decay` 0.99 to 0.999 always; `clip_grad_norm` a little above the usual
 # gradient norm, which the log tells, for long runs nobody watches; the others when a symptom asks for them.
