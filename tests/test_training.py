@@ -507,7 +507,6 @@ def test_winograd_computes_the_same(size, padding, sides):
     torch.manual_seed(0)
     plain = torch.nn.Conv2d(130, 5, size, padding=padding)
     frozen = copy.deepcopy(plain).requires_grad_(False)
-    ahead = None
     for other in (copy.deepcopy(plain), frozen):
         training_blocks.by_winograd(other)
         assert type(other) is training_blocks.WinogradConv2d
