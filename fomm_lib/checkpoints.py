@@ -45,7 +45,7 @@ def weights_path(name: str | os.PathLike) -> Path:
     """A file of weights, given by its path, by the folder of a training, or by a name in `data/weights`.
 
     Raises:
-        InputError: there is none, or several in a folder; the line lists what there is.
+        InputError: there is none, or several in a folder, which the line lists, or an exported model.
 
     Example:
         >>> weights_path("heads-64").name
@@ -70,6 +70,8 @@ def _weights_in(folder: Path) -> Path:
     files = sorted(p for p in folder.iterdir() if p.name.endswith((".safetensors", ".pth.tar")))
     if len(files) == 1:
         return files[0]
+    if (folder / "generate.onnx").is_file():
+        raise InputError(f"{folder}: holds an exported model; choose backend onnxruntime or openvino for it")
     names = ", ".join(p.name for p in files) or "none"
     raise InputError(f"{folder}: should hold one file of weights; it holds {names}")
 

@@ -139,8 +139,9 @@ class ExportedModel:
             except Exception as error:  # each backend has kinds of its own for a file it cannot use
                 reason = str(error).strip().splitlines()[-1]
                 raise InputError(f"{file}: {backend} cannot use it ({reason}); export it again") from error
+        _check_parts(Path(folder), graphs)
         self._encode, self._detect, self._generate = (graphs[part] for part in PARTS)
-        self.size = self._encode.size
+        self.size = self._encode.inputs["source"][-2:]
 
     def encode(self, source: Tensor) -> EncodedSource:
         """What depends on the source alone. (1, 3, H, W) in [0, 1]."""
@@ -346,7 +347,10 @@ def _quiet() -> Iterator[None]:
 
 
 class _OnnxRuntime:
-    """One graph in onnxruntime: tensors by name go in, a list of tensors comes out."""
+    """One graph in onnxruntime: tensors by name go in, a list of tensors comes out.
+
+    `inputs` and `outputs` are their shapes by name; a side that may be anything is a word.
+    """
 
     def __init__(self, file: Path, precision: str, threads: int | None):
         import onnxruntime
@@ -355,7 +359,10 @@ class _OnnxRuntime:
         options.log_severity_level = 3  # errors, which become one line of ours
         options.intra_op_num_threads = threads or 0
         self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        self.size = tuple(self.session.get_inputs()[0].shape[-2:])
+        self.inputs, self.outputs = (
+            {port.name: tuple(port.shape) for port in ports}
+            for ports in (self.session.get_inputs(), self.session.get_outputs())
+        )
 
     def __call__(self, **inputs: Tensor) -> list[Tensor]:
         return [torch.from_numpy(array) for array in self.session.run(None, _arrays(inputs))]
@@ -374,10 +381,30 @@ class _OpenVino:
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         self.graph = openvino.Core().compile_model(str(file), "CPU", options)
-        self.size = tuple(side.get_length() for side in list(self.graph.inputs[0].partial_shape)[-2:])
+        self.inputs, self.outputs = (
+            {name: _shape(port) for port in ports for name in port.names}  # a port may have several
+            for ports in (self.graph.inputs, self.graph.outputs)
+        )
 
     def __call__(self, **inputs: Tensor) -> list[Tensor]:
         return [torch.from_numpy(array) for array in self.graph(_arrays(inputs)).values()]
+
+
+def _shape(port) -> tuple[int | str, ...]:
+    return tuple(side.get_length() if side.is_static else "any" for side in port.partial_shape)
+
+
+def _check_parts(folder: Path, graphs: dict[str, _OnnxRuntime | _OpenVino]) -> None:
+    """Whether three files are the three parts, and of one model: what two of them give fits the third."""
+    encode, detect, generate = (graphs[part] for part in PARTS)
+    given = encode.outputs | detect.outputs
+    names = {"features", "small", "value"} | ({"jacobian"} & (given.keys() | generate.inputs.keys()))
+    whole = "source" in encode.inputs and "picture" in detect.inputs
+    for name in names:
+        shapes = [ports.get(name, ("missing",)) for ports in (given, generate.inputs)]
+        whole = whole and shapes[0][1:] == shapes[1][1:] != ()
+    if not whole:
+        raise InputError(f"{folder}: its files are not the parts of one exported model; export it again")
 
 
 def _inputs(encoded: EncodedSource, kp_source: Keypoints, kp_driving: Keypoints) -> dict[str, Tensor]:

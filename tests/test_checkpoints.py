@@ -297,6 +297,10 @@ def test_an_unknown_name(shipped):
 
 
 def test_folders_without_and_with_too_many(shipped, tmp_path):
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "generate.onnx").touch()
+    with pytest.raises(InputError, match="holds an exported model; choose backend onnxruntime or openvino"):
+        weights_path(tmp_path / "exported")
     with pytest.raises(InputError, match="should hold one file of weights; it holds none"):
         weights_path(tmp_path)
     with pytest.raises(InputError, match=r"it holds heads-256\.safetensors, heads-64\.safetensors"):

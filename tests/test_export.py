@@ -193,6 +193,22 @@ def test_files_that_are_missing_or_damaged(folder, tmp_path, backend):
         ExportedModel(tmp_path, backend=backend)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_files_that_do_not_belong_together(folder, tmp_path, backend):
+    pytest.importorskip(backend)
+    other = tmp_path / "other"
+    export_model(small_model({"model_params.common_params.num_kp": 6}), other)
+    for part, taken in [("generate", folder / "detect.onnx"), ("detect", other / "detect.onnx")]:
+        mixed = tmp_path / part
+        mixed.mkdir()
+        for name in export.PARTS:
+            file = taken if name == part else folder / f"{name}.onnx"
+            (mixed / f"{name}.onnx").write_bytes(file.read_bytes())
+        with pytest.raises(InputError, match=f"{part}: its files are not the parts of one exported model"):
+            ExportedModel(mixed, backend=backend)
+    assert ExportedModel(other, backend=backend).size == (32, 32)
+
+
 def test_models_and_folders_that_cannot_be(tmp_path):
     pytest.importorskip("onnx")
     with pytest.raises(InputError, match="in training mode"):
