@@ -316,6 +316,7 @@ def train(
 ) -> None:
     """Train a model on a folder of clips."""
     import torch
+    from accelerate import PartialState
 
     from fomm_lib.training import train as train_model
 
@@ -343,7 +344,8 @@ def train(
         checkpoint_every=checkpoint_every,
         tensorboard=tensorboard,
     )
-    print(f"{weights}: to use it, fomm animate --weights {weights}")
+    if PartialState().is_main_process:  # of several, each runs this verb
+        print(f"{weights}: to use it, fomm animate --weights {weights}")
 
 
 @app.command(epilog="Example: fomm pretrain --config heads-128-motion --data heads --out runs/motion --bf16")

@@ -47,8 +47,8 @@ FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are m
     ),
     (
         3,
-        "training_log training_step validation training pretraining animation augment preview export "
-        "evaluation_report evaluation_page evaluation true_motion study voxceleb family live "
+        "training_log training_step true_motion validation training pretraining animation augment preview "
+        "export evaluation_report evaluation_page evaluation study voxceleb family live "
         "live_server cli_options",
     ),
     (4, "cli"),
