@@ -65,7 +65,6 @@ from PIL import Image
 
 # %% [markdown]
 # And from the course's own library.
-
 # %%
 import fomm_lib as fomm
 from fomm_lib import losses, plots
