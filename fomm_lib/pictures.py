@@ -200,5 +200,7 @@ def frame_durations(picture: Image.Image) -> list[Fraction]:
             milliseconds = picture.info.get("duration", 0)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             pass  # whoever decodes the frames will meet the fault, and say where
-        durations.append(Fraction(round(milliseconds), 1000) if milliseconds > 10 else Fraction(1, 10))
+        # In a PNG it is a fraction of 16-bit numbers, e.g. 1/30, which whole milliseconds would let drift.
+        exact = Fraction(milliseconds / 1000).limit_denominator(65_535)
+        durations.append(exact if milliseconds > 10 else Fraction(1, 10))
     return durations

@@ -22,6 +22,7 @@ writes them (`fomm_lib.encoding`).
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -152,7 +153,8 @@ class VideoReader:
             self.codec = picture.format.lower()
         self.frames = len(self._durations)
         self.fps, self.duration = self.frames / sum(self._durations), float(sum(self._durations))
-        self.time_base = Fraction(1, 1000)
+        ticks = math.lcm(1000, *{duration.denominator for duration in self._durations})
+        self.time_base = Fraction(1, ticks if ticks <= 1_000_000 else 1000)
         self.has_audio = False
 
     def __iter__(self) -> Iterator[np.ndarray]:

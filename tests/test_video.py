@@ -212,6 +212,18 @@ def test_late_start_is_time_zero(odd_folder):
     assert video.frames in range(25, 29)
 
 
+def test_durations_that_are_no_milliseconds(tmp_path):
+    """30 frames a second from an APNG: 33 ms each would be a second too early after 3000 frames."""
+    path = tmp_path / "thirty.apng"
+    with VideoWriter(path, 30, (16, 16)) as writer:
+        for frame in moving_frames(7, (16, 16)):
+            writer.write(frame)
+    video = VideoReader(path)
+    assert [seconds for _, seconds in video.timed()] == [Fraction(i, 30) for i in range(7)]
+    assert (video.fps, video.end) == (30, Fraction(7, 30))
+    assert all((seconds / video.time_base).denominator == 1 for _, seconds in video.timed())
+
+
 def test_durations_of_an_animation(odd_folder):
     for name in ("moving.gif", "moving.png", "moving.webp"):
         video = VideoReader(make(name, odd_folder))
