@@ -285,8 +285,8 @@ print(f"that is {slow / fast:.1f} times as fast")
 # %% [markdown]
 # The number is your machine's, at this moment. Part of it is the cache, part that the animator also
 # rearranges the networks (batch norms go into the convolutions before them; see `fomm_lib.fast`). The
-# pictures are the same to within a thousandth. The README has a table of all ways to be faster, `bfloat16` and
-# 8-bit integers too, and of what each costs in precision.
+# pictures are the same to within a thousandth. The README has a table of all ways to be faster, `bfloat16`
+# and 8-bit integers too, and of what each costs in precision.
 #
 # What is left is worth a look, as one figure: what the model sees, what it hides, and what it paints.
 
