@@ -474,6 +474,7 @@ def plot_flow(flow: Tensor, arrows: int = 12, maximum: float | None = None) -> F
         axis, wheel = figure.subplots(1, 2, width_ratios=(3, 1))
         _draw_flow(axis, flow, arrows, longest)
         axis.set(xlabel="x, -1 to 1", ylabel="y, -1 to 1", title="from driving to source")
+        axis.set(xticks=(-1, 0, 1), yticks=(-1, 0, 1))
         _draw_wheel(wheel, longest)
     return figure
 
@@ -759,11 +760,16 @@ def _draw_wheel(axis, longest: float) -> None:
 
 
 def _moving_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean of the last `window` values; of fewer at the start, nothing is cut off or moved ahead."""
-    total = np.cumsum(np.concatenate([[0.0], values]))
+    """The mean of the last `window` values; of fewer at the start, nothing is cut off or moved ahead. What is
+    not a number counts in no mean, and has none.
+    """
+    known = np.isfinite(values)
+    total = np.cumsum(np.concatenate([[0.0], np.where(known, values, 0)]))
+    count = np.cumsum(np.concatenate([[0], known]))
     end = np.arange(1, len(values) + 1)
     start = np.maximum(end - window, 0)
-    return (total[end] - total[start]) / (end - start)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, (total[end] - total[start]) / (count[end] - count[start]), np.nan)
 
 
 def _read_table(path: str | os.PathLike) -> dict[str, list[float]]:

@@ -1,5 +1,6 @@
 import doctest
 import io
+import math
 import sys
 
 import matplotlib
@@ -281,6 +282,13 @@ def test_six_losses_in_six_panels(shown):
         assert axis.get_ylim()[0] == 0
     assert {axis.lines[0].get_color() for axis in figure.axes} == set(plots.COLOURS[1:])
     plots.show(figure, alt="six falling curves")
+
+
+def test_a_loss_that_comes_later_has_a_mean_from_there_on():
+    late = [math.nan, math.nan, 4.0, 2.0, math.nan, 6.0]
+    figure = plots.plot_losses({"perceptual": [1.0] * 6, "gen_gan": late}, window=2)
+    mean = figure.axes[list(plots.LOSS_NAMES).index("gen_gan")].lines[1].get_ydata()
+    np.testing.assert_allclose(mean, [math.nan, math.nan, 4, 3, math.nan, 6])
 
 
 def test_losses_from_a_file_are_the_same(tmp_path):
