@@ -139,11 +139,12 @@ def animate(
     )
     width, height = result.size
     rate = result.frames / result.seconds
+    noun = "frame" if result.frames == 1 else "frames"
     print(f"{source} moves like {driving}, by {weights}:")
     if best_frame == "auto":
         print(f"Movement counts from frame {result.best_frame}.")
     print(
-        f"{result.path}: {result.frames} frames of {width}x{height} at {float(result.fps):g} a second, "
+        f"{result.path}: {result.frames} {noun} of {width}x{height} at {float(result.fps):g} a second, "
         f"{rate:.1f} made a second"
     )
 
