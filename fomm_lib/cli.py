@@ -48,7 +48,6 @@ app = typer.Typer(
 )
 
 OUT_OF_MEMORY = "out of memory; try a smaller picture, video or --batch-size"
-VIEWING_SIZE = 256  # results of smaller models are enlarged to about this many pixels, to be looked at
 
 
 @app.command(epilog="Example: fomm animate --source me.jpg --driving clip.mp4 --output moving.mp4 --compare")
@@ -113,6 +112,7 @@ def animate(
 ) -> None:
     """Animate a portrait by a driving video."""
     from fomm_lib.animation import animate as animate_file
+    from fomm_lib.outputs import VIEWING_SIZE
 
     source, driving = source or data_path("portrait.jpg"), driving or data_path("driving.mp4")
     output = output or free_name(Path("out.mp4"))

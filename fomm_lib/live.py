@@ -19,10 +19,8 @@ from fomm_lib.inference import Animator, FastModel
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.model import FirstOrderMotionModel
 from fomm_lib.movement import Movement, exaggerated
-from fomm_lib.outputs import VisibleMark
+from fomm_lib.outputs import VIEWING_SIZE, VisibleMark
 from fomm_lib.video import read_picture
-
-VIEWING_SIZE = 256  # results of smaller models are enlarged to about this many pixels, to be looked at
 
 Square = tuple[int, int, int]  # left, top, side, in pixels
 

@@ -24,6 +24,7 @@ from fomm_lib.pictures import one_line
 
 TIMES = "times.csv"  # in a folder of frames
 MARK = "AI-generated"
+VIEWING_SIZE = 256  # results of smaller models are enlarged to about this many pixels, to be looked at
 FRAME = re.compile(r"\d+\.png")
 
 

@@ -341,5 +341,9 @@ def _to(batch: TrueBatch, device: torch.device) -> TrueBatch:
 
 def _save(path: Path, model: FirstOrderMotionModel, config: Config, step: int, seed: int) -> None:
     networks = {"generator": model.generator.state_dict(), "kp_detector": model.kp_detector.state_dict()}
-    notes = {"steps": str(step), "seed": str(seed), "what": "motion only: the generator is not trained"}
+    notes = {
+        "steps": str(step),
+        "seed": str(seed),
+        "what": "motion; the rest of the generator is as it was before",
+    }
     write_weights(path, networks, config, dtype=None, notes=notes, overwrite=True)

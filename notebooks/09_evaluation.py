@@ -320,8 +320,10 @@ for label, others in {"moved by 2": crowd + 2, "half as varied": crowd / 2, "shu
 #
 # Against two baselines: *nothing moves*, and *zeroth order*, keypoints without Jacobians. There are two ways
 # to have the latter. One takes the Jacobians away from a model that has learned to rely on them, which is
-# easy and unfair. The other trains a second model without them, in the same way from the same start:
-# `heads-128-zeroth` beside `heads-128-first`. (`heads-128` is the latter, trained further to follow lips.)
+# easy and unfair. The other trains a second model without them, with the same data and steps:
+# `heads-128-zeroth` beside `heads-128-first`. Not all is equal even so: both went on from `heads-64`, whose
+# keypoint detector has Jacobians and fits the first order only; the zeroth had to learn its detector anew.
+# (`heads-128` is `heads-128-first`, trained further to follow lips.)
 #
 # The error of the **expression** looks at landmarks of eyes and mouth: how far is each from where the true
 # flow would have it, *relative to the others of its part*? A flow that moves the head rightly and the lips
@@ -348,10 +350,11 @@ for label, rows in judged.items():
     print(f"{label:26s} {epe:6.1f} {expression:12.1f} {ap:14.2f}")
 
 # %% [markdown]
-# Taken away from heads-64, the Jacobians cost a little (notebook 04 says why not more). Trained alike, the
-# first order is clearly ahead of the zeroth, as the paper claims. And look at the column in the middle: by
-# expression, heads-64 and the zeroth order hardly differ from doing nothing, however well they move heads.
-# The model that was taught lips halves that error.
+# Taken away from heads-64, the Jacobians cost a little (notebook 04 says why not more). With the same data
+# and steps the first order is clearly ahead of the zeroth, as the paper claims; how much of it is the head
+# start of its detector, these numbers cannot say. And look at the column in the middle: by expression,
+# heads-64 and the zeroth order hardly differ from doing nothing, however well they move heads. The model
+# that was taught lips halves that error.
 #
 # What is left of the error of heads-64 is several pixels of 256. Where?
 
@@ -453,8 +456,8 @@ for first, second in duels:
 # is little or nothing between the two, whereas LPIPS, AKD and AED see a large step, on nearly every video.
 # Had one number decided, and had it been L1, hardly anybody would have bothered to train the better one.
 #
-# Last, the paper's own claim, first order against zeroth, trained alike. L1, SSIM, LPIPS and AKD agree with
-# it on most videos. AED sees no difference: whoever it is, she is painted by the same generator.
+# Last, the paper's own claim, first order against zeroth. L1, SSIM, LPIPS and AKD agree with it on most
+# videos. AED sees no difference: the generators that paint are of one size, and were trained alike.
 #
 # ## 6. Ask people
 #
