@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from fomm_lib.comparison import bootstrap_interval, in_words, markdown_table
 from fomm_lib.datasets import Clip, find_clips, to_tensor
 from fomm_lib.files import InputError, data_path
-from fomm_lib.geometry import coordinate_grid, resize_flow, to_pixels, warp
+from fomm_lib.geometry import coordinate_grid, from_pixels, resize_flow, to_pixels, warp
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.metrics import Metric
 from fomm_lib.model import FirstOrderMotionModel, load_model
@@ -101,6 +101,35 @@ def read_true_pairs(
             landmarks = torch.from_numpy(kept["landmarks"])
             pairs.append(TruePair(str(kept["clip"]), source, driving, motion, landmarks))
     return pairs
+
+
+def halved(pair: TruePair) -> TruePair:
+    """The same pair at half its size: pictures and displacements are means over 2x2 pixels.
+
+    `motion.visible` and `motion.surface` become shares of the four pixels, float, 0 to 1; compare with 1 for
+    the pixels that are wholly so.
+
+    Raises:
+        InputError: the sides are not even.
+
+    Example:
+        >>> motion = TrueMotion(coordinate_grid(8, 8), *torch.ones(2, 8, 8))
+        >>> pair = TruePair("", *torch.rand(2, 3, 8, 8), motion, torch.zeros(2, 68, 2))
+        >>> torch.allclose(halved(pair).motion.flow, coordinate_grid(4, 4), atol=1e-6)
+        True
+    """
+    height, width = pair.motion.visible.shape
+    if height % 2 or width % 2:
+        raise InputError(f"{pair.clip}: {height}x{width} cannot be halved; give even sides")
+
+    def half(field: Tensor) -> Tensor:  # (..., height, width)
+        return field.float().unflatten(-2, (-1, 2)).unflatten(-1, (-1, 2)).mean(dim=(-3, -1))
+
+    # A small pixel's middle lies between those of its four: at (k - 0.5) / 2.
+    pixels = half(to_pixels(pair.motion.flow, height, width).movedim(-1, 0)).movedim(0, -1)
+    flow = from_pixels((pixels - 0.5) / 2, height // 2, width // 2)
+    motion = TrueMotion(flow, half(pair.motion.visible), half(pair.motion.surface))
+    return TruePair(pair.clip, half(pair.source), half(pair.driving), motion, pair.landmarks)
 
 
 def end_point_error(flow: Tensor, true_flow: Tensor, mask: Tensor) -> float:

@@ -61,7 +61,7 @@ from matplotlib import pyplot as plt
 import fomm_lib as fomm
 from fomm_lib import geometry, motion, plots
 from fomm_lib.exercises import check_area_change, check_compose_flows, check_first_order_flow
-from fomm_lib.true_motion import read_true_pairs
+from fomm_lib.true_motion import halved, read_true_pairs
 
 # %% [markdown]
 # The model of notebook 00, and six pairs of frames of rendered heads that it has never seen. A renderer knows
@@ -71,19 +71,13 @@ from fomm_lib.true_motion import read_true_pairs
 
 
 # %%
-def halve(field):
-    """(128, 128, C) -> (64, 64, C), means of 2 x 2."""
-    return field.unflatten(0, (64, 2)).unflatten(2, (64, 2)).mean(dim=(1, 3))
-
-
 def at_half_size(pair):
     """Pictures (3, 64, 64), true flow (64, 64, 2), and the masks person and seen (64, 64)."""
-    source, driving = (halve(p.permute(1, 2, 0)).permute(2, 0, 1) for p in (pair.source, pair.driving))
-    pixels = geometry.to_pixels(pair.motion.flow, 128, 128)
-    flow = geometry.from_pixels((halve(pixels) - 0.5) / 2, 64, 64)
-    marks = torch.stack([pair.motion.surface, pair.motion.surface & pair.motion.visible], dim=-1)
-    person, seen = (halve(marks.float()) == 1).unbind(-1)
-    return SimpleNamespace(source=source, driving=driving, flow=flow, person=person, seen=seen)
+    half = halved(pair)
+    person, seen = half.motion.surface == 1, half.motion.visible == 1
+    return SimpleNamespace(
+        source=half.source, driving=half.driving, flow=half.motion.flow, person=person, seen=person & seen
+    )
 
 
 # %% [markdown]

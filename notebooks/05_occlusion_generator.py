@@ -62,7 +62,7 @@ import fomm_lib as fomm
 from fomm_lib import geometry, motion, plots
 from fomm_lib.datasets import to_tensor
 from fomm_lib.exercises import check_best_gain, check_double_reads, check_warp_and_mask
-from fomm_lib.true_motion import read_true_pairs
+from fomm_lib.true_motion import halved, read_true_pairs
 
 # %% [markdown]
 # As in notebook 04: the model, and six pairs of frames of rendered heads with their true flow. New is the
@@ -71,19 +71,16 @@ from fomm_lib.true_motion import read_true_pairs
 
 
 # %%
-def halve(field):
-    """(128, 128, C) -> (64, 64, C), means of 2 x 2."""
-    return field.unflatten(0, (64, 2)).unflatten(2, (64, 2)).mean(dim=(1, 3))
-
-
 def at_half_size(pair):
     """Pictures (3, 64, 64), true flow (64, 64, 2), and the shares visibility and person (64, 64)."""
-    source, driving = (halve(p.permute(1, 2, 0)).permute(2, 0, 1) for p in (pair.source, pair.driving))
-    pixels = geometry.to_pixels(pair.motion.flow, 128, 128)
-    flow = geometry.from_pixels((halve(pixels) - 0.5) / 2, 64, 64)
-    marks = torch.stack([pair.motion.visible, pair.motion.surface], dim=-1)
-    visibility, person = halve(marks.float()).unbind(-1)
-    return SimpleNamespace(source=source, driving=driving, flow=flow, visibility=visibility, person=person)
+    half = halved(pair)
+    return SimpleNamespace(
+        source=half.source,
+        driving=half.driving,
+        flow=half.motion.flow,
+        visibility=half.motion.visible,
+        person=half.motion.surface,
+    )
 
 
 # %% [markdown]

@@ -16,13 +16,16 @@ from torch.nn import functional as F
 from fomm_lib import true_motion
 from fomm_lib.checkpoints import write_weights
 from fomm_lib.files import InputError, data_path
-from fomm_lib.geometry import coordinate_grid, warp
+from fomm_lib.geometry import coordinate_grid, to_pixels, warp
 from fomm_lib.keypoints import Keypoints
+from fomm_lib.synthetic import TrueMotion
 from fomm_lib.true_motion import (
+    TruePair,
     average_precision,
     end_point_error,
     evaluate_motion,
     expression_errors,
+    halved,
     intersection_over_union,
     judge_motion,
     keypoint_spread,
@@ -156,6 +159,22 @@ def test_the_truth_of_the_course_is_consistent(pairs):
         mask = pair.motion.visible & pair.motion.surface
         moved, still = ((p - pair.driving).abs().mean(0)[mask].mean() for p in (warped, pair.source))
         assert moved < 0.7 * still
+
+
+def test_half_the_size_is_the_same_motion(pairs):
+    pair = pairs[0]
+    half = halved(pair)
+    assert half.source.shape == (3, 64, 64) and half.motion.flow.shape == (64, 64, 2)
+    # Four displacements to their mean: nothing else happens to them.
+    moved = to_pixels(pair.motion.flow, 128, 128) - to_pixels(coordinate_grid(128, 128), 128, 128)
+    mean = F.avg_pool2d(moved.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0) / 2
+    small = to_pixels(half.motion.flow, 64, 64) - to_pixels(coordinate_grid(64, 64), 64, 64)
+    assert torch.allclose(small, mean, atol=1e-4)
+    assert set(half.motion.visible.unique().tolist()) <= {0, 0.25, 0.5, 0.75, 1}
+    assert half.motion.surface.mean() == pytest.approx(pair.motion.surface.float().mean().item())
+    odd = TruePair("x", *torch.rand(2, 3, 5, 4), TrueMotion(torch.rand(5, 4, 2), *torch.ones(2, 5, 4)), None)
+    with pytest.raises(InputError, match="x: 5x4 cannot be halved; give even sides"):
+        halved(odd)
 
 
 def test_a_model_that_knows_and_one_that_does_nothing(pairs):
