@@ -137,7 +137,10 @@ def start_from(
 ) -> None:
     """Take over weights, part by part: detector, dense motion, the rest of the generator, discriminator.
 
-    A part that does not fit (of another width, say) stays as it is, and a warning says so.
+    A part that does not fit (of another width, say) stays as it is, and a warning says so. Two things may
+    differ: the scale of the picture that a network looks at, and whether keypoints have Jacobians. A detector
+    without them takes all but the layer that predicts them; one with them keeps its own, which at first says
+    the identity.
 
     Args:
         init: a name, a `.safetensors`, or a published `.pth.tar`; see `checkpoints.read_checkpoint`.
@@ -161,7 +164,7 @@ def start_from(
         if not entries:
             continue
         try:
-            load_network(network, _with_own_down(entries, network), name)
+            load_network(network, _with_own_jacobian(_with_own_down(entries, network), network), name)
             taken.append(name)
         except InputError as error:
             warnings.warn(f"{init}: {name} starts anew: {error}", stacklevel=2)
@@ -179,6 +182,14 @@ def _with_own_down(entries: dict[str, Tensor], network: nn.Module) -> dict[str, 
     others = {name: tensor for name, tensor in entries.items() if name not in kernels}
     own = {name: tensor for name, tensor in network.state_dict().items() if name in kernels}
     return {**others, **own}
+
+
+def _with_own_jacobian(entries: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The entries, but the network's own layer of Jacobians, or none, where only one of the two has such."""
+    layer = "jacobian."
+    own = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(layer)}
+    others = _without(entries, layer)
+    return entries if own and len(others) < len(entries) else {**others, **own}
 
 
 def _below(entries: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -418,6 +418,29 @@ def test_weights_go_on_at_another_scale(data):
             assert torch.equal(model.state_dict()[name].float(), tensor.float()), name
 
 
+@pytest.mark.parametrize("order", ["zeroth from first", "first from zeroth"])
+def test_weights_go_on_with_and_without_jacobians(order, data, tmp_path):
+    """All but the layer of Jacobians is taken, unwarned, and a new layer says the identity."""
+    zeroth = small_config({"model_params.common_params.estimate_jacobian": False})
+    config, from_config = (zeroth, small_config()) if order.startswith("zeroth") else (small_config(), zeroth)
+    torch.manual_seed(0)
+    taken, model = FirstOrderMotionModel(from_config), FirstOrderMotionModel(config)
+    if from_config is not zeroth:
+        torch.nn.init.normal_(taken.kp_detector.jacobian.weight)
+    networks = {"generator": taken.generator.state_dict(), "kp_detector": taken.kp_detector.state_dict()}
+    write_weights(tmp_path / "other.safetensors", networks, from_config, dtype=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        start_from(tmp_path / "other.safetensors", model)
+    picture = torch.rand(1, 3, 64, 64)
+    expected, found = taken.eval().detect(picture), model.eval().detect(picture)
+    assert torch.equal(found.value, expected.value)
+    if config is zeroth:
+        assert found.jacobian is None
+    else:
+        torch.testing.assert_close(found.jacobian, torch.eye(2).expand(found.jacobian.shape))
+
+
 def test_no_part_that_fits(data):
     changes = {"model_params.common_params.num_kp": 7}
     changes["model_params.generator_params.block_expansion"] = 6
