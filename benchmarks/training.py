@@ -36,6 +36,7 @@ import sys
 import time
 
 import torch
+from torch import Tensor
 from torch.optim import Adam
 
 from fomm_lib.config import load_config
@@ -62,6 +63,7 @@ VARIANTS = [
     "bfloat16",
     "torch.compile",
 ]
+Batch = tuple[Tensor, Tensor, RandomTransform]
 
 
 class PublishedStep(TrainingStep):
@@ -96,9 +98,8 @@ class PublishedStep(TrainingStep):
         return {name: loss.item() for name, loss in losses.items()}
 
 
-def work(variant: str, arguments: argparse.Namespace, orders) -> None:
-    """One variant, in its own process: a step for every order."""
-    torch.set_num_threads(arguments.threads)
+def build(variant: str, arguments: argparse.Namespace) -> tuple[TrainingStep, Batch]:
+    """The step of a variant, and a batch for it."""
     level, device = VARIANTS.index(variant), torch.device(arguments.device)
     config = load_config(load_config(arguments.config).model_dump())  # a copy
     size = arguments.size or config.dataset_params.frame_shape[0]
@@ -131,15 +132,26 @@ def work(variant: str, arguments: argparse.Namespace, orders) -> None:
         step.optimizers = {
             name: Adam(part.parameters(), 2e-4, betas=(0.5, 0.999)) for name, part in step.trained.items()
         }
+    return step, (source, driving, transform)
+
+
+def timed(step: TrainingStep, batch: Batch) -> tuple[float, float, dict[str, float]]:
+    """Take one step: seconds, processor seconds, losses."""
+    wait = torch.cuda.synchronize if step.device.type == "cuda" else lambda: None
+    wait()
+    wall, processor = time.perf_counter(), time.process_time()
+    losses = step(*batch)
+    wait()
+    return time.perf_counter() - wall, time.process_time() - processor, losses
+
+
+def work(variant: str, arguments: argparse.Namespace, orders) -> None:
+    """One variant, in its own process: a step for every order."""
+    torch.set_num_threads(arguments.threads)
+    step, batch = build(variant, arguments)
     while orders.recv():
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        wall, processor = time.perf_counter(), time.process_time()
-        losses = step(source, driving, transform)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        wall, processor = time.perf_counter() - wall, time.process_time() - processor
-        orders.send((wall, processor, peak_mib(device), losses))
+        wall, processor, losses = timed(step, batch)
+        orders.send((wall, processor, peak_mib(step.device), losses))
 
 
 def peak_mib(device: torch.device) -> float:

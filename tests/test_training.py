@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from tiny_training import TINY, make_squares, read_rows, run, with_weights
+from torch.utils.flop_counter import FlopCounterMode
 from training_script import random_network
 
 from benchmarks.training import PublishedStep
+from benchmarks.training_floor import Ledger
 from fomm_lib import training, training_blocks, training_log, training_step, validation
 from fomm_lib.blocks import UpBlock
 from fomm_lib.checkpoints import read_checkpoint
@@ -262,6 +264,40 @@ def test_a_step_is_the_published_one(sn):
         assert (mine - other).norm() < 0.1 * (other - before).norm(), name
     for mine, other in zip(step.discriminator.buffers(), published.discriminator.buffers(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-3)  # vectors of the spectral norm
+
+
+def test_the_floor_counts_products_and_bytes():
+    """`benchmarks/training_floor.py`, where the numbers are known in closed form."""
+    x, weight = torch.ones(2, 3, 8, 8, requires_grad=True), torch.ones(5, 3, 3, 3, requires_grad=True)
+    with Ledger() as ledger:
+        total = torch.nn.functional.conv2d(x, weight).mul(2.0)
+        total.backward(torch.ones_like(total))
+    done = {operation.name: operation for operation in ledger.operations}
+    taps = 2 * 2 * 5 * 6 * 6 * 3 * 9  # for each of 2x5x6x6 results 27 products and sums
+    assert done["convolution"].flops == taps
+    assert done["convolution_backward"].flops == 2 * taps
+    inputs, result = x.numel() + weight.numel(), total.numel()
+    assert done["convolution"].moved == 4 * (inputs + result)
+    assert done["mul"].moved == 4 * 2 * result
+
+    table = torch.zeros(100, 100)
+    with Ledger() as ledger:
+        table.view(10, 1000).t()[3:5]
+        torch.empty(100, 100)
+        row = torch.zeros(1, 100).expand(100, 100)
+        table.add_(row)
+    moved = [(operation.name, operation.moved) for operation in ledger.operations if operation.moved]
+    assert moved == [("zeros", 400), ("add_", 4 * (2 * 10_000 + 100))]
+
+
+def test_the_floor_misses_no_convolution():
+    step, *batch = a_step(with_weights(generator_gan=1, feature_matching=[10, 5], discriminator_gan=1))
+    step(*batch)
+    with FlopCounterMode(display=False) as expected:
+        step(*batch)
+    with Ledger() as ledger:
+        step(*batch)
+    assert sum(operation.flops for operation in ledger.operations) == expected.get_total_flops() > 1e6
 
 
 def test_gradients_go_where_they_belong():
