@@ -10,6 +10,9 @@ addition are two), and the bytes of all that it reads and writes. What this devi
 second is measured too, by a product of large matrices in the precision of the step, and by a copy of a large
 array. An operation takes at least the longer of the two times, and a step the sum: the floor.
 
+Of memory a step needs at least room for weights, gradients and moments, and for what the way back will ask
+for (activations), whose peak is watched as well; pictures and room to compute in come on top.
+
 What can go beneath it: Winograd's tiles, which multiply less (`training_blocks.by_winograd` on a CPU, cuDNN
 on a GPU), caches that hold what the next operation reads, and torch.compile, which makes one operation of
 many. On GPUs the float32 of convolutions is TF32, and so is that of the product measured here.
@@ -22,7 +25,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +70,50 @@ class Ledger(TorchDispatchMode):
         name = packet.__name__
         self.operations.append(Operation(name, flops, moved_bytes(name, (args, kwargs), result)))
         return result
+
+
+class Kept:
+    """While active: the most bytes that autograd has held for the way back, weights aside, in `peak`.
+
+    Example:
+        >>> x = torch.ones(100, requires_grad=True)
+        >>> with Kept([x]) as kept:
+        ...     y = x.exp() * x.sin()   # backward needs exp(x), sin(x) and x, which is a weight
+        >>> kept.peak
+        800
+    """
+
+    def __init__(self, weights: Iterable[Tensor]):
+        self.weights = {weight.untyped_storage().data_ptr() for weight in weights}
+        self.holders, self.held, self.peak = Counter(), 0, 0
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: Hold(self, tensor), Hold.release)
+
+    def __enter__(self) -> Kept:
+        self.hooks.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.hooks.__exit__(*error)
+
+
+class Hold:
+    """A tensor held for the way back, until autograd drops it; memory that many hold counts once."""
+
+    def __init__(self, kept: Kept, tensor: Tensor):
+        self.kept, self.tensor = kept, tensor.detach()  # with its graph it would hold itself for ever
+        self.place, self.bytes = tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()
+        if self.place not in kept.weights:
+            kept.held += 0 if kept.holders[self.place] else self.bytes
+            kept.holders[self.place] += 1
+            kept.peak = max(kept.peak, kept.held)
+
+    def release(self) -> Tensor:
+        return self.tensor
+
+    def __del__(self):
+        if self.place not in self.kept.weights:
+            self.kept.holders[self.place] -= 1
+            self.kept.held -= 0 if self.kept.holders[self.place] else self.bytes
 
 
 def moved_bytes(name: str, given: object, result: object) -> int:
@@ -139,6 +186,10 @@ def main() -> None:
     counted(*batch)  # the optimisers make room for their moments in the first step
     with Ledger() as ledger:
         counted(*batch)
+    weights = [p for network in counted.trained.values() for p in network.parameters() if p.requires_grad]
+    with Kept([*weights, *counted.network.parameters()]) as kept:
+        counted(*batch)
+    learned = sum(weight.nbytes for weight in weights)
     del counted
     step, batch = build(arguments.variant, arguments)
     timed(step, batch)
@@ -153,7 +204,9 @@ def main() -> None:
         f"{arguments.config}, {arguments.size or 'its own'} size, batch {arguments.batch_size}, {device}, "
         f"{arguments.threads} threads, {arguments.variant}, median of {arguments.rounds}\n"
         f"device: {arithmetic / 1e12:.3g} TFLOP/s, {bandwidth / 1e9:.3g} GB/s\n"
-        f"step:   {flops / 1e12:.3g} TFLOP, {moved / 1e9:.3g} GB, {len(ledger.operations)} operations\n\n"
+        f"step:   {flops / 1e12:.3g} TFLOP, {moved / 1e9:.3g} GB, {len(ledger.operations)} operations\n"
+        f"memory: {4 * learned / 1e9:.3g} GB for weights, gradients and moments, "
+        f"{kept.peak / 1e9:.3g} GB kept for the way back\n\n"
         f"{'':34} s/step  samples/s"
     )
     for label, seconds in {

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training_script import random_network
 
 from benchmarks.training import PublishedStep
-from benchmarks.training_floor import Ledger
+from benchmarks.training_floor import Kept, Ledger
 from fomm_lib import training, training_blocks, training_log, training_step, validation
 from fomm_lib.blocks import UpBlock
 from fomm_lib.checkpoints import read_checkpoint
@@ -288,6 +288,18 @@ def test_the_floor_counts_products_and_bytes():
         table.add_(row)
     moved = [(operation.name, operation.moved) for operation in ledger.operations if operation.moved]
     assert moved == [("zeros", 400), ("add_", 4 * (2 * 10_000 + 100))]
+
+
+def test_the_floor_counts_what_the_way_back_holds():
+    x = torch.ones(100, requires_grad=True)
+    with Kept([x]) as kept:
+        y = x.exp() * x.sin()
+        assert kept.held == 800  # exp(x) by two, sin(x) by one; x is a weight
+        y.sum().backward()
+        assert kept.held == 0
+        x.exp().square()
+        assert kept.held == 0  # dropped with the graph
+    assert kept.peak == 800
 
 
 def test_the_floor_misses_no_convolution():
