@@ -37,6 +37,13 @@ from fomm_lib.cli_options import (
 from fomm_lib.files import DEFAULT_WEIGHTS, InputError, data_path
 
 # Verbs import what they need when they run: `fomm --help` shall not wait for PyTorch.
+# What Ctrl-C leaves of long work, by command; the others start over.
+AFTER_STOP = {
+    **dict.fromkeys(
+        ("augment", "clean", "evaluate", "synthesize", "voxceleb"), "the same command goes on from here"
+    ),
+    "train": "the same command with --resume goes on from here",
+}
 app = typer.Typer(
     help="The First Order Motion Model: a portrait and a driving video go in, a moving portrait comes out.",
     epilog="--debug, anywhere, shows the traceback of an error.",
@@ -592,6 +599,10 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.formatwarning = lambda message, *_: f"fomm: {' '.join(str(message).split())}\n"
     try:
         app(arguments, prog_name="fomm")  # tells of wrong options itself, and ends with 2
+    except SystemExit as end:
+        if end.code == 130 and arguments[0] in AFTER_STOP:
+            print(f"fomm: stopped; {AFTER_STOP[arguments[0]]}", file=sys.stderr)
+        raise
     except InputError as error:
         _stop(" ".join(str(error).split()), debug)
     except MemoryError:

@@ -346,18 +346,22 @@ print("loaded again, it makes the same pictures:", bool((again - made).abs().max
 # %% [markdown]
 # ### The same cells on a GPU
 #
-# Set `DEVICE = "cuda"` at the top and run all again: nothing else changes, as every tensor is made there.
-# With a GPU you would take real networks and pictures. What a step costs is known beforehand: at vox-adv-256
-# a pair takes about 0.6 TFLOP, forth and back through all networks (`benchmarks/training.py` prints the
-# seconds on your machine, with `--device cuda`). Divide by what your GPU does a second:
+# Set `DEVICE = "cuda"` at the top and run all again: nothing else changes, as every tensor is made there. But
+# these cells are too small for a GPU. A step is 3 GFLOP in 1100 operations, each of which takes 5 to 10
+# millionths of a second to start: a second for 120 steps, in well under 1 GB, of which it computes for a
+# twentieth.
 #
-# | GPU | arithmetic a second, as its maker states it | seconds a pair, at the least |
-# |---|---|---|
-# | T4 (Colab) | 8 TFLOP float32, 65 TFLOP fp16 | 0.08, or 0.01 with `--fp16` |
-# | A100 | 19.5 TFLOP float32, 312 TFLOP bf16 | 0.03, or 0.002 with `--bf16` |
+# With a GPU you would take real networks and pictures. What a step of vox-adv-256 costs is known beforehand:
+# 0.58 TFLOP a pair, forth and back through all networks, and 0.54 GB that the way back will ask for, beside
+# 1 GB of weights, gradients and moments. Divide by what your GPU has:
 #
-# That is a floor, which no program reaches; a factor of two to four above it is usual. The published training
-# is 79,500 steps of 40 pairs: three million pairs.
+# | GPU | arithmetic a second, says its maker | seconds a pair, at the least | pairs at once, at the most |
+# |---|---|---|---|
+# | T4, 16 GB (Colab) | 8 TFLOP float32, 65 TFLOP fp16 | 0.07, or 0.009 with `--fp16` | 27 |
+# | A100, 40 GB | 19.5 TFLOP float32, 312 TFLOP bf16 | 0.03, or 0.002 with `--bf16` | 72 |
+#
+# That is a floor; a factor of two to four above it is usual. `benchmarks/training_floor.py --device cuda`
+# counts and measures yours. The published training is 79,500 steps of 40 pairs: three million pairs.
 
 # %% [markdown]
 # ## 5 · A training that survives

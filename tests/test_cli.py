@@ -270,6 +270,25 @@ def test_errors_of_all_kinds(error, code, words, inputs, weights, monkeypatch, c
     assert words in text and "Traceback" not in text
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["clean", "clips", "--report", "r.csv"], "fomm: stopped; the same command goes on from here"),
+        (["train", "--config", "heads-64", "--data", "d", "--out", "o"], "with --resume goes on from here"),
+        (["info", "heads-64"], ""),
+    ],
+)
+def test_ctrl_c_says_how_to_go_on(command, words, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    for place in ("cleaning.clean", "training.train", "checkpoints.describe"):
+        monkeypatch.setattr(f"fomm_lib.{place}", interrupted)
+    assert run(*command) == 130
+    text = capsys.readouterr().err
+    assert words in text and bool(words) == ("stopped" in text)
+
+
 def test_a_fault_of_ours_is_not_dressed_up(inputs, weights, monkeypatch):
     def fails(*arguments, **options):
         raise RuntimeError("shapes do not match")

@@ -1,0 +1,69 @@
+"""Do lips follow? How far they part in a model's motion, against how far they part in truth.
+
+    python benchmarks/lips.py --data heads                       # the weights that come with the course
+    python benchmarks/lips.py --data heads --weights heads-128 my.safetensors
+
+The data are clips with their truth (`fomm synthesize --truth 10`). Of every pair of frames, d and s are the
+distances between upper and lower lip (landmarks 51 and 57) in driving and source frame. The true change is
+d - s. The model's is d - |T(z_57) - T(z_51)|, T its dense motion, z the landmarks of the driving frame: where
+it looks up both lips in the source. A line through all pairs has slope 1 where lips part as far as they
+should, and 0 where they stay as they were; the correlation says how well they keep to that line.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+
+from fomm_lib.datasets import find_clips, to_tensor
+from fomm_lib.files import data_path
+from fomm_lib.geometry import warp
+from fomm_lib.model import FirstOrderMotionModel, load_model
+from fomm_lib.synthetic import read_truth
+
+UPPER, LOWER = 51, 57  # the middle of the lips' outer edge, of iBUG's 68
+
+
+@torch.inference_mode()
+def changes(model: FirstOrderMotionModel, data: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The true change of the lips' distance of every pair, and the model's."""
+    true, found = [], []
+    for clip in find_clips(data, split):
+        truth = read_truth(clip.path)
+        frames = torch.stack([to_tensor(frame, model.size) for frame in clip])
+        source, driving = torch.from_numpy(truth.pairs).long().unbind(1)
+        motion = model.dense_motion(
+            frames[source], model.detect(frames[source]), model.detect(frames[driving])
+        ).deformation
+        landmarks = torch.from_numpy(truth.landmarks)[:, [UPPER, LOWER]]
+        at = landmarks[driving][:, :, None]
+        looked_up = warp(motion.permute(0, 3, 1, 2), at, padding_mode="border")[..., 0].mT
+        before, after = apart(landmarks[source]), apart(landmarks[driving])
+        true.append(after - before)
+        found.append(after - apart(looked_up))
+    return torch.cat(true).numpy(), torch.cat(found).numpy()
+
+
+def apart(lips: torch.Tensor) -> torch.Tensor:
+    """The distance of two points, (N, 2, 2) to (N,)."""
+    return (lips[:, 1] - lips[:, 0]).norm(dim=-1)
+
+
+def main() -> None:
+    shipped = sorted(path.stem for path in data_path("weights").glob("*.safetensors"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", required=True, help="a folder of clips with their truth")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--weights", nargs="+", default=shipped, help="names in data/weights, or files")
+    arguments = parser.parse_args()
+    print(f"{'':24s} slope  correlation")
+    for name in arguments.weights:
+        true, found = changes(load_model(name, device="cpu"), arguments.data, arguments.split)
+        slope, correlation = np.polyfit(true, found, 1)[0], np.corrcoef(true, found)[0, 1]
+        print(f"{name[-24:]:24s} {slope:5.2f} {correlation:12.2f}")
+
+
+if __name__ == "__main__":
+    main()
