@@ -1,4 +1,4 @@
-"""The least time that a step of training can take on this machine, beside the time it takes.
+"""The least time that a step of training, with plain convolutions, can take here, beside the time it takes.
 
     python benchmarks/training_floor.py --config heads-64-adv --batch-size 8
     python benchmarks/training_floor.py --device cuda --batch-size 16
@@ -73,7 +73,8 @@ class Ledger(TorchDispatchMode):
 
 
 class Kept:
-    """While active: the most bytes that autograd has held for the way back, weights aside, in `peak`.
+    """While active: the most bytes that autograd has held for the way back, in `peak`; weights aside, but not
+    their copies in bfloat16.
 
     Example:
         >>> x = torch.ones(100, requires_grad=True)
@@ -86,7 +87,7 @@ class Kept:
     def __init__(self, weights: Iterable[Tensor]):
         self.weights = {weight.untyped_storage().data_ptr() for weight in weights}
         self.holders, self.held, self.peak = Counter(), 0, 0
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: Hold(self, tensor), Hold.release)
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: Hold(self, tensor), Hold.unpack)
 
     def __enter__(self) -> Kept:
         self.hooks.__enter__()
@@ -107,7 +108,7 @@ class Hold:
             kept.holders[self.place] += 1
             kept.peak = max(kept.peak, kept.held)
 
-    def release(self) -> Tensor:
+    def unpack(self) -> Tensor:
         return self.tensor
 
     def __del__(self):

@@ -65,7 +65,7 @@ def _block(report: Report, method: str) -> np.ndarray:
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=11)
     draw.text((_MARGIN, 2), method, "black", font)
     for i, rank in enumerate(("best", "median", "worst")):
-        draw.text((_LEFT + i * cell, 2), f"{rank}: source, driving frame, result", "black", font)
+        draw.text((_LEFT + i * cell, 2 + _LINE), f"{rank}: source, driving frame, result", "black", font)
     for j, name in enumerate(metrics):
         metric, top = report.metrics[name], 2 * _LINE + j * (_SIDE + _LINE + _MARGIN)
         draw.text((_MARGIN, top + _SIDE / 2), metric.title, "black", font)

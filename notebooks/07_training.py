@@ -352,18 +352,19 @@ print("loaded again, it makes the same pictures:", bool((again - made).abs().max
 # twentieth.
 #
 # With a GPU you would take real networks and pictures. What a step of vox-adv-256 costs is known beforehand:
-# 0.58 TFLOP a pair, forth and back through all networks, and 0.54 GB that the way back will ask for, beside
-# 1 GB of weights, gradients and moments. Divide by what your GPU has:
+# 0.58 TFLOP a pair, forth and back through all networks, and 0.54 GB that the way back will ask for (0.27 in
+# numbers of 16 bits), beside 1 GB of weights, gradients and moments. Divide by what your GPU has:
 #
 # | GPU | arithmetic a second, says its maker | seconds a pair, at the least | pairs at once, at the most |
 # |---|---|---|---|
-# | T4, 16 GB (Colab) | 8 TFLOP float32, 65 TFLOP fp16 | 0.07, or 0.009 with `--fp16` | 27 |
-# | A100, 40 GB | 19.5 TFLOP float32, 312 TFLOP bf16 | 0.03, or 0.002 with `--bf16` | 72 |
+# | T4, 16 GB (Colab) | 8 TFLOP float32, 65 TFLOP fp16 | 0.07, or 0.009 with `--fp16` | 27, or 54 |
+# | A100, 40 GB | 156 TFLOP TF32, 312 TFLOP bf16 | 0.004, or 0.002 with `--bf16` | 72, or 141 |
 #
-# That is a floor, from the arithmetic alone. `benchmarks/training_floor.py` counts and measures: on one CPU
-# core a step in bfloat16 takes 1.23 times its floor, and one in float32 0.75, since Winograd's tiles multiply
-# less than was counted; `--device cuda` tells of your GPU. The published training is 79,500 steps of 40
-# pairs: three million pairs.
+# (TF32 is how PyTorch computes convolutions in float32 where the GPU can.) That is a floor, of arithmetic
+# alone. `benchmarks/training_floor.py` counts and measures: on one CPU core a step in bfloat16 takes 1.23
+# times its floor, and one in float32 0.75, since Winograd's tiles multiply less than was counted;
+# `--device cuda` tells of your GPU. The published training of vox-256 is 79,500 steps of 40 pairs, three
+# million pairs; vox-adv-256 goes on from there.
 
 # %% [markdown]
 # ## 5 · A training that survives
