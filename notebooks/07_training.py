@@ -348,8 +348,8 @@ print("loaded again, it makes the same pictures:", bool((again - made).abs().max
 #
 # Set `DEVICE = "cuda"` at the top and run all again: nothing else changes, as every tensor is made there. But
 # these cells are too small for a GPU. A step is 3 GFLOP in 1100 operations, each of which takes 5 to 10
-# millionths of a second to start: a second for 120 steps, in well under 1 GB, of which it computes for a
-# twentieth.
+# millionths of a second to start: a second for 120 steps, of which it computes for a twentieth, in well under
+# 1 GB.
 #
 # With a GPU you would take real networks and pictures. What a step of vox-adv-256 costs is known beforehand:
 # 0.58 TFLOP a pair, forth and back through all networks, and 0.54 GB that the way back will ask for (0.27 in
