@@ -36,7 +36,6 @@ from fomm_lib.cli_options import (
 )
 from fomm_lib.files import DEFAULT_WEIGHTS, InputError, data_path
 
-# Verbs import what they need when they run: `fomm --help` shall not wait for PyTorch.
 # What Ctrl-C leaves of long work, by command; the others start over.
 AFTER_STOP = {
     **dict.fromkeys(
@@ -44,6 +43,7 @@ AFTER_STOP = {
     ),
     "train": "the same command with --resume goes on from here",
 }
+# Verbs import what they need when they run: `fomm --help` shall not wait for PyTorch.
 app = typer.Typer(
     help="The First Order Motion Model: a portrait and a driving video go in, a moving portrait comes out.",
     epilog="--debug, anywhere, shows the traceback of an error.",
@@ -600,8 +600,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments, prog_name="fomm")  # tells of wrong options itself, and ends with 2
     except SystemExit as end:
-        if end.code == 130 and arguments[0] in AFTER_STOP:
-            print(f"fomm: stopped; {AFTER_STOP[arguments[0]]}", file=sys.stderr)
+        command = arguments[0] if arguments else ""
+        if end.code == 130 and command in AFTER_STOP:
+            print(f"fomm: stopped; {AFTER_STOP[command]}", file=sys.stderr)
         raise
     except InputError as error:
         _stop(" ".join(str(error).split()), debug)
