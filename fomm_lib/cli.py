@@ -600,10 +600,14 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments, prog_name="fomm")  # tells of wrong options itself, and ends with 2
     except SystemExit as end:
-        command = arguments[0] if arguments else ""
-        if end.code == 130 and command in AFTER_STOP:
-            print(f"fomm: stopped; {AFTER_STOP[command]}", file=sys.stderr)
+        if end.code == 130:
+            _say_how_to_go_on(arguments)
         raise
+    except ImportError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        _say_how_to_go_on(arguments)  # Ctrl-C, while a library in C++ was starting
+        sys.exit(130)
     except InputError as error:
         _stop(" ".join(str(error).split()), debug)
     except MemoryError:
@@ -614,6 +618,12 @@ def main(arguments: list[str] | None = None) -> None:
         _stop(OUT_OF_MEMORY, debug)
     except OSError as error:
         _stop("the disk is full" if error.errno == errno.ENOSPC else str(error), debug)
+
+
+def _say_how_to_go_on(arguments: list[str]) -> None:
+    command = arguments[0] if arguments else ""
+    if command in AFTER_STOP:
+        print(f"fomm: stopped; {AFTER_STOP[command]}", file=sys.stderr)
 
 
 def _stop(line: str, debug: bool) -> None:

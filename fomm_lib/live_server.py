@@ -167,6 +167,8 @@ class _Camera(WebSocketHandler):
                 await self._show(await self._work(_read_upload, message[1:]))
         except InputError as error:
             self._tell(error=str(error))
+        except asyncio.CancelledError:  # Ctrl-C, with a picture under way; tornado would log it as a fault
+            pass
         except Exception as error:  # the next picture may do; the terminal gets the whole of it
             self.log_exception(*sys.exc_info())
             self._tell(error=f"this went wrong: {' '.join(str(error).split()) or type(error).__name__}")

@@ -248,6 +248,11 @@ def test_unknown_options_and_verbs(capsys):
         assert "Traceback" not in capsys.readouterr().err
 
 
+# What pybind11 makes of Ctrl-C while a module starts.
+INTERRUPTED_IMPORT = ImportError("initialization failed")
+INTERRUPTED_IMPORT.__cause__ = KeyboardInterrupt()
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
@@ -258,6 +263,7 @@ def test_unknown_options_and_verbs(capsys):
         (OSError(errno.ENOSPC, "No space left on device"), 2, "fomm: the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "a.mp4"), 2, "Permission denied: 'a.mp4'"),
         (KeyboardInterrupt(), 130, ""),
+        (INTERRUPTED_IMPORT, 130, ""),
     ],
 )
 def test_errors_of_all_kinds(error, code, words, inputs, weights, monkeypatch, capsys):
