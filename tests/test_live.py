@@ -317,6 +317,22 @@ def test_a_page_changes_portrait_and_settings(talk, frames, tmp_path):
     talk(conversation)
 
 
+def test_ctrl_c_with_a_picture_under_way_is_no_fault(talk, frames, monkeypatch, caplog):
+    """The server's end cancels what it waits for."""
+
+    async def cancelled(*_):
+        raise asyncio.CancelledError
+
+    async def conversation(port, connection, said):
+        await said(), await said()
+        monkeypatch.setattr(live_server._Camera, "_work", cancelled)
+        connection.write_message(b"\0" + jpeg(frames[0]), binary=True)
+        assert await said() == {"frame": False}
+
+    talk(conversation)
+    assert "Uncaught" not in caplog.text
+
+
 def test_a_fault_is_told_and_is_not_the_end(talk, frames, monkeypatch, caplog):
     async def conversation(port, connection, said):
         await said(), await said()
