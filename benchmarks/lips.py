@@ -17,9 +17,9 @@ import argparse
 import numpy as np
 import torch
 
+from fomm_lib.checkpoints import shipped_weights
 from fomm_lib.datasets import find_clips, to_tensor
-from fomm_lib.files import data_path
-from fomm_lib.geometry import warp
+from fomm_lib.geometry import flow_at
 from fomm_lib.model import FirstOrderMotionModel, load_model
 from fomm_lib.synthetic import read_truth
 
@@ -38,11 +38,9 @@ def changes(model: FirstOrderMotionModel, data: str, split: str) -> tuple[np.nda
             frames[source], model.detect(frames[source]), model.detect(frames[driving])
         ).deformation
         landmarks = torch.from_numpy(truth.landmarks)[:, [UPPER, LOWER]]
-        at = landmarks[driving][:, :, None]
-        looked_up = warp(motion.permute(0, 3, 1, 2), at, padding_mode="border")[..., 0].mT
         before, after = apart(landmarks[source]), apart(landmarks[driving])
         true.append(after - before)
-        found.append(after - apart(looked_up))
+        found.append(after - apart(flow_at(motion, landmarks[driving])))
     return torch.cat(true).numpy(), torch.cat(found).numpy()
 
 
@@ -52,11 +50,12 @@ def apart(lips: torch.Tensor) -> torch.Tensor:
 
 
 def main() -> None:
-    shipped = sorted(path.stem for path in data_path("weights").glob("*.safetensors"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder of clips with their truth")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--weights", nargs="+", default=shipped, help="names in data/weights, or files")
+    parser.add_argument(
+        "--weights", nargs="+", default=shipped_weights(), help="names in data/weights, or files"
+    )
     arguments = parser.parse_args()
     print(f"{'':24s} slope  correlation")
     for name in arguments.weights:

@@ -135,13 +135,18 @@ def build(variant: str, arguments: argparse.Namespace) -> tuple[TrainingStep, Ba
     return step, (source, driving, transform)
 
 
+def finish(device: torch.device) -> None:
+    """Wait for what a GPU was asked to do; a CPU has done it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
 def timed(step: TrainingStep, batch: Batch) -> tuple[float, float, dict[str, float]]:
     """Take one step: seconds, processor seconds, losses."""
-    wait = torch.cuda.synchronize if step.device.type == "cuda" else lambda: None
-    wait()
+    finish(step.device)
     wall, processor = time.perf_counter(), time.process_time()
     losses = step(*batch)
-    wait()
+    finish(step.device)
     return time.perf_counter() - wall, time.process_time() - processor, losses
 
 
@@ -162,14 +167,20 @@ def peak_mib(device: torch.device) -> float:
     return peak / (1024 if sys.platform != "darwin" else 1024**2)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def options(description: str) -> argparse.ArgumentParser:
+    """What to train, and where: the options that `build` reads, and how often to time it."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--config", default="vox-adv-256", help="one with an adversarial weight")
     parser.add_argument("--size", type=int, help="of the pictures; by default that of the config")
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3, help="timed steps of each")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    return parser
+
+
+def main() -> None:
+    parser = options(__doc__)
     parser.add_argument("--compile", action="store_true", help="a row with torch.compile, too")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="only these, and the published order")
     arguments = parser.parse_args()

@@ -20,7 +20,6 @@ many. On GPUs the float32 of convolutions is TF32, and so is that of the product
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -35,7 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.training import build, timed
+from benchmarks.training import build, finish, options, timed
 
 
 @dataclass
@@ -154,25 +153,18 @@ def rates(device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
 
 def fastest(work: Callable[[], object], device: torch.device, rounds: int = 7) -> float:
     """The seconds of the fastest of some rounds, after one that is not timed."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     seconds = []
     for _ in range(1 + rounds):
-        wait()
+        finish(device)
         started = time.perf_counter()
         work()
-        wait()
+        finish(device)
         seconds.append(time.perf_counter() - started)
     return min(seconds[1:])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--config", default="vox-adv-256", help="one with an adversarial weight")
-    parser.add_argument("--size", type=int, help="of the pictures; by default that of the config")
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5, help="timed steps")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
+    parser = options(__doc__)
     parser.add_argument(
         "--variant", choices=("memory kept", "bfloat16", "torch.compile"), default="memory kept"
     )

@@ -59,8 +59,18 @@ def weights_path(name: str | os.PathLike) -> Path:
         return shipped
     if path.is_dir():
         return _weights_in(path)
-    names = ", ".join(sorted(p.stem for p in data_path("weights").glob("*.safetensors"))) or "none"
+    names = ", ".join(shipped_weights()) or "none"
     raise InputError(f"{name}: no such file of weights; shipped ones by name: {names}")
+
+
+def shipped_weights() -> list[str]:
+    """The names of the weights in `data/weights`.
+
+    Example:
+        >>> "heads-64" in shipped_weights()
+        True
+    """
+    return sorted(path.stem for path in data_path("weights").glob("*.safetensors"))
 
 
 def _weights_in(folder: Path) -> Path:

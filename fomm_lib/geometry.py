@@ -186,6 +186,23 @@ def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
     return resized.permute(0, 2, 3, 1)
 
 
+def flow_at(flow: Tensor, points: Tensor) -> Tensor:
+    """Where a flow leads from points between its pixels: bilinear, and as at the edge outside.
+
+    Args:
+        flow: (B, H, W, 2).
+        points: (B, N, 2), in [-1, 1].
+    Returns:
+        (B, N, 2).
+
+    Example:
+        >>> points = torch.tensor([[[0.1, -0.4]]])
+        >>> torch.allclose(flow_at(coordinate_grid(8, 8)[None], points), points)   # nothing moves
+        True
+    """
+    return warp(flow.permute(0, 3, 1, 2), points[:, :, None], padding_mode="border")[..., 0].mT
+
+
 def first_order_motion(grid: Tensor, kp_source, kp_driving) -> Tensor:
     """The motion near every keypoint, to first order:
 

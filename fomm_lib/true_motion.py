@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from fomm_lib.comparison import bootstrap_interval, in_words, markdown_table
 from fomm_lib.datasets import Clip, find_clips, to_tensor
 from fomm_lib.files import InputError, data_path
-from fomm_lib.geometry import coordinate_grid, from_pixels, resize_flow, to_pixels, warp
+from fomm_lib.geometry import coordinate_grid, flow_at, from_pixels, resize_flow, to_pixels
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.metrics import Metric
 from fomm_lib.model import FirstOrderMotionModel, load_model
@@ -224,10 +224,7 @@ def expression_errors(flow: Tensor, true_flow: Tensor, source: Tensor, driving: 
         >>> bool(expression_errors(turned, turned, face, face).abs().max() < 1e-6)
         True
     """
-    at = driving[:, :, None]
-    found, true = (
-        warp(field.permute(0, 3, 1, 2), at, padding_mode="border")[..., 0].mT for field in (flow, true_flow)
-    )
+    found, true = (flow_at(field, driving) for field in (flow, true_flow))
     shown = (true - source).norm(dim=-1) < _HIDDEN_BEYOND
     result = []
     for part in FACE_PARTS:

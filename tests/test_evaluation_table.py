@@ -7,6 +7,7 @@ import csv
 import numpy as np
 import pytest
 
+from fomm_lib.checkpoints import shipped_weights
 from fomm_lib.comparison import in_words
 from fomm_lib.evaluation_report import METRICS, REAL, REPEATED, Report, read_report
 from fomm_lib.files import InputError, data_path
@@ -49,7 +50,7 @@ def test_the_page_says_what_the_numbers_say(page, mode):
 
 def test_all_shipped_weights_are_in_the_table():
     report = read_report(data_path("evaluation", "reconstruction.csv"))
-    assert report.methods == [REAL, REPEATED, *tool.shipped()]
+    assert report.methods == [REAL, REPEATED, *shipped_weights()]
 
 
 def test_the_readme_shows_the_same_numbers(page):
@@ -64,7 +65,7 @@ def test_the_readme_shows_the_same_numbers(page):
 def test_motion_and_spoilt_pictures_are_there():
     with open(data_path("evaluation", "motion.csv"), newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert {row["method"] for row in rows} >= {NO_MOTION, *tool.shipped()}
+    assert {row["method"] for row in rows} >= {NO_MOTION, *shipped_weights()}
     assert all(len([r for r in rows if r["method"] == row["method"]]) == 12 for row in rows)
     with open(data_path("evaluation", "disturbed.csv"), newline="", encoding="utf-8") as file:
         ways = {row["way"]: row for row in csv.DictReader(file)}

@@ -14,6 +14,7 @@ from fomm_lib.geometry import (
     at_least_float32,
     coordinate_grid,
     first_order_motion,
+    flow_at,
     from_pixels,
     gaussian_heatmaps,
     inverse_2x2,
@@ -389,3 +390,14 @@ def test_the_motion_of_singular_jacobians_has_finite_gradients():
     motion = first_order_motion(coordinate_grid(3, 3), source, driving)
     motion.sum().backward()
     assert torch.isfinite(motion).all() and torch.isfinite(singular.grad).all()
+
+
+def test_flow_at_points_between_pixels():
+    """Bilinear: exact for an affine flow; outside the picture as at its edge."""
+    matrix, shift = torch.tensor([[0.9, -0.2], [0.1, 1.1]]), torch.tensor([0.05, -0.1])
+    flow = (apply_2x2(matrix, coordinate_grid(9, 7)) + shift)[None]
+    points = 2 * torch.rand(1, 20, 2, generator=torch.Generator().manual_seed(0)) - 1
+    expected = apply_2x2(matrix, points) + shift
+    torch.testing.assert_close(flow_at(flow, points), expected)
+    corner, beyond = torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[1.7, 2.0]]])
+    torch.testing.assert_close(flow_at(flow, beyond), flow_at(flow, corner))

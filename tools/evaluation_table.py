@@ -31,6 +31,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from fomm_lib.checkpoints import shipped_weights
 from fomm_lib.comparison import bootstrap_interval, in_words, markdown_table
 from fomm_lib.datasets import find_clips, to_tensor
 from fomm_lib.evaluation import compare_pictures, evaluate
@@ -44,11 +45,6 @@ from fomm_lib.true_motion import NO_MOTION, MotionReport, evaluate_motion
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- evaluation: made by tools/evaluation_table.py -->", "<!-- end of evaluation -->"
 SHORT = ("l1", "lpips", "akd", "mkr", "aed")  # the columns of the README's table, and then EPE
-
-
-def shipped() -> list[str]:
-    """The names of the weights in data/weights."""
-    return sorted(path.stem for path in data_path("weights").glob("*.safetensors"))
 
 
 def short_table(reconstruction: Report, motion: MotionReport | None) -> str:
@@ -236,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=128, help="pixels at which pictures are compared")
     options = parser.parse_args(arguments)
     try:
-        make(options.weights or shipped(), options.out, options.cache, options.jobs, options.size)
+        make(options.weights or shipped_weights(), options.out, options.cache, options.jobs, options.size)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
