@@ -219,7 +219,7 @@ def expression_errors(flow: Tensor, true_flow: Tensor, source: Tensor, driving: 
         (N, 2), of all landmarks of `FACE_PARTS` that both frames show, in units of [-1, 1].
 
     Example:
-        >>> turned = coordinate_grid(8, 8)[None] + 0.1              # all moves alike: no expression
+        >>> turned = coordinate_grid(8, 8)[None] + 0.05             # all moves alike: no expression
         >>> face = 0.5 * torch.rand(1, 68, 2)
         >>> bool(expression_errors(turned, turned, face, face).abs().max() < 1e-6)
         True
