@@ -11,13 +11,16 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from fomm_lib.config import Config, load_config
 from fomm_lib.files import InputError, atomic_output, data_path
+from fomm_lib.releases import importing
+
+with importing("torch"):
+    import torch
+    from torch import Tensor, nn
 
 NETWORKS = ("generator", "kp_detector", "discriminator")
 _FORMAT = "fomm-lib weights 1"

@@ -44,6 +44,7 @@ from PIL import Image, ImageSequence
 from tqdm.auto import tqdm
 
 from fomm_lib.containers import encryption_marks, missing_end
+from fomm_lib.decoding import open_input
 from fomm_lib.files import InputError, atomic_output
 from fomm_lib.guard import CallStopped, close_idle, guarded_call
 
@@ -256,8 +257,7 @@ def _judge(path: str, report: FileReport, still_change: int) -> tuple[str, str]:
 
     marks = ", ".join(encryption_marks(path))
     try:
-        # A file must not make libav open other files for it, or addresses: a playlist may be called clip.mp4.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="ignore")
+        container = open_input(path)
     except av.FFmpegError as error:
         if marks:
             return "encrypted", marks

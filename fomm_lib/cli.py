@@ -35,6 +35,7 @@ from fomm_lib.cli_options import (
     square,
 )
 from fomm_lib.files import DEFAULT_WEIGHTS, InputError, data_path
+from fomm_lib.releases import check_release, newer_than_tested
 
 # What Ctrl-C leaves of long work, by command; the others start over.
 AFTER_STOP = {
@@ -598,6 +599,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not debug:
         warnings.formatwarning = lambda message, *_: f"fomm: {' '.join(str(message).split())}\n"
     try:
+        check_release("typer")
         app(arguments, prog_name="fomm")  # tells of wrong options itself, and ends with 2
     except SystemExit as end:
         if end.code == 130:
@@ -618,6 +620,17 @@ def main(arguments: list[str] | None = None) -> None:
         _stop(OUT_OF_MEMORY, debug)
     except OSError as error:
         _stop("the disk is full" if error.errno == errno.ENOSPC else str(error), debug)
+    except (AttributeError, TypeError):  # what a release brings that has changed what it takes or has
+        _name_untested_releases()
+        raise
+
+
+def _name_untested_releases() -> None:
+    newer = newer_than_tested()
+    if newer:
+        print(f"fomm: installed and never tested with this: {'; '.join(newer)}", file=sys.stderr)
+        print("fomm: if the error below comes from there, install the tested releases:", file=sys.stderr)
+        print("fomm:   pip install -c constraints.txt -e .", file=sys.stderr)
 
 
 def _say_how_to_go_on(arguments: list[str]) -> None:

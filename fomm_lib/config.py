@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
 
 from fomm_lib.files import InputError, data_path
+from fomm_lib.releases import importing
+
+with importing("pydantic"):
+    from pydantic import (
+        AfterValidator,
+        AliasChoices,
+        BaseModel,
+        BeforeValidator,
+        ConfigDict,
+        Field,
+        ValidationError,
+        model_validator,
+    )
 
 
 def _no_boolean(value: Any) -> Any:

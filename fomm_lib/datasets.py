@@ -24,6 +24,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import multiprocessing
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -35,12 +36,15 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 from tqdm.auto import tqdm
 
 from fomm_lib.files import InputError, atomic_output
+from fomm_lib.releases import importing
 from fomm_lib.video import VideoReader, read_frames, read_picture
+
+with importing("torchvision"):
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as F
 
 log = logging.getLogger(__name__)
 
@@ -724,6 +728,19 @@ class PairLoader(DataLoader):
             raise InputError(last.removeprefix(f"{InputError.__module__}.InputError: ")) from error
 
 
+def _worker_context() -> multiprocessing.context.BaseContext | None:
+    """How worker processes start: from a server process that has no threads, where there is one.
+
+    PyTorch and the decoders have started threads in this process, and what those hold at the moment of a fork
+    stays locked in the child. Python 3.12 warns of it, and since 3.14 this is the default on Linux.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return None  # Windows, which starts a Python for each
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # once, not in every worker
+    return context
+
+
 def pair_loader(
     dataset: FramePairs,
     batch_size: int,
@@ -738,7 +755,8 @@ def pair_loader(
     Args:
         dataset: where they come from.
         batch_size: pairs in a batch, of each process.
-        workers: processes that read ahead; 0 reads in this one.
+        workers: processes that read ahead; 0 reads in this one. A script that asks for some must start under
+            `if __name__ == "__main__":`, since each worker imports it.
         shuffle: mix the items anew in every epoch.
         drop_last: leave out the last batch of an epoch if it is not full.
         rank, world_size: which of how many training processes this is; together they share global batches of
@@ -776,6 +794,7 @@ def pair_loader(
             len(dataset), batch_size, dataset.seed, shuffle, drop_last, rank, world_size
         ),
         num_workers=workers,
+        multiprocessing_context=_worker_context() if workers else None,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )

@@ -6,6 +6,7 @@ The public face is `fomm_lib.video`.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -13,11 +14,14 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
 from fomm_lib.containers import encryption_marks
 from fomm_lib.pictures import VideoError, on_white, too_large
+from fomm_lib.releases import importing
+
+with importing("av"):
+    import av
 
 MAX_FRAME_PIXELS = 8192 * 8192  # twice 8K UHD
 STALL_SECONDS = 60  # so long may a file keep the decoder busy without giving one frame
@@ -32,22 +36,36 @@ _NOT_FILM = 0x0400 | 0x0800 | 0x100000
 _HDR_TRANSFERS, _WIDE_PRIMARIES = {16, 18}, {9, 11, 12}
 
 
+# PyAV 19 always reads tags as UTF-8 with surrogateescape, and has no argument for it; before, a tag in
+# another encoding was an error by default.
+_TAGS = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "surrogateescape"}
+
+
+def open_input(path: str | os.PathLike, timeout: float | None = None) -> av.container.InputContainer:
+    """Open a file with PyAV 17, 18 or 19, alike.
+
+    `file:` and the white list keep FFmpeg from taking a name or a playlist for other files or addresses: a
+    playlist may be called clip.mp4.
+
+    Args:
+        path: the file.
+        timeout: seconds that opening and each reading may take; None for no limit.
+
+    Raises:
+        av.error.FFmpegError: FFmpeg does not know what it is.
+    """
+    return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, timeout=timeout, **_TAGS)
+
+
 @contextmanager
 def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     """Open a file with PyAV.
-
-    `file:` and the white list keep FFmpeg from taking a name or a playlist for something on the network.
 
     Raises:
         VideoError: FFmpeg does not know what it is.
     """
     try:
-        container = av.open(
-            f"file:{path}",
-            options={"protocol_whitelist": "file"},
-            metadata_errors="replace",
-            timeout=(STALL_SECONDS, STALL_SECONDS),
-        )
+        container = open_input(path, timeout=STALL_SECONDS)
     except (av.error.FFmpegError, ValueError) as error:
         cause = getattr(error, "strerror", None) or error
         text = f"is not a video that can be read ({cause}); convert or download it again"
@@ -188,7 +206,7 @@ def _conversion(
     width, height, pixels = kind
     matrix, _, transfer, _ = tags
     # Without the last two flags swscale takes a short cut that is a level too dark and leaves chroma blocky.
-    # One thread: a graph outlives a fork (workers of a DataLoader), the threads it had waiting do not.
+    # One thread: a graph outlives a fork (of another library's workers), the threads it had waiting do not.
     options = f"{size[0]}:{size[1]}:flags=bicubic+accurate_rnd+full_chroma_int:threads=1"
     if matrix == 2 and height >= 720:
         options += ":in_color_matrix=bt709"

@@ -40,6 +40,7 @@ from fomm_lib.generator import EncodedSource, Generated
 from fomm_lib.inference import Animator
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.model import FirstOrderMotionModel
+from fomm_lib.releases import importing
 from fomm_lib.video import VideoReader, read_picture
 
 PARTS = ("encode", "detect", "generate")
@@ -423,7 +424,8 @@ def _arrays(inputs: dict[str, Tensor]) -> dict[str, np.ndarray]:
 
 def _package(name: str) -> None:
     try:
-        importlib.import_module(name)
+        with importing(name):
+            importlib.import_module(name)
     except ImportError as error:
         raise InputError(
             f'{name} is not installed; run: pip install {name}, or pip install "fomm-lib[export]"'

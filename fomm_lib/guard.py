@@ -213,15 +213,20 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _limit_memory(allowance: int) -> None:
+    """Limit the writable memory of this process (RLIMIT_DATA) to what it has now and `allowance` bytes.
+
+    Not the address space (RLIMIT_AS): glibc reserves 64 MiB of it for a thread's allocations, which count as
+    taken before a byte of them is used, so that a call could use them up unnoticed.
+    """
     if resource is None:
         return
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except OSError:  # not Linux: nobody knows what is taken already, and the limit is hardly enforced
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+    except OSError:  # not Linux: current usage is unknown, and the limit is hardly enforced
         pages = 0
     limit = pages * resource.getpagesize() + allowance
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

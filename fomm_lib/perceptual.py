@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fomm_lib.files import InputError
+from fomm_lib.releases import importing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -97,7 +98,8 @@ def perceptual_network(name: str) -> VggFeatures:
 
 
 def _vgg19() -> Vgg19Features:
-    from torchvision.models import VGG19_Weights
+    with importing("torchvision"):
+        from torchvision.models import VGG19_Weights
 
     try:
         published = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)

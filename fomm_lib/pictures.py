@@ -14,9 +14,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
 
 from fomm_lib.files import InputError
+from fomm_lib.releases import importing
+
+with importing("pillow"):
+    from PIL import Image, ImageCms, ImageOps
 
 MAX_PICTURE_PIXELS = 89_478_485  # Pillow's own measure of a decompression bomb: 256 MiB of RGB
 

@@ -26,6 +26,7 @@ from fomm_lib.blocks import ImagePyramid, scale_name
 from fomm_lib.config import Config
 from fomm_lib.files import InputError
 from fomm_lib.gan import r1_penalty
+from fomm_lib.geometry import at_least_float32
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.losses import (
     Judged,
@@ -230,7 +231,7 @@ class TrainingStep:
         transformed = transform.warp_picture(driving, align_corners=self.model.align_corners)
         with self._precision():
             prediction, kp_driving, kp_transformed = self.generator_pass(source, driving, transformed)
-            pictures, real = self.pyramid(prediction.float()), self.pyramid(driving)
+            pictures, real = self.pyramid(at_least_float32(prediction)), self.pyramid(driving)
         seam = {scale: picture.detach().requires_grad_() for scale, picture in pictures.items()}
 
         losses = self.perceptual(seam, real)
@@ -295,7 +296,9 @@ class TrainingStep:
     def slope_at_real(self, real: dict[float, Tensor], kp: Keypoints) -> Tensor:
         """The R1 penalty of the discriminator, summed over its scales; always in float32."""
         return sum(
-            r1_penalty(lambda picture, scale=scale: self._of_scale(scale, picture, kp), real[scale].float())
+            r1_penalty(
+                lambda picture, scale=scale: self._of_scale(scale, picture, kp), at_least_float32(real[scale])
+            )
             for scale in self.discriminator.scales
         )
 

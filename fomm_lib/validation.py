@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.utils import make_grid
 
 from fomm_lib.datasets import FramePairs
 from fomm_lib.model import FirstOrderMotionModel
 from fomm_lib.plots import draw_keypoints
+from fomm_lib.releases import importing
 from fomm_lib.true_motion import TruePair, judge_motion, read_true_pairs
+
+with importing("torchvision"):
+    from torchvision.utils import make_grid
 
 
 class Validation:

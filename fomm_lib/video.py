@@ -134,7 +134,7 @@ class VideoReader:
         stream = film_stream(self.path, container)
         rate = stream.average_rate or stream.guessed_rate
         self.fps = Fraction(rate) if rate and 0 < rate <= 10_000 else Fraction(25)
-        self.time_base = stream.time_base or 1 / self.fps
+        self.time_base = Fraction(stream.time_base or 1 / self.fps)  # PyAV 19 has a kind of number of its own
         self.duration = None
         if stream.duration and stream.duration > 0:
             self._length = stream.duration * self.time_base

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -26,6 +27,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # The order in which threads add up moves the last digits; compared numbers should not depend on it.
     torch.set_num_threads(1)
+    # A shell starts commands in the background with Ctrl-C ignored, which child processes would inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -597,7 +597,7 @@ def test_a_data_set_can_be_sent_to_a_process_that_did_not_inherit_it(folders, tm
 
 
 def test_workers_read_videos_after_this_process_has(tmp_path):
-    """Decoders have threads, and a forked worker has none: it must not inherit what waits for them."""
+    """Decoders have threads: a worker must not inherit what waits for them."""
     for clip in range(3):
         write_video(tmp_path / f"{clip}.mp4", clip=clip)
     pairs = FramePairs(tmp_path, size=SIZE, repeats=4)

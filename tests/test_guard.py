@@ -82,6 +82,34 @@ def test_too_much_memory():
     assert len(guarded_call(bytes, 300 << 20, memory=1 << 30)) == 300 << 20  # the next has its own limit
 
 
+def _allocate_beside_other_threads(megabytes: int) -> int:
+    """In small pieces, each thread from the address space that glibc has reserved for it."""
+    kept, started, go_on = [], threading.Barrier(3), threading.Event()
+
+    def wait():
+        started.wait()
+        go_on.wait()
+
+    def work():
+        started.wait()
+        kept.extend(bytearray(100_000) for _ in range(megabytes * 10))
+
+    threads = [threading.Thread(target=wait), threading.Thread(target=work)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    threads[1].join()
+    go_on.set()
+    threads[0].join()
+    return len(kept)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="a memory limit needs Linux")
+def test_memory_that_was_reserved_and_not_used_counts_when_it_is_used():
+    assert guarded_call(_allocate_beside_other_threads, 1, memory=256 << 20) == 10  # reserves it
+    assert guarded_call(_allocate_beside_other_threads, 40, memory=16 << 20) < 400
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 def test_a_crash():
     with pytest.raises(CallStopped, match=r"^crashed \(SIGABRT\)$"):
@@ -153,6 +181,7 @@ def test_a_hanging_call_ends_although_its_parent_was_killed(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_after_a_fork_the_processes_stay_the_parents():
     mine = guarded_call(os.getpid)
     reader, writer = os.pipe()

@@ -15,6 +15,8 @@ from fomm_lib.blocks import ImagePyramid
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
 
 GOLDEN = Path(__file__).parent / "golden"
+# Relative to the largest number if that is above 1. Convolutions round more coarsely on processors with AVX2
+# alone than with AVX-512: by 1.1e-4 of a discriminator's 4.3, where float64 gives the golden number to 2e-5.
 TOLERANCE = 1e-4
 
 
@@ -41,7 +43,12 @@ def networks(config: str, seed: int):
 
 
 @pytest.mark.parametrize(
-    "case", ["eval_vox-adv-256_align0", "eval_vox-adv-256_align1", "eval_zeroth-order_align1"]
+    "case",
+    [
+        "eval_vox-adv-256_align0",
+        "eval_vox-adv-256_align1",
+        pytest.param("eval_zeroth-order_align1", marks=pytest.mark.quick),
+    ],
 )
 @torch.no_grad()
 def test_published_numbers(case):
@@ -76,4 +83,5 @@ def test_published_numbers(case):
     )
     for name, tensor in found.items():
         difference = np.abs(tensor.numpy() - golden[name]).max()
-        assert difference < TOLERANCE, f"{name} is off by {difference}"
+        tolerance = TOLERANCE * max(1.0, np.abs(golden[name]).max())
+        assert difference < tolerance, f"{name} is off by {difference}, more than {tolerance}"

