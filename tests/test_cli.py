@@ -64,6 +64,7 @@ def animate(inputs, weights, *more, source="portrait.png", driving="driving.mp4"
 # --- help ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_help_lists_the_verbs(capsys):
     assert run("--help") == 0
     text = capsys.readouterr().out
@@ -71,6 +72,7 @@ def test_help_lists_the_verbs(capsys):
     assert {"animate", "train", "synthesize", "convert", "info"} <= set(VERBS)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "version"])
 def test_help_of_a_verb_has_an_example(verb, capsys):
     assert run(verb, "--help") == 0
@@ -109,6 +111,7 @@ def test_version(capsys):
 # --- animate -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_animate_writes_a_film_and_says_where(inputs, weights, tmp_path, capsys):
     assert animate(inputs, weights, "--output", "moving.mp4") == 0
     video = VideoReader(tmp_path / "moving.mp4")
@@ -444,6 +447,7 @@ def test_synthesize_passes_its_options_on(monkeypatch, capsys):
     assert "2 clips of 3 frames" in capsys.readouterr().out
 
 
+@pytest.mark.quick
 def test_clean_writes_a_report(tmp_path, capsys):
     make("frozen.mp4", tmp_path / "clips")
     assert run("clean", "clips", "--report", "report.csv") == 0

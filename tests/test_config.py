@@ -14,6 +14,8 @@ from fomm_lib import config as module
 from fomm_lib.config import Config, config_names, load_config
 from fomm_lib.files import InputError, data_path
 
+pytestmark = pytest.mark.quick
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

@@ -25,6 +25,8 @@ from fomm_lib.geometry import (
 )
 from fomm_lib.keypoints import Keypoints
 
+pytestmark = pytest.mark.quick
+
 BOTH = pytest.mark.parametrize("align_corners", [True, False])
 
 

@@ -67,7 +67,12 @@ def test_rules_are_kept(name):
     assert tool.check(NOTEBOOKS[name]) == []
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+QUICK = "02_data_cleaning"  # which reads and writes media, and takes seconds
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.quick] * (name == QUICK)) for name in NOTEBOOKS]
+)
 def test_outputs_are_those_committed(name, comparisons):
     differences = comparisons[name].result()
     if differences:

@@ -19,6 +19,8 @@ from fomm_lib.labels import label_gif, label_png
 from fomm_lib.outputs import TIMES, FrameFolder, PasteBack, VisibleMark, open_output
 from fomm_lib.video import VideoReader, read_picture
 
+pytestmark = pytest.mark.quick
+
 NOTICE = {"title": "A test", "comment": "AI-generated, Ñ", "description": "AI-generated, Ñ"}
 MILLISECONDS = [0, 40, 80, 200, 240, 600, 640, 900]
 SIZE = (63, 47)

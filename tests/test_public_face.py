@@ -12,6 +12,8 @@ import pytest
 
 import fomm_lib as fomm
 
+pytestmark = pytest.mark.quick
+
 PACKAGE = Path(fomm.__file__).parent
 
 
@@ -67,3 +69,13 @@ def test_files_alone_imports_nothing_large():
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]
+
+
+def test_every_module_can_be_imported():
+    """In a Python of its own; a deprecation that comes from our code is an error."""
+    modules = sorted(path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__"))
+    assert len(modules) > 50
+    script = f"import importlib\nfor name in {modules}:\n    importlib.import_module(f'fomm_lib.{{name}}')"
+    ours = 'import warnings; warnings.filterwarnings("error", "", DeprecationWarning, "fomm_lib")\n'
+    run = subprocess.run([sys.executable, "-c", ours + script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

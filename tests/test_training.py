@@ -68,6 +68,7 @@ def test_all_six_losses_with_an_adversarial_weight(data, tmp_path):
     assert all(np.isfinite(float(row[name])) for name in training_log.LOSSES)
 
 
+@pytest.mark.quick
 def test_a_seed_repeats_a_run_and_another_does_not(data, tmp_path):
     def losses(name, seed):
         run(data, tmp_path / name, steps=4, seed=seed)
