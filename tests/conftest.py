@@ -33,6 +33,16 @@ def pytest_configure(config):
 
 
 @pytest.fixture(autouse=True)
+def _usual_priority():
+    """What a library may change of this process in passing, and all later tests would pay for."""
+    yield
+    if hasattr(os, "sched_getscheduler"):
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER, (
+            "the test leaves this process at real-time priority"
+        )
+
+
+@pytest.fixture(autouse=True)
 def _seeded():
     random.seed(0)
     np.random.seed(0)

@@ -69,9 +69,9 @@ def test_known_not_to_work(installed, monkeypatch):
 
 
 def test_torchvision_of_another_torch(installed):
-    installed(torch="2.4.0+cpu")
+    installed(torch="1.13.1+cpu")
     text = (
-        r"needs torch[=>]=[\d.]+, and torch 2\.4\.0\+cpu is installed; install both: pip install --upgrade t"
+        r"needs torch[=>]=[\d.]+, and torch 1\.13\.1\+cpu is installed; install both: pip install --upgrade t"
     )
     with pytest.raises(InputError, match=text):
         check_release("torchvision")

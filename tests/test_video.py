@@ -409,6 +409,16 @@ def test_decoder_that_gives_nothing_is_given_up(tmp_path, monkeypatch):
             list(decoded_frames(path, container, stream))
 
 
+def test_ffmpeg_does_not_wait_for_the_interpreter(odd_folder):
+    """torchvision 0.19 asks for FFmpeg's messages when imported; with PyAV 17.0 these tests then hung."""
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        VideoReader(make("good.mp4", odd_folder))
+        assert av.logging.get_level() is None
+    finally:
+        av.logging.set_level(None)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_reads_on(odd_folder):
