@@ -47,9 +47,9 @@ def open_input(path: str | os.PathLike, timeout: float | None = None) -> av.cont
     `file:` and the white list keep FFmpeg from taking a name or a playlist for other files or addresses: a
     playlist may be called clip.mp4.
 
-    FFmpeg's messages to Python's `logging` are switched off (PyAV's default, which torchvision 0.19 changes when
-    it is imported): a decoder thread that has one to give waits for the interpreter, while the interpreter
-    waits for that thread to end, for ever.
+    FFmpeg's messages to Python's `logging` are switched off (PyAV's default, which torchvision 0.19 changes
+    when it is imported): a decoder thread that has one to give waits for the interpreter, while the
+    interpreter waits for that thread to end, for ever.
 
     Args:
         path: the file.

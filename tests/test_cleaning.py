@@ -178,7 +178,7 @@ def test_the_columns_of_a_report(tmp_path):
 
 
 def test_codecs_have_their_own_names_not_those_of_decoders(tmp_path):
-    # In a process of its own: this encoder, run as root, gives the whole thread that calls it real-time priority.
+    # In a process of its own: run as root, this encoder gives the thread that calls it real-time priority.
     path = guard.guarded_call(partial(encode, codec="libsvtav1"), tmp_path / "a.mp4", moving_frames(3))
     guard.close_idle()
     assert check_file(path, probe="pyav").codec == "av1"
