@@ -168,7 +168,7 @@ def test_what_a_backend_does_not_know(tmp_path, settings, message):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_backend_that_is_not_installed(tmp_path, monkeypatch, backend):
     def missing(name):
-        raise ImportError(name)
+        raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
     hint = rf'{backend} is not installed; run: pip install {backend}, or pip install "fomm-lib\[export\]"'
