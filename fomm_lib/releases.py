@@ -53,10 +53,9 @@ def importing(*packages: str) -> Iterator[None]:
             raise
         found = " and ".join(f"{package} {_installed(package)}" for package in installed)
         text = f"{found}: cannot be imported ({' '.join(str(error).split())[:200]})"
-        together = " ".join(_built_together(packages))
-        raise InputError(
-            f"{text}; install again: pip install --upgrade --force-reinstall {together}"
-        ) from error
+        together = " ".join(("torch", *packages) if packages == ("torchvision",) else packages)
+        again = f"install again: pip install --upgrade --force-reinstall {together}"
+        raise InputError(f"{text}; {again}") from error
 
 
 def newer_than_tested() -> list[str]:
@@ -122,10 +121,6 @@ def _check_torch_beside(release: str) -> None:
     if torch is not None and not all(line.specifier.contains(torch, prereleases=True) for line in needed):
         text = f"torchvision {release} needs torch{needed[0].specifier}, and torch {torch} is installed"
         raise InputError(f"{text}; install both: pip install --upgrade torch torchvision")
-
-
-def _built_together(packages: tuple[str, ...]) -> tuple[str, ...]:
-    return ("torch", *packages) if packages == ("torchvision",) else packages
 
 
 def _installed(package: str) -> str | None:
