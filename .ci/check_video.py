@@ -12,9 +12,9 @@ import sys
 import numpy as np
 
 from fomm_lib.files import data_path
-from fomm_lib.video import VideoReader
+from fomm_lib.media.video import VideoReader
 
-# Mean squared difference from the first frame, in units of 1/255. A still picture, coded, gives less than 1.
+# Mean squared difference from the first frame, in units of 1/255. A still image, coded, gives less than 1.
 LEAST_MOTION = 20.0
 LEAST_CORRELATION = 0.3
 

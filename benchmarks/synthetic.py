@@ -1,94 +1,81 @@
-"""How many frames of synthetic heads a second are rendered, and where the time goes.
+"""How many frames of synthetic heads a second are rendered, and what takes the time.
 
-    python benchmarks/synthetic.py                      # 64, 128 and 256 pixels, about two minutes
-    python benchmarks/synthetic.py --sizes 128 --jobs 4
+    python -m benchmarks.synthetic                      # 64, 128 and 256 pixels, about two minutes
+    python -m benchmarks.synthetic --sizes 128 --jobs 4
 
 The first table is one process, step by step; the second `synthesize` as a whole, videos written, with one
-and with several processes. Processor time hardly depends on what else the machine is doing; the frames a
-second do. Mesa renders on the processor (llvmpipe); a GPU with EGL takes over by itself where there is one.
+and with several processes. Mesa renders on the processor (llvmpipe); a GPU with EGL is used if there is one.
 """
 
-import argparse
+from __future__ import annotations
+
 import os
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 
-os.environ.setdefault(
-    "LP_NUM_THREADS", "0"
-)  # one drawing thread a process, so that processes can be compared
+os.environ.setdefault("LP_NUM_THREADS", "0")  # one drawing thread a process, to compare numbers of processes
 
-from fomm_lib.synthetic import SyntheticClip, synthesize
-from fomm_lib.synthetic_anatomy import load_surfaces, pose
-
-
-def processor() -> float:
-    """Seconds of processor time of this process and the children that have ended."""
-    return sum(os.times()[:4])
+from benchmarks.harness import Table, parser, timed
+from fomm_lib.synthetic.clip import SyntheticClip
+from fomm_lib.synthetic.folder import synthesize
+from fomm_lib.synthetic.posture import pose
+from fomm_lib.synthetic.surfaces import load_surfaces
 
 
-def milliseconds(work, times: int) -> float:
+def milliseconds(work: Callable[[], object], times: int = 8) -> float:
     """Processor time of one call, in ms; the first call is not counted."""
     work()
-    before = processor()
-    for _ in range(times):
-        work()
-    return 1000 * (processor() - before) / times
+    return 1000 * timed(lambda: [work() for _ in range(times)]).processor / times
 
 
-def steps(clip: SyntheticClip) -> dict[str, float]:
-    """Milliseconds a frame, step by step."""
-    renderer, body, posture = clip._renderer(), clip.person.body, clip.motion[3]
+def steps(clip: SyntheticClip) -> list[float]:
+    """Milliseconds a frame of the steps: pose, draw, develop, true motion."""
+    renderer, body, posture = clip.renderer(), clip.person.body, clip.motion[3]
     positions, normals = pose(body, posture)
-    drawn = renderer.draw(positions, normals, clip._uniforms)
-    return {
-        "pose": milliseconds(lambda: pose(body, posture), 8),
-        "draw": milliseconds(lambda: renderer.draw(positions, normals, clip._uniforms), 8),
-        "develop": milliseconds(lambda: clip.scene.develop(drawn, 3), 8),
-        "true motion": milliseconds(lambda: clip.true_motion(0, 3), 8),
-    }
+    drawn = renderer.draw(positions, normals, clip.uniforms)
+    return [
+        milliseconds(lambda: pose(body, posture)),
+        milliseconds(lambda: renderer.draw(positions, normals, clip.uniforms)),
+        milliseconds(lambda: clip.scene.develop(drawn, 3)),
+        milliseconds(lambda: clip.true_motion(0, 3)),
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """Print both tables."""
+    options = parser(__doc__)
+    options.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
+    options.add_argument(
+        "--jobs", type=int, default=2, help="processes of every second row of the second table"
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
-    parser.add_argument("--jobs", type=int, default=2, help="processes of the second row of the second table")
-    parser.add_argument("--clips", type=int, default=12)
-    parser.add_argument("--frames", type=int, default=24)
-    arguments = parser.parse_args()
+    options.add_argument("--clips", type=int, default=12)
+    options.add_argument("--frames", type=int, default=24)
+    arguments = options.parse_args()
 
-    started = time.perf_counter()
-    load_surfaces()
-    print(f"reading the anatomy: {time.perf_counter() - started:.1f} s, once in a process")
+    print(f"reading the anatomy: {timed(load_surfaces).seconds:.1f} s, once in a process")
     SyntheticClip(0, 0, 1, 16).frame(0)
-    started = time.perf_counter()
-    for number in range(50):
-        SyntheticClip(0, number, arguments.frames, 16)
-    print(f"a new person with motion and scene: {20 * (time.perf_counter() - started):.0f} ms\n")
+    made = timed(lambda: [SyntheticClip(0, number, arguments.frames, 16) for number in range(50)])
+    print(f"a new person with motion and scene: {20 * made.seconds:.0f} ms\n")
 
     print("processor time in ms a frame")
-    print(f"{'size':>6}{'pose':>10}{'draw':>10}{'develop':>10}{'true motion':>14}")
+    table = Table({"size": "d", "pose": ".1f", "draw": ".1f", "develop": ".1f", "true motion": ".1f"})
     for size in arguments.sizes:
         people = [steps(SyntheticClip(0, number, 8, size)) for number in range(4)]
-        row = {name: sum(person[name] for person in people) / len(people) for name in people[0]}
-        print(
-            f"{size:6}{row['pose']:10.1f}{row['draw']:10.1f}{row['develop']:10.1f}{row['true motion']:14.1f}"
-        )
+        table.row(size, *map(mean, zip(*people, strict=True)))
 
+    total = arguments.clips * arguments.frames
     print(f"\n{arguments.clips} clips of {arguments.frames} frames, written as mp4")
-    print(f"{'size':>6}{'processes':>11}{'frames/s':>10}{'bytes a frame':>15}")
+    table = Table({"size": "d", "processes": "d", "frames/s": ".1f", "bytes/frame": ".0f"})
     for size in arguments.sizes:
         for jobs in (1, arguments.jobs):
             with tempfile.TemporaryDirectory() as folder:
-                started = time.perf_counter()
                 settings = {"size": size, "jobs": jobs, "progress": False}
-                paths = synthesize(Path(folder) / "heads", arguments.clips, arguments.frames, **settings)
-                seconds = time.perf_counter() - started
-                total = arguments.clips * arguments.frames
-                bytes_each = sum(path.stat().st_size for path in paths) / total
-                print(f"{size:6}{jobs:11}{total / seconds:10.1f}{bytes_each:15.0f}")
+                clips = arguments.clips, arguments.frames
+                run = timed(lambda: synthesize(Path(folder) / "heads", *clips, **settings))  # noqa: B023
+                stored = sum(path.stat().st_size for path in run.result)
+                table.row(size, jobs, total / run.seconds, stored / total)
 
 
 if __name__ == "__main__":

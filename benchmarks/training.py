@@ -1,44 +1,41 @@
-"""How long a step of training takes, against the published order of work, and that both compute the same.
+"""How long a training step takes, against the published order of work, and that both compute the same.
 
-    python benchmarks/training.py                                     # vox-adv-256, one pair a step: 22 GiB
-    python benchmarks/training.py --variants Winograd "memory kept"   # only these two, and the first: 9 GiB
-    python benchmarks/training.py --config heads-64-adv --batch-size 8
-    python benchmarks/training.py --size 128 --rounds 5 --compile
-    python benchmarks/training.py --device cuda --batch-size 16
+    python -m benchmarks.training                                     # vox-adv-256, one pair a step: 22 GiB
+    python -m benchmarks.training --variants Winograd "memory kept"   # only these two, and the first: 9 GiB
+    python -m benchmarks.training --config heads-64-adv --batch-size 8
+    python -m benchmarks.training --size 128 --rounds 5 --compile
+    python -m benchmarks.training --device cuda --batch-size 16
 
-Each row is a process of its own, so that its peak of memory is its own; they take turns, a step each, so that
-whatever else the machine does falls on all alike. The first step of each is not timed: its losses are those
-that the last column compares, as the largest relative difference of the six. CPU seconds (of all threads)
-hardly depend on what else the machine does; seconds do. The ratio is that of CPU seconds on a CPU, and of
-seconds on a GPU. Medians of the rounds. The networks that judge have random weights, which cost the same;
-they are so drawn that deep features are as large as shallow ones, and count as much in the losses.
+The rows take turns, a step each. The first step of each is not timed: its losses are those that the last
+column compares, as the largest relative difference of the six. The ratio is that of processor seconds on a
+CPU, and of seconds on a GPU. Medians of the rounds. Discriminator and perceptual network have random weights,
+which cost the same; they are initialised so that deep features are as large as shallow ones, and count as
+much in the losses.
 
-Rows, each with all that stands above it:
+Rows, each with everything of the rows above:
 
     published order   losses of the generator, update, losses of the discriminator, update; the discriminator
-                      judges real and fake twice, all gradients are computed, and pictures for people too
-    compute once      `training_step.TrainingStep`
+                      sees real and fake twice, all gradients are computed, and images for display too
+    compute once      `training.step.TrainingStep`
     channels last     the colours of a pixel side by side in memory
     fused Adam        one pass over the weights
-    doubling at once  `training_blocks.double_at_once`
-    Winograd          `training_blocks.by_winograd`
-    memory kept       `training_blocks.keep_memory`; `train` has, on a CPU, all up to here
-    bfloat16          what convolutions compute with; then not by Winograd
+    doubling at once  `training.fast.fuse_upsampling`
+    Winograd          `training.fast.by_winograd`
+    memory kept       `training.fast.keep_memory`; `train` has, on a CPU, everything up to here
+    bfloat16          precision of the convolutions; then not by Winograd
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
-import statistics
-import sys
-import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from benchmarks.harness import Table, parser, take_turns
 from fomm_lib.config import load_config
 from fomm_lib.losses import (
     RandomTransform,
@@ -48,9 +45,9 @@ from fomm_lib.losses import (
     perceptual_loss,
 )
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
-from fomm_lib.perceptual import Vgg16Features, Vgg19Features
-from fomm_lib.training_blocks import by_winograd, double_at_once, keep_memory
-from fomm_lib.training_step import TrainingStep
+from fomm_lib.perceptual import PERCEPTUAL_NETWORKS
+from fomm_lib.training.fast import by_winograd, fuse_upsampling, keep_memory
+from fomm_lib.training.step import TrainingStep
 
 VARIANTS = [
     "published order",
@@ -67,20 +64,20 @@ Batch = tuple[Tensor, Tensor, RandomTransform]
 
 
 class PublishedStep(TrainingStep):
-    """A step in the order in which the published code works."""
+    """A training step in the order of the published code."""
 
     def __call__(self, source, driving, transform) -> dict[str, float]:
         weights, model, losses = self.params.loss_weights, self.model, {}
         kp_source, kp_driving = model.detect(source), model.detect(driving)
-        generated = model.generate(source, kp_source, kp_driving, for_people=True)
+        generated = model.generate(source, kp_source, kp_driving, with_visuals=True)
         fake, real = self.pyramid(generated.prediction), self.pyramid(driving)
         losses["perceptual"] = perceptual_loss(self.network, fake, real, weights.perceptual)
-        judged_fake = self.discriminator(fake, kp_driving.detach())
-        judged_real = self.discriminator(real, kp_driving.detach())
-        losses["gen_gan"] = weights.generator_gan * generator_gan_loss(judged_fake)
-        matching = feature_matching_loss(judged_real, judged_fake, weights.feature_matching)
+        fake_output = self.discriminator(fake, kp_driving.detach())
+        real_output = self.discriminator(real, kp_driving.detach())
+        losses["gen_gan"] = weights.generator_gan * generator_gan_loss(fake_output)
+        matching = feature_matching_loss(real_output, fake_output, weights.feature_matching)
         losses["feature_matching"] = matching
-        kp_transformed = model.detect(transform.warp_picture(driving, align_corners=model.align_corners))
+        kp_transformed = model.detect(transform.warp_image(driving, align_corners=model.align_corners))
         losses |= self.equivariance_losses(kp_driving, kp_transformed, transform)
         sum(losses.values()).backward()
         self.optimizers["generator"].step()
@@ -89,9 +86,9 @@ class PublishedStep(TrainingStep):
             optimizer.zero_grad()
 
         fake, real = self.pyramid(generated.prediction.detach()), self.pyramid(driving)
-        judged_real = self.discriminator(real, kp_driving.detach())
-        judged_fake = self.discriminator(fake, kp_driving.detach())
-        losses["disc_gan"] = weights.discriminator_gan * discriminator_gan_loss(judged_real, judged_fake)
+        real_output = self.discriminator(real, kp_driving.detach())
+        fake_output = self.discriminator(fake, kp_driving.detach())
+        losses["disc_gan"] = weights.discriminator_gan * discriminator_gan_loss(real_output, fake_output)
         losses["disc_gan"].backward()
         self.optimizers["discriminator"].step()
         self.optimizers["discriminator"].zero_grad()
@@ -106,18 +103,18 @@ def build(variant: str, arguments: argparse.Namespace) -> tuple[TrainingStep, Ba
     config.dataset_params.frame_shape = (size, size, 3)
     torch.manual_seed(0)
     model, discriminator = FirstOrderMotionModel(config).train(), build_discriminator(config).train()
-    network = {"vgg19": Vgg19Features, "vgg16-lpips": Vgg16Features}[config.train_params.perceptual_network]()
+    network = PERCEPTUAL_NETWORKS[config.train_params.perceptual_network]()
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    pictures = torch.rand(2, arguments.batch_size, 3, size // 8, size // 8)
-    pictures = torch.nn.functional.interpolate(pictures.flatten(0, 1), size=size, mode="bilinear")
+    images = torch.rand(2, arguments.batch_size, 3, size // 8, size // 8)
+    images = torch.nn.functional.interpolate(images.flatten(0, 1), size=size, mode="bilinear")
     if level >= VARIANTS.index("doubling at once"):
-        model = double_at_once(model)
+        model = fuse_upsampling(model)
     layout = torch.channels_last if level >= VARIANTS.index("channels last") else torch.contiguous_format
-    parts = [part.to(device, memory_format=layout) for part in (model, discriminator, network, pictures)]
-    model, discriminator, network, pictures = parts
-    source, driving = (part.contiguous(memory_format=layout) for part in pictures.chunk(2))
+    parts = [part.to(device, memory_format=layout) for part in (model, discriminator, network, images)]
+    model, discriminator, network, images = parts
+    source, driving = (part.contiguous(memory_format=layout) for part in images.chunk(2))
     transform = RandomTransform.sample(arguments.batch_size, device=device)
     precision = "bf16" if level >= VARIANTS.index("bfloat16") else "no"
     if level >= VARIANTS.index("Winograd") and precision == "no":
@@ -135,87 +132,67 @@ def build(variant: str, arguments: argparse.Namespace) -> tuple[TrainingStep, Ba
     return step, (source, driving, transform)
 
 
+def build_step(variant: str, arguments: argparse.Namespace) -> Callable[[], dict[str, float]]:
+    """The step of a variant, which gives the losses."""
+    torch.set_num_threads(arguments.threads)
+    return steps_of(*build(variant, arguments))
+
+
+def steps_of(step: TrainingStep, batch: Batch) -> Callable[[], dict[str, float]]:
+    """A training step that waits for the device."""
+
+    def work() -> dict[str, float]:
+        losses = step(*batch)
+        finish(step.device)
+        return losses
+
+    finish(step.device)
+    return work
+
+
 def finish(device: torch.device) -> None:
-    """Wait for what a GPU was asked to do; a CPU has done it."""
+    """Wait until a GPU has done what was queued."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def timed(step: TrainingStep, batch: Batch) -> tuple[float, float, dict[str, float]]:
-    """Take one step: seconds, processor seconds, losses."""
-    finish(step.device)
-    wall, processor = time.perf_counter(), time.process_time()
-    losses = step(*batch)
-    finish(step.device)
-    return time.perf_counter() - wall, time.process_time() - processor, losses
-
-
-def work(variant: str, arguments: argparse.Namespace, orders) -> None:
-    """One variant, in its own process: a step for every order."""
-    torch.set_num_threads(arguments.threads)
-    step, batch = build(variant, arguments)
-    while orders.recv():
-        wall, processor, losses = timed(step, batch)
-        orders.send((wall, processor, peak_mib(step.device), losses))
-
-
-def peak_mib(device: torch.device) -> float:
-    """The most memory this process has held so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 if sys.platform != "darwin" else 1024**2)
-
-
-def options(description: str) -> argparse.ArgumentParser:
-    """What to train, and where: the options that `build` reads, and how often to time it."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--config", default="vox-adv-256", help="one with an adversarial weight")
-    parser.add_argument("--size", type=int, help="of the pictures; by default that of the config")
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3, help="timed steps of each")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    return parser
+def training_parser(description: str) -> argparse.ArgumentParser:
+    """The options that `build` reads, and how many steps to time."""
+    options = parser(description)
+    options.add_argument("--config", default="vox-adv-256", help="one with an adversarial weight")
+    options.add_argument("--size", type=int, help="of the images; by default that of the config")
+    options.add_argument("--batch-size", type=int, default=1)
+    options.add_argument("--rounds", type=int, default=3, help="timed steps of each")
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--device", default="cpu")
+    return options
 
 
 def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("--compile", action="store_true", help="a row with torch.compile, too")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="only these, and the published order")
-    arguments = parser.parse_args()
-
+    """Print a row for every variant."""
+    options = training_parser(__doc__)
+    options.add_argument("--compile", action="store_true", help="a row with torch.compile, too")
+    options.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, help="only these, and the published order"
+    )
+    arguments = options.parse_args()
     variants = VARIANTS if arguments.compile else VARIANTS[:-1]
     if arguments.variants:
         variants = [name for name in VARIANTS if name in {VARIANTS[0], *arguments.variants}]
-    context = multiprocessing.get_context("spawn")
-    channels = {}
-    for variant in variants:
-        channels[variant], theirs = context.Pipe()
-        context.Process(target=work, args=(variant, arguments, theirs), daemon=True).start()
-    results = {variant: [] for variant in variants}
-    for _ in range(1 + arguments.rounds):
-        for variant, channel in channels.items():
-            channel.send(True)
-            results[variant].append(channel.recv())
-    for channel in channels.values():
-        channel.send(False)
-
+    runs = take_turns({name: partial(build_step, name, arguments) for name in variants}, arguments.rounds)
     print(
         f"{arguments.config}, {arguments.size or 'its own'} size, batch {arguments.batch_size}, "
         f"{arguments.device}, {arguments.threads} threads, median of {arguments.rounds}"
     )
-    header = ("s/step", "CPU s/step", "ratio", "peak MiB", "losses differ by")
-    print(f"{'variant':16} {header[0]:>7} {header[1]:>11} {header[2]:>6} {header[3]:>9} {header[4]:>17}")
-    clock = 0 if arguments.device == "cuda" else 1
-    published = results["published order"]
-    base = statistics.median(row[clock] for row in published[1:])
-    for variant, rows in results.items():
-        wall, processor = (statistics.median(row[i] for row in rows[1:]) for i in (0, 1))
-        first, wanted = rows[0][3], published[0][3]
-        off = max(abs(first[name] - loss) / abs(loss) for name, loss in wanted.items() if loss)
-        ratio = base / (wall, processor)[clock]
-        print(f"{variant:16} {wall:7.2f} {processor:11.2f} {ratio:6.2f} {rows[-1][2]:9.0f} {off:17.1e}")
+    columns = {"variant": "", "s/step": ".2f", "CPU s/step": ".2f", "ratio": ".2f"}
+    table = Table({**columns, "peak MiB": ".0f", "losses differ by": ".1e"}, width=16)
+    clock = "seconds" if arguments.device == "cuda" else "processor"
+    published = runs[VARIANTS[0]]
+    for name, run in runs.items():
+        wanted = published.first.result
+        off = max(abs(run.first.result[key] - loss) / abs(loss) for key, loss in wanted.items() if loss)
+        times = run.median("seconds"), run.median("processor")
+        table.row(name, *times, run.ratio(published, clock), run.peak, off)
 
 
 if __name__ == "__main__":

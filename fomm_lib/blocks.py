@@ -1,4 +1,4 @@
-"""Building blocks that the networks share. The names of their parts are those of published checkpoints."""
+"""Building blocks that the networks share. Their parts are named as in the published checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fomm_lib.files import InputError
+from fomm_lib.errors import InputError
 
 
 class DownBlock(nn.Module):
@@ -25,7 +25,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Nearest-neighbour doubling, conv 3x3, batch norm, ReLU: (B, in, H, W) to (B, out, 2H, 2W)."""
+    """Nearest-neighbour upsampling by 2, conv 3x3, batch norm, ReLU: (B, in, H, W) to (B, out, 2H, 2W)."""
 
     def __init__(self, in_features: int, out_features: int):
         super().__init__()
@@ -69,11 +69,11 @@ class ResidualBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The descending half of an hourglass: gives every level, the input first, as the decoder needs all."""
+    """The first half of an hourglass: returns all levels, the input first, for the decoder."""
 
     def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int):
         super().__init__()
-        width = _widths(block_expansion, num_blocks, max_features)
+        width = channel_widths(block_expansion, num_blocks, max_features)
         self.down_blocks = nn.ModuleList(
             DownBlock(in_features if i == 0 else width[i], width[i + 1]) for i in range(num_blocks)
         )
@@ -86,12 +86,12 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The ascending half of an hourglass: a block's result is joined with the encoder's level of its size."""
+    """The second half of an hourglass: concatenates every output with the encoder level of its size."""
 
     def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int):
         super().__init__()
-        width = _widths(block_expansion, num_blocks, max_features)
-        # But for the first, every block also receives a skip, which doubles its input.
+        width = channel_widths(block_expansion, num_blocks, max_features)
+        # All blocks but the first also receive a skip connection, which doubles their input channels.
         self.up_blocks = nn.ModuleList(
             UpBlock(width[i + 1] * (1 if i == num_blocks - 1 else 2), width[i])
             for i in reversed(range(num_blocks))
@@ -106,7 +106,7 @@ class Decoder(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """U-Net whose last skip is the raw input: (B, in, H, W) to (B, block_expansion + in, H, W).
+    """U-Net whose last skip connection is the input itself: (B, in, H, W) to (B, block_expansion + in, H, W).
 
     Level i has min(max_features, block_expansion 2^i) channels.
 
@@ -132,7 +132,7 @@ class Hourglass(nn.Module):
         if height % multiple or width % multiple:
             raise InputError(
                 f"an hourglass of {len(self.encoder.down_blocks)} blocks takes sides that are multiples of "
-                f"{multiple}, not {height}x{width}; choose another picture size, scale_factor or num_blocks"
+                f"{multiple}, not {height}x{width}; choose another image size, scale_factor or num_blocks"
             )
         return self.decoder(self.encoder(x))
 
@@ -141,8 +141,9 @@ class AntiAliasDownsample(nn.Module):
     """Blur with a Gaussian, then keep every (1/scale)-th pixel, starting at the first.
 
     (B, C, H, W) to (B, C, scale H, scale W), with sigma = (1/scale - 1) / 2 and a kernel of
-    2 round(4 sigma) + 1 pixels. Published weights were trained with both of its faults: zero padding darkens
-    the border, and the sampling phase is not centred. At scale 1 nothing is done.
+    2 round(4 sigma) + 1 pixels. It has two flaws that must stay, because the published weights were trained
+    with them: zero padding darkens the border, and the sampling phase is not centred. At scale 1 it returns
+    its input.
 
     Args:
         channels: C.
@@ -177,7 +178,7 @@ class AntiAliasDownsample(nn.Module):
 
 
 class ImagePyramid(nn.Module):
-    """A picture at several scales: (B, C, H, W) to {scale: (B, C, scale H, scale W)}.
+    """An image at several scales: (B, C, H, W) to {scale: (B, C, scale H, scale W)}.
 
     Source: FOMM, section 3.3 (the perceptual loss is summed over resolutions).
 
@@ -189,7 +190,7 @@ class ImagePyramid(nn.Module):
     def __init__(self, channels: int, scales: list[float]):
         super().__init__()
         self.scales = list(scales)
-        # Not part of any checkpoint: the filters follow from the scales.
+        # Checkpoints do not contain the filters: they follow from the scales.
         self.downs = nn.ModuleDict(
             {scale_name(scale): AntiAliasDownsample(channels, scale) for scale in self.scales}
         )
@@ -199,10 +200,20 @@ class ImagePyramid(nn.Module):
 
 
 def scale_name(scale: float) -> str:
-    """A scale as part of a module's name, where dots are not allowed: 1 -> "1", 0.5 -> "0-5"."""
+    """A scale as part of a module's name, where dots are not allowed.
+
+    Example:
+        >>> scale_name(0.5)
+        '0-5'
+    """
     return f"{scale:g}".replace(".", "-")
 
 
-def _widths(block_expansion: int, num_blocks: int, max_features: int) -> list[int]:
-    """Channels of each level of an hourglass."""
+def channel_widths(block_expansion: int, num_blocks: int, max_features: int) -> list[int]:
+    """Channels of the levels 0 to num_blocks: level i has min(max_features, block_expansion 2^i).
+
+    Example:
+        >>> channel_widths(64, 4, 256)
+        [64, 128, 256, 256, 256]
+    """
     return [min(max_features, block_expansion * 2**i) for i in range(num_blocks + 1)]

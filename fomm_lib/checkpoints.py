@@ -1,5 +1,5 @@
-"""Weights on disk: safetensors of ours, and the published `.pth.tar` files, which are pickles: read as data,
-never run.
+"""Files of weights: our safetensors, and the published `.pth.tar` files, which are pickles: they are read as
+data and never executed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fomm_lib.config import Config, load_config
-from fomm_lib.files import InputError, atomic_output, data_path
+from fomm_lib.errors import InputError
+from fomm_lib.files import atomic_output, data_path
 from fomm_lib.releases import importing
 
 with importing("torch"):
@@ -24,18 +25,18 @@ with importing("torch"):
 
 NETWORKS = ("generator", "kp_detector", "discriminator")
 _FORMAT = "fomm-lib weights 1"
-_NAMED = 2  # entries of each kind that a message about weights that do not fit names; the others it counts
+_NAMED = 2  # how many entries of each kind an error message names; it counts the others
 
 
 @dataclass
 class Checkpoint:
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Attributes:
-        networks: {network: {entry: tensor}}, with `generator`, `kp_detector`, and maybe `discriminator`.
-        config: of the model, where the file has one (ours do, the published do not).
-        notes: whatever else was written down beside the weights, e.g. command and seed.
-        training: the rest of a published dict: optimizers and epoch.
+        networks: {network: {entry: tensor}}, with `generator`, `kp_detector` and perhaps `discriminator`.
+        config: of the model; None for published files, which contain none.
+        notes: other texts stored with the weights, e.g. command and seed.
+        training: the rest of a published file: optimizers and epoch.
     """
 
     networks: dict[str, dict[str, Tensor]]
@@ -45,10 +46,10 @@ class Checkpoint:
 
 
 def weights_path(name: str | os.PathLike) -> Path:
-    """A file of weights, given by its path, by the folder of a training, or by a name in `data/weights`.
+    """The path of a file of weights, from its path, the folder of a training, or a name in `data/weights`.
 
     Raises:
-        InputError: there is none, or several in a folder, which the line lists, or an exported model.
+        InputError: there is no such file, or the folder holds several, or an exported model.
 
     Example:
         >>> weights_path("heads-64").name
@@ -77,7 +78,7 @@ def shipped_weights() -> list[str]:
 
 
 def _weights_in(folder: Path) -> Path:
-    """`weights.safetensors`, as training writes it, or the only file of weights."""
+    """`weights.safetensors`, which training writes, or the only file of weights in the folder."""
     if (folder / "weights.safetensors").is_file():
         return folder / "weights.safetensors"
     files = sorted(p for p in folder.iterdir() if p.name.endswith((".safetensors", ".pth.tar")))
@@ -90,13 +91,13 @@ def _weights_in(folder: Path) -> Path:
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """Read a `.safetensors` of ours or a published `.pth.tar`; nothing in the file is ever executed.
+    """Read one of our `.safetensors` or a published `.pth.tar`; nothing in the file is executed.
 
     Args:
         path: see `weights_path`.
     Raises:
-        InputError: not a file of weights, damaged, a pickle that asks for code, or one without generator and
-            kp_detector.
+        InputError: the file is not a file of weights, is damaged, is a pickle that asks for code, or has no
+            generator or kp_detector.
 
     Example:
         >>> checkpoint = read_checkpoint("heads-64")
@@ -109,7 +110,7 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
             head = file.read(16)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    # A safetensors file begins with the length of its header, eight bytes, then "{".
+    # A safetensors file begins with eight bytes, the length of its header, and then "{".
     checkpoint = _read_safetensors(path) if head[8:9] == b"{" else _read_pickle(path)
     missing = {"generator", "kp_detector"} - set(checkpoint.networks)
     if missing:
@@ -132,13 +133,18 @@ def write_weights(
 
     Args:
         networks: {network: state_dict}.
-        dtype: for floating entries; None keeps them as they are. float16 halves the file, and the predictions
-            of 8-bit pictures do not notice.
-        notes: to be written down beside the weights, as text.
-        overwrite: whether a file may be replaced.
+        dtype: of floating-point entries; None keeps theirs. float16 halves the file without a visible change
+            of predicted 8-bit images.
+        notes: texts to store with the weights.
+        overwrite: whether an existing file may be replaced.
     Raises:
-        InputError: see `files.atomic_output`; or the name ends otherwise, or a value is not finite, or is
-            too large for `dtype`.
+        InputError: see `files.atomic_output`; or the name has another suffix, or a value is not finite or too
+            large for `dtype`.
+
+    Example:
+        >>> networks = read_checkpoint("heads-64").networks
+        >>> write_weights("copy.safetensors", networks, load_config("heads-64")).name
+        'copy.safetensors'
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -156,7 +162,7 @@ def write_weights(
 
 
 def _converted(tensor: Tensor, dtype: torch.dtype | None, name: str) -> Tensor:
-    """A copy for writing, with every floating number finite."""
+    """A copy in the dtype to write; checks that its numbers are finite."""
     tensor = tensor.detach().cpu()
     if not tensor.is_floating_point():
         return tensor.contiguous().clone()
@@ -173,10 +179,21 @@ def _short(dtype: torch.dtype) -> str:
 
 
 def load_network(network: nn.Module, entries: dict[str, Tensor], name: str) -> None:
-    """`network.load_state_dict(entries, strict=True)`, but nothing is loaded unless all of it fits.
+    """`network.load_state_dict(entries, strict=True)`, but nothing is loaded unless everything fits.
 
+    Args:
+        network: the network to load into.
+        entries: its state_dict.
+        name: what the error message calls the network.
     Raises:
-        InputError: counts missing, unexpected and mis-shaped entries, and names the first few of each.
+        InputError: entries are missing, unexpected or of another shape; the line counts them and names the
+            first few.
+
+    Example:
+        >>> load_network(torch.nn.Linear(2, 1), {}, "a layer")
+        Traceback (most recent call last):
+        ...
+        fomm_lib.errors.InputError: the weights of a layer do not fit the config; 2 missing: weight, bias
     """
     wanted = network.state_dict()
     problems = []
@@ -204,18 +221,22 @@ def convert(
     half: bool = True,
     overwrite: bool = False,
 ) -> Path:
-    """Rewrite a checkpoint as `.safetensors` with its config inside: what `fomm convert` does.
+    """Convert a checkpoint to a `.safetensors` with its config inside, as `fomm convert` does.
 
     Args:
         source: see `weights_path`.
         output: ends in `.safetensors`.
-        config: needed for published files, which have none inside.
-        half: as float16; otherwise numbers stay as they are.
-        overwrite: whether a file may be replaced.
+        config: needed for published files, which contain none.
+        half: whether to write float16; otherwise the entries keep their dtype.
+        overwrite: whether an existing file may be replaced.
     Returns:
         The path of the output.
     Raises:
         InputError: see `read_checkpoint` and `write_weights`; or there is no config.
+
+    Example:
+        >>> convert("heads-64", "converted.safetensors").name
+        'converted.safetensors'
     """
     checkpoint = read_checkpoint(source)
     config = load_config(config) if config is not None else checkpoint.config
@@ -230,7 +251,12 @@ def convert(
 
 
 def describe(path: str | os.PathLike) -> str:
-    """What a file of weights holds, in lines for people: what `fomm info` prints."""
+    """A readable summary of a file of weights, as `fomm info` prints it.
+
+    Example:
+        >>> print(describe("heads-64").splitlines()[3])
+          config: 64x64 pixels, 10 keypoints, first order
+    """
     path = weights_path(path)
     checkpoint = read_checkpoint(path)
     lines = [f"{path} ({path.stat().st_size / 1e6:.1f} MB)"]
@@ -246,10 +272,7 @@ def describe(path: str | os.PathLike) -> str:
         order = "first" if common.estimate_jacobian else "zeroth"
         lines.append(f"  config: {width}x{height} pixels, {common.num_kp} keypoints, {order} order")
     for key, value in {**checkpoint.notes, **checkpoint.training}.items():
-        if isinstance(value, (str, int, float)):
-            lines.append(f"  {key}: {value}")
-        else:
-            lines.append(f"  {key}: present")
+        lines.append(f"  {key}: {value if isinstance(value, (str, int, float)) else 'present'}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""What to build and how to train it: the published YAML files, checked key by key."""
+"""Configs of models and trainings: the published YAML files, checked key by key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from fomm_lib.files import InputError, data_path
+from fomm_lib.errors import InputError
+from fomm_lib.files import data_path
 from fomm_lib.releases import importing
 
 with importing("pydantic"):
@@ -22,6 +23,16 @@ with importing("pydantic"):
         ValidationError,
         model_validator,
     )
+
+
+# Keys of the published files that this library does not read. They are accepted and dropped.
+IGNORED_KEYS = (
+    "animate_params",
+    "dataset_params.pairs_list",
+    "reconstruction_params",
+    "train_params.checkpoint_freq",
+    "visualizer_params",
+)
 
 
 def _no_boolean(value: Any) -> Any:
@@ -66,32 +77,32 @@ class _Section(BaseModel):
 
 
 class FlipParams(_Section):
-    """Each with probability 1/2: source and driving frame change places, or else both are mirrored."""
+    """With probability 1/2 `time_flip` swaps the frames; if not, with 1/2 `horizontal_flip` mirrors both."""
 
     horizontal_flip: bool = False
     time_flip: bool = False
 
 
 class RotationParams(_Section):
-    """By an angle from (low, high) degrees; one number stands for (-number, number)."""
+    """Rotation by an angle from (low, high) degrees; one number stands for (-number, number)."""
 
     degrees: Annotated[tuple[Number, Number], BeforeValidator(_plus_minus)]
 
 
 class ResizeParams(_Section):
-    """By a factor from (low, high)."""
+    """Resizing by a factor from (low, high)."""
 
     ratio: tuple[Ratio, Ratio]
 
 
 class CropParams(_Section):
-    """To a window of (height, width); one number stands for a square."""
+    """Cropping to (height, width) pixels; one number stands for a square."""
 
     size: Annotated[tuple[Positive, Positive], BeforeValidator(_square)]
 
 
 class JitterParams(_Section):
-    """Factors from 1 +- value; the hue turns by +- value, where 0.5 is half the colour circle."""
+    """Colour factors from 1 +- value; the hue shifts by +- value, where 0.5 is half the colour circle."""
 
     brightness: Weight = 0
     contrast: Weight = 0
@@ -100,7 +111,7 @@ class JitterParams(_Section):
 
 
 class AugmentationParams(_Section):
-    """What is changed at random in a pair of frames, alike in both; what is not named stays."""
+    """Random changes, the same in both frames of a pair; None switches one off."""
 
     flip_param: FlipParams | None = None
     rotation_param: RotationParams | None = None
@@ -110,7 +121,7 @@ class AugmentationParams(_Section):
 
 
 class DatasetParams(_Section):
-    """Where the videos lie and how pairs are drawn from them."""
+    """Where the videos are and how pairs are drawn from them."""
 
     root_dir: str = "data/heads"
     # Height, width, channels. The older of the published files call it image_shape.
@@ -118,12 +129,11 @@ class DatasetParams(_Section):
         (256, 256, 3), validation_alias=AliasChoices("frame_shape", "image_shape")
     )
     id_sampling: bool = False
-    pairs_list: str | None = None
     augmentation_params: AugmentationParams | None = None
 
 
 class CommonParams(_Section):
-    """What all networks of a model share."""
+    """Settings that all networks of a model share."""
 
     num_kp: Positive = 10
     num_channels: Positive = 3
@@ -131,7 +141,7 @@ class CommonParams(_Section):
 
 
 class HourglassParams(_Section):
-    """See `blocks.Hourglass`; it works at `scale_factor` of the picture's size."""
+    """See `blocks.Hourglass`; its input is the image at `scale_factor` of its size."""
 
     block_expansion: Positive = 64
     max_features: Positive = 1024
@@ -145,7 +155,7 @@ class KeypointDetectorParams(HourglassParams):
     block_expansion: Positive = 32
     temperature: Ratio = 0.1
     single_jacobian_map: bool = False
-    # The published detectors do without; 3 frees a fresh training of their outward bias.
+    # The published detectors use 0; 3 avoids their outward bias in a new training.
     pad: Annotated[int, Field(ge=0, le=3), _NUMBER] = 0
 
 
@@ -180,7 +190,7 @@ class ModelParams(_Section):
         estimate_occlusion_map=True, dense_motion_params=HourglassParams()
     )
     discriminator_params: DiscriminatorParams = DiscriminatorParams()
-    # Of every warp: see geometry. The published files do not have it; their weights were trained with True.
+    # For every warp: see geometry. The published files lack it; their weights were trained with True.
     align_corners: bool = True
 
 
@@ -193,18 +203,18 @@ class TransformParams(_Section):
 
 
 class LossWeights(_Section):
-    """Of the six losses; with `generator_gan` 0 there is no discriminator and no feature matching either."""
+    """Weights of the six losses; `generator_gan` 0 means no discriminator and no feature matching."""
 
     generator_gan: Weight = 0
     discriminator_gan: Weight = 1
-    feature_matching: list[Weight] = [10, 10, 10, 10]  # one a block of the discriminator
+    feature_matching: list[Weight] = [10, 10, 10, 10]  # one per discriminator block
     perceptual: Annotated[list[Weight], Field(max_length=5)] = [10, 10, 10, 10, 10]  # relu1_1 to relu5_1
     equivariance_value: Weight = 10
     equivariance_jacobian: Weight = 10
 
 
 class TrainParams(_Section):
-    """How to train."""
+    """Settings of training."""
 
     num_epochs: Positive = 100
     num_repeats: Positive = 1
@@ -214,53 +224,23 @@ class TrainParams(_Section):
     lr_kp_detector: Weight = 2e-4
     batch_size: Positive = 20
     scales: list[Scale] = [1, 0.5, 0.25, 0.125]
-    checkpoint_freq: Positive = 50
     transform_params: TransformParams = TransformParams()
     loss_weights: LossWeights = LossWeights()
-    # Whose features judge the pictures: see perceptual.perceptual_network. The published files mean VGG-19.
+    # For the perceptual loss: see perceptual.perceptual_network. The published files mean VGG-19. A new name
+    # is added here and in perceptual.PERCEPTUAL_NETWORKS: this module is in a lower layer than `perceptual`
+    # and cannot import the names. A test compares the two.
     perceptual_network: Literal["vgg19", "vgg16-lpips"] = "vgg19"
-    # Beyond the paper: detector and dense motion stay as they came, from pretraining; the rest learns.
+    # Beyond the paper: keep the pretrained detector and dense motion fixed; train the rest.
     freeze_motion: bool = False
-    # For stability, beyond the paper; 0 is off, which is what the published files mean.
+    # For stability, beyond the paper; 0 is off, as in the published files.
     ema_decay: Annotated[float, Field(ge=0, lt=1), _NUMBER] = 0  # keep a moving average of the weights
     clip_grad_norm: Weight = 0  # shorten each network's gradient to this length
-    r1: Weight = 0  # weight gamma of the discriminator's gradient penalty at real pictures, gamma / 2 R1
-    warmup_steps: Count = 0  # learning rates grow from 0 over so many steps
-
-
-class ReconstructionParams(_Section):
-    """Of the published evaluation: how many test videos, and in what format they are written."""
-
-    num_videos: Positive = 1000
-    format: str = ".mp4"
-
-
-class NormalizationParams(_Section):
-    """How driving keypoints are carried over to the source."""
-
-    adapt_movement_scale: bool = False
-    use_relative_movement: bool = True
-    use_relative_jacobian: bool = True
-
-
-class AnimateParams(_Section):
-    """Of the published test of animation."""
-
-    num_pairs: Positive = 50
-    format: str = ".mp4"
-    normalization_params: NormalizationParams = NormalizationParams()
-
-
-class VisualizerParams(_Section):
-    """Of the pictures for people."""
-
-    kp_size: Positive = 5
-    draw_border: bool = True
-    colormap: str = "gist_rainbow"
+    r1: Weight = 0  # weight gamma of the discriminator's gradient penalty at real images, gamma / 2 R1
+    warmup_steps: Count = 0  # learning rates grow from 0 over this many steps
 
 
 class Config(_Section):
-    """One model and its training, section by section as in the published files; every key has a default.
+    """One model and its training, in the sections of the published files; every key has a default.
 
     Example:
         >>> config = load_config("vox-256")
@@ -271,21 +251,18 @@ class Config(_Section):
     dataset_params: DatasetParams = DatasetParams()
     model_params: ModelParams = ModelParams()
     train_params: TrainParams = TrainParams()
-    reconstruction_params: ReconstructionParams = ReconstructionParams()
-    animate_params: AnimateParams = AnimateParams()
-    visualizer_params: VisualizerParams = VisualizerParams()
 
     @model_validator(mode="after")
     def _fits_together(self):
         model, train = self.model_params, self.train_params
         height, width, _ = self.dataset_params.frame_shape
-        halved = {"generator_params": 2**model.generator_params.num_down_blocks}
+        multiples = {"generator_params": 2**model.generator_params.num_down_blocks}
         hourglasses = {"kp_detector_params": model.kp_detector_params}
         if model.generator_params.dense_motion_params is not None:
             hourglasses["dense_motion_params"] = model.generator_params.dense_motion_params
         for name, params in hourglasses.items():
-            halved[name] = round(1 / params.scale_factor) * 2**params.num_blocks
-        for name, multiple in halved.items():
+            multiples[name] = round(1 / params.scale_factor) * 2**params.num_blocks
+        for name, multiple in multiples.items():
             if height % multiple or width % multiple:
                 raise ValueError(
                     f"dataset_params.frame_shape = {[height, width]}: with these {name} both sides must be "
@@ -295,7 +272,7 @@ class Config(_Section):
         if len(weights) != blocks:
             raise ValueError(
                 f"train_params.loss_weights.feature_matching = {weights}: the discriminator has num_blocks = "
-                f"{blocks}; give one weight a block"
+                f"{blocks}; give one weight per block"
             )
         for scale in model.discriminator_params.scales:
             if scale not in train.scales:
@@ -309,8 +286,8 @@ class Config(_Section):
 def load_config(source: str | os.PathLike | dict | Config) -> Config:
     """A config from a YAML file, from the name of one in `data/configs` ("vox-256"), or from a dict.
 
-    The eight published files (vox, vox-adv, taichi, taichi-adv, fashion, mgif, nemo, bair -256) load
-    unchanged.
+    The eight published files (vox, vox-adv, taichi, taichi-adv, fashion, mgif, nemo and bair, each -256) load
+    unchanged; the keys in `IGNORED_KEYS` are dropped.
 
     Raises:
         InputError: no such file or name, no YAML, an unknown key, or a bad value; the line names the key, the
@@ -334,7 +311,7 @@ def load_config(source: str | os.PathLike | dict | Config) -> Config:
         path = shipped
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or no such date
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an impossible date
         raise InputError(f"{path}: is not a YAML file ({' '.join(str(error).split())})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -344,23 +321,37 @@ def load_config(source: str | os.PathLike | dict | Config) -> Config:
 
 
 def config_names() -> list[str]:
-    """Names of the configs that come with the course."""
+    """Names of the configs in `data/configs`.
+
+    Example:
+        >>> "vox-256" in config_names()
+        True
+    """
     return sorted(path.stem for path in data_path("configs").glob("*.yaml"))
 
 
 def _checked(content: dict, where: str) -> Config:
     try:
-        return Config.model_validate(content)
+        return Config.model_validate(_without_ignored(content))
     except ValidationError as error:
-        problems = "; ".join(_in_words(problem) for problem in error.errors())
+        problems = "; ".join(_format_problem(problem) for problem in error.errors())
         raise InputError(f"{where}: {problems}") from None
 
 
-def _in_words(problem: dict) -> str:
+def _without_ignored(section: dict, above: str = "") -> dict:
+    """The content without `IGNORED_KEYS`; `above` is the section's own key, with a dot."""
+    return {
+        key: _without_ignored(value, f"{above}{key}.") if isinstance(value, dict) else value
+        for key, value in section.items()
+        if f"{above}{key}" not in IGNORED_KEYS
+    }
+
+
+def _format_problem(problem: dict) -> str:
     """One problem that pydantic found, as `key = value: what is allowed`."""
     key = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
-    if not key:  # of the whole: the message names the key itself
+    if not key:  # found by a check of the whole config: its message names the key
         return message
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; allowed here: {', '.join(_section_at(problem['loc'][:-1]).model_fields)}"

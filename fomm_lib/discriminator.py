@@ -1,4 +1,4 @@
-"""The patch discriminator, whose features also serve for feature matching."""
+"""The patch discriminator; its features are also used by the feature matching loss."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import spectral_norm
 
-from fomm_lib.blocks import scale_name
+from fomm_lib.blocks import channel_widths, scale_name
 from fomm_lib.geometry import gaussian_heatmaps
 from fomm_lib.keypoints import Keypoints
 
@@ -32,18 +32,18 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Says of every patch of a picture how real it looks: 1 is the target for real, 0 for generated.
+    """Predicts for every patch of an image how real it looks: the target is 1 for real, 0 for generated.
 
     Args:
-        num_channels: of the picture.
+        num_channels: of the image.
         block_expansion, max_features, num_blocks: block i gives min(max_features, block_expansion 2^(i+1))
             channels.
         sn: spectral normalisation of every convolution (Miyato et al. 2018).
-        use_kp: also look at the Gaussians of the driving keypoints.
-        num_kp: how many those are.
+        use_kp: whether the heatmaps of the driving keypoints are input too.
+        num_kp: number of keypoints.
 
     Raises:
-        ValueError: `use_kp`, and no keypoints were given.
+        ValueError: `use_kp` is set and no keypoints are given.
 
     Source: FOMM, section 3.3 and supplementary A; Isola et al. 2017 (PatchGAN).
     """
@@ -59,7 +59,7 @@ class Discriminator(nn.Module):
         num_kp: int = 10,
     ):
         super().__init__()
-        width = [min(max_features, block_expansion * 2**i) for i in range(num_blocks + 1)]
+        width = channel_widths(block_expansion, num_blocks, max_features)
         self.down_blocks = nn.ModuleList(
             DiscriminatorBlock(
                 num_channels + num_kp * use_kp if i == 0 else width[i],
@@ -75,15 +75,13 @@ class Discriminator(nn.Module):
             self.conv = spectral_norm(self.conv)
         self.use_kp = use_kp
 
-    def forward(self, picture: Tensor, kp: Keypoints | None = None) -> tuple[list[Tensor], Tensor]:
+    def forward(self, image: Tensor, kp: Keypoints | None = None) -> tuple[list[Tensor], Tensor]:
         """(B, C, H, W) to the feature maps of every block and the prediction (B, 1, h, w)."""
-        out = picture
+        out = image
         if self.use_kp:
             if kp is None:
-                raise ValueError(
-                    "this discriminator looks at keypoints too (use_kp): pass kp=driving keypoints"
-                )
-            heatmaps = gaussian_heatmaps(kp.value, *picture.shape[-2:])
+                raise ValueError("this discriminator needs keypoints (use_kp): pass kp=driving keypoints")
+            heatmaps = gaussian_heatmaps(kp.value, *image.shape[-2:])
             out = torch.cat([out, heatmaps.to(out.dtype)], dim=1)
         features = []
         for block in self.down_blocks:
@@ -93,10 +91,10 @@ class Discriminator(nn.Module):
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """One patch discriminator a scale.
+    """One patch discriminator per scale.
 
     Args:
-        scales: of the pyramid at which to look, as 1 / whole numbers.
+        scales: levels of the pyramid that are used, as 1 / whole numbers.
         other arguments: as `Discriminator`.
 
     Example:
@@ -116,5 +114,5 @@ class MultiScaleDiscriminator(nn.Module):
     def forward(
         self, pyramid: dict[float, Tensor], kp: Keypoints | None = None
     ) -> dict[float, tuple[list[Tensor], Tensor]]:
-        """A picture at every scale to (features, prediction) at every scale."""
+        """An image at every scale to (features, prediction) at every scale."""
         return {scale: self.discs[scale_name(scale)](pyramid[scale], kp) for scale in self.scales}

@@ -1,9 +1,8 @@
-"""The mathematics of GANs (notebook 01): what a discriminator measures, and what keeps training calm.
+"""The mathematics of GANs (notebook 01): what a discriminator measures, and how to stabilise training.
 
-Distributions come in two forms here: as *weights*, a tensor whose last axis sums to 1 (a histogram, or a
-density times the width of its bins), and as *samples*, a one-dimensional tensor of numbers drawn from it.
-Logarithms are natural, so divergences are in nats. Everything is differentiable, in float32 and float64,
-on any device.
+Distributions have two forms here: *weights*, a tensor whose last axis sums to 1 (a histogram, or a density
+times the width of its bins), and *samples*, a one-dimensional tensor of numbers drawn from it. Logarithms are
+natural, so divergences are in nats. Everything is differentiable, in float32 and float64, on any device.
 """
 
 from __future__ import annotations
@@ -15,40 +14,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fomm_lib.files import InputError
+from fomm_lib.errors import InputError
 
-__all__ = [
-    "binary_cross_entropy",
-    "gradient_penalty",
-    "js_divergence",
-    "kl_divergence",
-    "lsgan_discriminator_loss",
-    "lsgan_generator_loss",
-    "optimal_discriminator",
-    "power_iteration",
-    "r1_penalty",
-    "value_function",
-    "wasserstein_1d",
-]
-
-
-# The game: cross-entropy, value function, best discriminator
+# Cross-entropy, value function, best discriminator
 
 
 def binary_cross_entropy(prediction: Tensor, target: Tensor | float, from_logits: bool = False) -> Tensor:
-    """How many nats a guess of probabilities costs, on average, once the labels are known.
+    """The mean cross-entropy of predicted probabilities, in nats.
 
     BCE = -mean[ y log D + (1 - y) log(1 - D) ]
 
     With `from_logits` the prediction is s, with D = sigmoid(s), and the same number is computed as
-    mean[ softplus(s) - y s ], which stays finite where the logarithm of a rounded D would not.
+    mean[ softplus(s) - y s ], which is finite even if D is rounded to 0 or 1.
 
     Args:
         prediction: probabilities in [0, 1], or logits (any real number), of any shape.
         target: labels in [0, 1]: one number, or a tensor of the prediction's shape.
 
     Returns:
-        A scalar tensor, 0 or more; infinite for a sure and wrong guess.
+        A scalar tensor, 0 or more; infinite if a wrong label has probability 1.
 
     Raises:
         InputError: shapes differ, the tensor is empty, or a probability or label lies outside [0, 1].
@@ -63,19 +47,19 @@ def binary_cross_entropy(prediction: Tensor, target: Tensor | float, from_logits
     if target.ndim and target.shape != prediction.shape:
         raise InputError(
             f"prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}; "
-            "give one label a prediction"
+            "give one label per prediction"
         )
     _require_some(prediction, "prediction")
     _require_probabilities(target, "target")
     if from_logits:
         return (F.softplus(prediction) - target * prediction).mean()
     _require_probabilities(prediction, "prediction", "; for logits say from_logits=True")
-    # xlogy(0, 0) = 0: a sure and right guess costs nothing.
+    # xlogy(0, 0) = 0: a correct prediction with probability 1 has cross-entropy 0.
     return -(torch.xlogy(target, prediction) + torch.xlogy(1 - target, 1 - prediction)).mean()
 
 
 def value_function(d_real: Tensor, d_fake: Tensor) -> Tensor:
-    """What the discriminator maximises and the generator minimises.
+    """The function that the discriminator maximises and the generator minimises.
 
     V(D, G) = E_data[ log D(x) ] + E_z[ log(1 - D(G(z))) ]
 
@@ -99,7 +83,7 @@ def value_function(d_real: Tensor, d_fake: Tensor) -> Tensor:
 
 
 def optimal_discriminator(p_data: Tensor, p_model: Tensor) -> Tensor:
-    """The discriminator that no other beats when both densities are known.
+    """The best discriminator if both densities are known.
 
     D*(x) = p_data(x) / (p_data(x) + p_model(x))
 
@@ -108,8 +92,8 @@ def optimal_discriminator(p_data: Tensor, p_model: Tensor) -> Tensor:
         p_model: that of the generated one at the same points.
 
     Returns:
-        D* in [0, 1], same shape. Where both densities are 0 nothing is ever seen, every value is as good,
-        and 1/2 is given.
+        D* in [0, 1], same shape. Where both densities are 0 there are no samples and every value is equally
+        good; 1/2 is returned.
 
     Raises:
         InputError: shapes differ, or a density is negative or not finite.
@@ -127,7 +111,7 @@ def optimal_discriminator(p_data: Tensor, p_model: Tensor) -> Tensor:
     return torch.where(total > 0, p_data / torch.where(total > 0, total, 1), 0.5)
 
 
-# How far apart: KL, JSD, Wasserstein
+# Distances of distributions: KL, JSD, Wasserstein
 
 
 def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
@@ -153,13 +137,13 @@ def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
     _require_same_shape(p, q, "p", "q")
     _require_weights(p, "p")
     _require_weights(q, "q")
-    # Where p has no weight there is nothing to lose, and no slope: 0 log 0 would give a gradient of NaN.
+    # Terms with p = 0 are 0 and have gradient 0; computed directly, 0 log 0 would have the gradient NaN.
     seen = p > 0
     return (p * (torch.where(seen, p, 1).log() - torch.where(seen, q, 1).log())).sum(-1)
 
 
 def js_divergence(p: Tensor, q: Tensor) -> Tensor:
-    """Jensen-Shannon divergence: what the best discriminator tells the generator, up to constants.
+    """Jensen-Shannon divergence: the value function at the best discriminator, up to constants.
 
     JSD(p, q) = 1/2 KL(p | m) + 1/2 KL(q | m),   m = (p + q) / 2,   max over D of V(D, G) = 2 JSD - log 4
 
@@ -167,7 +151,7 @@ def js_divergence(p: Tensor, q: Tensor) -> Tensor:
         p, q: weights (..., N), each 0 or more, summing to 1 along the last axis.
 
     Returns:
-        (...): from 0 (equal) to log 2 = 0.693 (no overlap, however near or far). Symmetric.
+        (...): from 0 (equal) to log 2 = 0.693 (no overlap, at any distance). Symmetric.
 
     Raises:
         InputError: as for `kl_divergence`.
@@ -186,14 +170,15 @@ def js_divergence(p: Tensor, q: Tensor) -> Tensor:
 def wasserstein_1d(
     x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: Tensor | None = None
 ) -> Tensor:
-    """Wasserstein-1 (earth mover's) distance on the line: weight times the way it must be carried.
+    """Wasserstein-1 (earth mover's) distance on the line: weight times the distance it must be moved.
 
     W1 = integral |F_x(t) - F_y(t)| dt, with the cumulative distributions F: exact, no iteration.
-    For equally many unweighted samples it is the mean distance of the sorted samples, mean |x_(i) - y_(i)|.
+    For equal numbers of unweighted samples it is the mean distance of the sorted samples,
+    mean |x_(i) - y_(i)|.
 
     Args:
         x, y: positions (N,) and (M,), in any order.
-        x_weights, y_weights: their weights, summing to 1; equal ones unless given.
+        x_weights, y_weights: their weights, summing to 1; equal by default.
 
     Returns:
         A scalar tensor, 0 or more, in the unit of x. Differentiable in positions and weights.
@@ -211,12 +196,12 @@ def wasserstein_1d(
     x_weights = _weights_of(x, x_weights, "x")
     y_weights = _weights_of(y, y_weights, "y")
     position, order = torch.sort(torch.cat([x, y]))
-    # Walk along the line; what x has laid down so far, less what y has, must be carried over the next gap.
+    # From left to right: the weight of x so far minus that of y must be moved across the next gap.
     surplus = torch.cat([x_weights, -y_weights])[order].cumsum(0)
     return (surplus[:-1].abs() * position.diff()).sum()
 
 
-# What keeps training calm
+# Stable training: gradient penalties, spectral norm
 
 
 def gradient_penalty(
@@ -226,14 +211,14 @@ def gradient_penalty(
     target: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Punishes a discriminator whose slope, between real and fake, is not `target`.
+    """Penalises a discriminator whose gradient between real and fake samples has not the norm `target`.
 
-    GP = mean ( |grad D(h)|_2 - target )^2,   h = e x_real + (1 - e) x_fake,   e ~ U[0, 1], one a sample
+    GP = mean ( |grad D(h)|_2 - target )^2,   h = e x_real + (1 - e) x_fake,   e ~ U[0, 1], one per sample
 
     Args:
-        critic: maps (B, ...) to an output a sample (a map of outputs is summed).
-        real, fake: (B, ...), same shape; no gradient flows into them.
-        target: 1 for Wasserstein GANs; 0 presses the slope down everywhere.
+        critic: maps (B, ...) to one output per sample (a map of outputs is summed).
+        real, fake: (B, ...), same shape; they get no gradient.
+        target: 1 for Wasserstein GANs; 0 makes gradients small everywhere.
         generator: random numbers for e.
 
     Returns:
@@ -253,19 +238,19 @@ def gradient_penalty(
     one_each = (real.shape[0],) + (1,) * (real.ndim - 1)
     e = torch.rand(one_each, generator=generator, dtype=real.dtype, device=real.device)
     between = e * real.detach() + (1 - e) * fake.detach()
-    # vector_norm has slope 0, not NaN, at a zero gradient.
+    # vector_norm has gradient 0, not NaN, at zero.
     length = torch.linalg.vector_norm(_input_gradient(critic, between).flatten(1), dim=1)
     return ((length - target) ** 2).mean()
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
-    """Punishes any slope of the discriminator at real samples: where training ends, there is none.
+    """Penalises the gradient of the discriminator at real samples, which is zero when training has converged.
 
     R1 = mean |grad D(x_real)|_2^2   (its usual weight is gamma / 2)
 
     Args:
-        discriminator: maps (B, ...) to an output a sample (a map of outputs is summed).
-        real: (B, ...); no gradient flows into it.
+        discriminator: maps (B, ...) to one output per sample (a map of outputs is summed).
+        real: (B, ...); it gets no gradient.
 
     Returns:
         A scalar tensor, 0 or more, whose gradient reaches the discriminator's parameters.
@@ -294,18 +279,18 @@ class SingularTriple(NamedTuple):
 def power_iteration(
     weight: Tensor, steps: int = 1, u: Tensor | None = None, generator: torch.Generator | None = None
 ) -> SingularTriple:
-    """The largest singular value of a layer's weight: the most by which the layer can stretch its input.
+    """The largest singular value of a layer's weight: the largest factor by which it can scale its input.
 
     Repeat: v = W^T u / |W^T u|,  u = W v / |W v|.   Then sigma = u^T W v.   Spectral norm divides W by it.
 
-    Each step shrinks the error of the directions by (sigma_2 / sigma_1)^2, that of sigma by the square of it.
-    A weight changes little between two training steps, so a layer that remembers u needs one step each time;
-    `torch.nn.utils.parametrizations.spectral_norm` does so.
+    Each step multiplies the error of the directions by (sigma_2 / sigma_1)^2, that of sigma by the square of
+    this. A weight changes little between two training steps, so a layer that stores u needs one step each
+    time; `torch.nn.utils.parametrizations.spectral_norm` does so.
 
     Args:
         weight: (out, in), or a convolution's (out, in, h, w), which is read as (out, in h w).
-        steps: how often to repeat, 1 or more.
-        u: (out,) where to start, e.g. the `u` of the step before; a random direction unless given.
+        steps: number of iterations, 1 or more.
+        u: (out,) the start, e.g. the `u` of the previous step; a random direction by default.
         generator: random numbers for that direction.
 
     Returns:
@@ -343,12 +328,12 @@ def power_iteration(
 
 
 def lsgan_generator_loss(prediction: Tensor) -> Tensor:
-    """Least-squares loss of the generator: its pictures should be called 1.
+    """Least-squares loss of the generator: the discriminator should predict 1 for its images.
 
     L_G = mean (1 - D(fake))^2
 
     Args:
-        prediction: D(fake), any real number, of any shape; e.g. (B, 1, 26, 26), one a patch.
+        prediction: D(fake), any real numbers, of any shape; e.g. (B, 1, 26, 26), one per patch.
 
     Returns:
         A scalar tensor, 0 or more.
@@ -368,17 +353,17 @@ def lsgan_generator_loss(prediction: Tensor) -> Tensor:
 
 
 def lsgan_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Least-squares loss of the discriminator: real pictures should be called 1, generated ones 0.
+    """Least-squares loss of the discriminator: it should predict 1 for real and 0 for generated images.
 
     L_D = mean [ (1 - D(real))^2 + D(fake)^2 ]      (no factor 1/2)
 
     The best D is p_data / (p_data + p_model), as for the cross-entropy.
 
     Args:
-        real, fake: D(real) and D(fake), any real number, same shape; e.g. (B, 1, 26, 26).
+        real, fake: D(real) and D(fake), any real numbers, same shape; e.g. (B, 1, 26, 26).
 
     Returns:
-        A scalar tensor, 0 or more; 1/2 when D says 1/2 everywhere.
+        A scalar tensor, 0 or more; 1/2 if D is 1/2 everywhere.
 
     Raises:
         InputError: shapes differ, or the tensors are empty.

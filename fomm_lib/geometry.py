@@ -1,16 +1,16 @@
-"""Every convention of coordinates, warps, 2x2 matrices and precision, in one place. No other module
-re-derives one.
+"""The conventions of coordinates, warps, 2x2 matrices and precision. No other module defines them again.
 
-- A point is (x, y): x runs to the right, y runs down, and both lie in [-1, 1] inside the picture.
-- The default grid puts -1 and 1 on the *centres* of the border pixels (`align_corners=True`): pixel j of w
-  lies at x = 2 j / (w - 1) - 1. With `align_corners=False`, which later versions of PyTorch assume unless
-  told, -1 and 1 are the outer *edges* of the border pixels, and x = (2 j + 1) / w - 1. The trap: a grid of
-  one kind, sampled with the other, shrinks or stretches the picture: an identity warp is no identity.
-- A warp is *backward*: a flow of shape (B, h, w, 2) says, for every pixel of the driving frame, where in the
-  source to look.
+- A point is (x, y): x increases to the right, y increases downwards, and both are in [-1, 1] inside the
+  image.
+- The default grid puts -1 and 1 at the *centres* of the border pixels (`align_corners=True`): pixel j of w
+  is at x = 2 j / (w - 1) - 1. With `align_corners=False`, the default of later versions of PyTorch, -1 and 1
+  are the outer *edges* of the border pixels, and x = (2 j + 1) / w - 1. Do not mix them: a grid of one kind,
+  sampled with the other, shrinks or stretches the image, so that the identity warp changes it.
+- A warp is *backward*: a flow of shape (B, h, w, 2) gives, for every pixel of the driving frame, the point of
+  the source to copy.
 - A Jacobian of shape (..., 2, 2) acts on column vectors (x, y).
-- Points, Jacobians, flows and losses are float32 at least, also where the networks run in half precision:
-  just below 1 the numbers of bfloat16 lie 1/256 apart, half a pixel of a picture of 256.
+- Points, Jacobians, flows and losses have at least float32, even if the networks run in half precision:
+  just below 1 the numbers of bfloat16 are 1/256 apart, which is half a pixel of an image of 256.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-KEYPOINT_VARIANCE = 0.01  # of the Gaussians that stand for keypoints, in squared units of [-1, 1]
+KEYPOINT_VARIANCE = 0.01  # of the Gaussian heatmaps of keypoints, in squared units of [-1, 1]
 
 
 def coordinate_grid(
@@ -33,9 +33,9 @@ def coordinate_grid(
     """The (x, y) of every pixel: a tensor of shape (height, width, 2) in [-1, 1].
 
     For pixel (i, j): x = 2 j / (w - 1) - 1 and y = 2 i / (h - 1) - 1; with `align_corners=False`
-    x = (2 j + 1) / w - 1 and y = (2 i + 1) / h - 1. The only pixel of a side of one pixel lies at 0.
+    x = (2 j + 1) / w - 1 and y = (2 i + 1) / h - 1. If a side has only one pixel, it is at 0.
 
-    It is the identity warp: `warp(picture, coordinate_grid(h, w)[None])` gives the picture back.
+    As a flow it is the identity: `warp(image, coordinate_grid(h, w)[None])` returns the image.
 
     Example:
         >>> coordinate_grid(2, 3)[0]
@@ -57,7 +57,7 @@ def coordinate_grid(
 def to_pixels(points: Tensor, height: int, width: int) -> Tensor:
     """Points in [-1, 1] as pixel indices (column, row), for drawing: shape (..., 2) to (..., 2).
 
-    It undoes `coordinate_grid(height, width)`; the centre of the first pixel has the index 0.
+    The inverse of `coordinate_grid(height, width)`; the centre of the first pixel has the index 0.
 
     Example:
         >>> to_pixels(torch.tensor([0.0, 1.0]), height=5, width=9)
@@ -67,7 +67,7 @@ def to_pixels(points: Tensor, height: int, width: int) -> Tensor:
 
 
 def from_pixels(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Pixel indices (column, row) as points in [-1, 1]: the inverse of `to_pixels`, for sides of at least 2.
+    """Pixel indices (column, row) as points in [-1, 1]: the inverse of `to_pixels`, for sides of 2 or more.
 
     Example:
         >>> from_pixels(torch.tensor([4.0, 4.0]), height=5, width=9)
@@ -77,12 +77,12 @@ def from_pixels(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def gaussian_heatmaps(points: Tensor, height: int, width: int, variance: float = KEYPOINT_VARIANCE) -> Tensor:
-    """A Gaussian bump at every point: exp(-0.5 |z - p|^2 / variance) over the pixels z.
+    """A Gaussian heatmap for every point p: exp(-0.5 |z - p|^2 / variance) at the pixels z.
 
     Args:
         points: (..., 2), in [-1, 1].
     Returns:
-        (..., height, width), in (0, 1]; exactly 1 where a point lies on a pixel.
+        (..., height, width), in (0, 1]; exactly 1 if a point is at a pixel.
 
     Source: FOMM, section 3.1, eq. (6).
 
@@ -96,7 +96,7 @@ def gaussian_heatmaps(points: Tensor, height: int, width: int, variance: float =
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32; float32 and float64 stay.
+    """float16 and bfloat16 as float32; float32 and float64 unchanged.
 
     Example:
         >>> at_least_float32(torch.zeros(2, dtype=torch.bfloat16)).dtype
@@ -108,14 +108,14 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 def inverse_2x2(matrix: Tensor, eps: float = 1e-6) -> Tensor:
     """The inverse of 2x2 matrices in closed form: [[a, b], [c, d]]^-1 = [[d, -b], [-c, a]] / (ad - bc).
 
-    Where |ad - bc| < eps the determinant is taken as +-eps: a singular Jacobian, which a detector may give
-    early in training, then yields a large finite matrix instead of an exception.
+    If |ad - bc| < eps, the determinant is replaced by +-eps: a singular Jacobian, which a detector may give
+    early in training, then yields a large finite matrix instead of an error.
 
     Args:
         matrix: (..., 2, 2).
         eps: the smallest determinant, in absolute value, to divide by.
     Returns:
-        (..., 2, 2), in float32 at least.
+        (..., 2, 2), in at least float32.
     Raises:
         ValueError: the last two dimensions are not 2x2.
 
@@ -137,46 +137,59 @@ def inverse_2x2(matrix: Tensor, eps: float = 1e-6) -> Tensor:
 def multiply_2x2(left: Tensor, right: Tensor) -> Tensor:
     """The product of 2x2 matrices, (..., 2, 2) each.
 
-    Written out, because autocast would do a matrix product in half precision.
+    Written as a sum, because autocast would compute a matrix product in half precision.
+
+    Example:
+        >>> multiply_2x2(2 * torch.eye(2), 3 * torch.eye(2))
+        tensor([[6., 0.],
+                [0., 6.]])
     """
     return (left[..., :, :, None] * right[..., None, :, :]).sum(-2)
 
 
 def apply_2x2(matrix: Tensor, points: Tensor) -> Tensor:
-    """Matrices (..., 2, 2) times column vectors (x, y) of shape (..., 2); written out for the same reason."""
+    """Matrices (..., 2, 2) times column vectors (x, y) of shape (..., 2); a sum for the same reason.
+
+    Example:
+        >>> apply_2x2(torch.tensor([[0.0, -1.0], [1.0, 0.0]]), torch.tensor([1.0, 0.0]))  # a quarter turn
+        tensor([0., 1.])
+    """
     return (matrix * points[..., None, :]).sum(-1)
 
 
-def warp(picture: Tensor, flow: Tensor, *, align_corners: bool = True, padding_mode: str = "zeros") -> Tensor:
-    """Look up `picture` at the points of `flow`, bilinearly: out(z) = picture(flow(z)).
+def warp(image: Tensor, flow: Tensor, *, align_corners: bool = True, padding_mode: str = "zeros") -> Tensor:
+    """Sample `image` at the points of `flow`, bilinearly: out(z) = image(flow(z)).
 
     Args:
-        picture: (B, C, H, W), the source, or its features.
+        image: (B, C, H, W), the source or its features.
         flow: (B, h, w, 2), for every pixel of the result the point of the source to copy, in [-1, 1].
-        align_corners: which pixels -1 and 1 mean; see the convention above. Published weights of 2019-20 need
-            True.
-        padding_mode: what lies outside the picture: "zeros", "border" or "reflection".
+        align_corners: whether -1 and 1 are centres of pixels; see above. The published weights need True.
+        padding_mode: the values outside the image: "zeros", "border" or "reflection".
     Returns:
-        (B, C, h, w), in the precision of the picture.
+        (B, C, h, w), in the precision of the image.
 
     Example:
-        >>> picture = torch.rand(1, 3, 8, 8)
-        >>> torch.allclose(warp(picture, coordinate_grid(8, 8)[None]), picture, atol=1e-6)
+        >>> image = torch.rand(1, 3, 8, 8)
+        >>> torch.allclose(warp(image, coordinate_grid(8, 8)[None]), image, atol=1e-6)
         True
     """
-    # One precision for both, the finer one: a flow rounded to that of half-precision features would miss.
-    dtype = torch.promote_types(picture.dtype, at_least_float32(flow).dtype)
+    # Both get the finer precision: a flow rounded to the half precision of the features is too coarse.
+    dtype = torch.promote_types(image.dtype, at_least_float32(flow).dtype)
     sampled = F.grid_sample(
-        picture.to(dtype), flow.to(dtype), align_corners=align_corners, padding_mode=padding_mode
+        image.to(dtype), flow.to(dtype), align_corners=align_corners, padding_mode=padding_mode
     )
-    return sampled.to(picture.dtype)
+    return sampled.to(image.dtype)
 
 
 def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
     """A flow at another resolution, bilinearly: (B, h, w, 2) to (B, height, width, 2).
 
-    Its values, points in [-1, 1], need no scaling. The interpolation runs with `align_corners=False` whatever
-    the warp uses: published weights were trained so.
+    Its values are points in [-1, 1], so they are not scaled. The interpolation always uses
+    `align_corners=False`, as when the published weights were trained.
+
+    Example:
+        >>> resize_flow(torch.zeros(1, 8, 8, 2), 16, 16).shape
+        torch.Size([1, 16, 16, 2])
     """
     if flow.shape[1:3] == (height, width):
         return flow
@@ -187,7 +200,7 @@ def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
 
 
 def flow_at(flow: Tensor, points: Tensor) -> Tensor:
-    """Where a flow leads from points between its pixels: bilinear, and as at the edge outside.
+    """A flow at points between its pixels: bilinear inside, constant outside the outermost pixels.
 
     Args:
         flow: (B, H, W, 2).
@@ -197,7 +210,7 @@ def flow_at(flow: Tensor, points: Tensor) -> Tensor:
 
     Example:
         >>> points = torch.tensor([[[0.1, -0.4]]])
-        >>> torch.allclose(flow_at(coordinate_grid(8, 8)[None], points), points)   # nothing moves
+        >>> torch.allclose(flow_at(coordinate_grid(8, 8)[None], points), points)  # the identity
         True
     """
     return warp(flow.permute(0, 3, 1, 2), points[:, :, None], padding_mode="border")[..., 0].mT

@@ -14,12 +14,12 @@ from fomm_lib.geometry import at_least_float32, coordinate_grid
 
 @dataclass
 class Keypoints:
-    """K points of B pictures, and how the picture moves around each.
+    """K keypoints of B images, each with the local affine motion around it.
 
     Attributes:
         value: (B, K, 2), (x, y) in [-1, 1].
         jacobian: (B, K, 2, 2), of the motion from the reference frame; None for the zeroth-order model.
-        heatmap: (B, K, h, w), the probability map each point is the mean of; None where nobody kept it.
+        heatmap: (B, K, h, w), the probability map whose mean is the keypoint; None if not stored.
     """
 
     value: Tensor
@@ -27,7 +27,7 @@ class Keypoints:
     heatmap: Tensor | None = None
 
     def detach(self) -> Keypoints:
-        """The same keypoints, cut from the graph of gradients."""
+        """The same keypoints without gradients."""
         return self._map(Tensor.detach)
 
     def to(self, *args, **kwargs) -> Keypoints:
@@ -35,7 +35,7 @@ class Keypoints:
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     def __getitem__(self, index) -> Keypoints:
-        """Keypoints of some of the pictures: `kp[0:1]`, `kp[[0, 5]]`; a plain integer is refused.
+        """Keypoints of some of the images: `kp[0:1]`, `kp[[0, 5]]`.
 
         Raises:
             TypeError: the index is a plain integer, which would drop the batch axis.
@@ -47,7 +47,7 @@ class Keypoints:
         return self._map(lambda tensor: tensor[index])
 
     def expand(self, batch: int) -> Keypoints:
-        """The keypoints of one picture for `batch` pictures, without copying them."""
+        """The keypoints of one image, repeated for `batch` images without copying."""
         return self._map(lambda tensor: tensor.expand(batch, *tensor.shape[1:]))
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ def soft_argmax(heatmap: Tensor) -> Tensor:
     Args:
         heatmap: (B, K, h, w), each map sums to 1.
     Returns:
-        (B, K, 2), (x, y) in [-1, 1]. The grid always spans all of [-1, 1].
+        (B, K, 2), (x, y) in [-1, 1]. The outermost positions of the map are at -1 and 1.
 
     Source: FOMM, section 3.1; Jakab et al. 2018, eq. (3).
 
@@ -77,30 +77,30 @@ def soft_argmax(heatmap: Tensor) -> Tensor:
 
 
 class KeypointDetector(nn.Module):
-    """Finds K keypoints and a 2x2 Jacobian at each; learned by equivariance and reconstruction alone.
+    """Detects K keypoints and their 2x2 Jacobians; learns without labels, by equivariance and reconstruction.
 
-    The picture, shrunk by `scale_factor`, goes through an hourglass and `kp`, a 7x7 convolution;
+    The image, downsampled by `scale_factor`, goes through an hourglass and then `kp`, a 7x7 convolution;
     softmax(logits / temperature) of each map is a heatmap, and its mean position is the keypoint.
-    `jacobian`, another 7x7 convolution, gives four maps a keypoint, of which the heatmap-weighted mean is the
-    Jacobian; it starts as I.
+    `jacobian`, another 7x7 convolution, gives four maps per keypoint; their mean, weighted by the heatmap, is
+    the Jacobian. At the start of training it is I.
 
-    With `pad=0`, as published, the 7x7 convolution sees only the inside of the map (58x58 of 64x64 for
-    vox-256), yet those 58 positions are read as if they spanned all of [-1, 1]: every keypoint lies further
-    out than what it looks at, by a factor 63/57. Nothing downstream minds, as the same bias is in source and
-    driving; `pad=3` is free of it, for a fresh training.
+    With `pad=0`, as published, the 7x7 convolution covers only the inside of the map (58x58 of 64x64 for
+    vox-256), but those 58 positions are mapped to all of [-1, 1]: every keypoint is further out than where it
+    was detected, by a factor of 63/57. The rest of the model tolerates this, because source and driving frame
+    have the same bias. `pad=3` avoids it in a new training.
 
     Args:
         num_kp: K.
-        num_channels: of the picture.
+        num_channels: of the image.
         block_expansion, max_features, num_blocks: of the hourglass.
-        temperature: of the softmax; smaller means peakier maps.
-        estimate_jacobian: False gives the zeroth-order model.
-        scale_factor: 1 / a whole number; the detector works at this fraction of the picture's size.
-        single_jacobian_map: one set of four maps for all keypoints.
-        pad: of the 7x7 convolutions.
+        temperature: of the softmax; smaller values give sharper maps.
+        estimate_jacobian: False for the zeroth-order model.
+        scale_factor: 1 / a whole number; the fraction of the image's size at which the detector works.
+        single_jacobian_map: whether all keypoints share one set of four maps.
+        pad: padding of the 7x7 convolutions.
 
     Raises:
-        InputError: `scale_factor` is not 1 / a whole number, or a picture does not fit the hourglass.
+        InputError: `scale_factor` is not 1 / a whole number, or an image does not fit the hourglass.
 
     Source: FOMM, section 3.1 and supplementary A.
 
@@ -140,13 +140,13 @@ class KeypointDetector(nn.Module):
         if scale_factor != 1:
             self.down = AntiAliasDownsample(num_channels, scale_factor)
 
-    def forward(self, picture: Tensor) -> Keypoints:
-        """(B, C, H, W) in [0, 1] to the keypoints of each picture."""
+    def forward(self, image: Tensor) -> Keypoints:
+        """(B, C, H, W) in [0, 1] to the keypoints of each image."""
         if self.scale_factor != 1:
-            picture = self.down(picture)
-        features = self.predictor(picture)
+            image = self.down(image)
+        features = self.predictor(image)
         logits = self.kp(features)
-        # Half precision is too coarse for a softmax at temperature 0.1, and for the positions it leads to.
+        # Half precision is too coarse for a softmax at temperature 0.1 and for the resulting positions.
         heatmap = (at_least_float32(logits) / self.temperature).flatten(2).softmax(-1).view(logits.shape)
         value = soft_argmax(heatmap)
         jacobian = None

@@ -1,8 +1,8 @@
 """The six losses of the paper: perceptual, adversarial (of the generator and of the discriminator), feature
 matching, equivariance of value and of Jacobian.
 
-Every loss here is a scalar without its weight, but for the perceptual and the feature matching one, whose
-weights differ from feature to feature.
+Every loss is a scalar without its weight. The exceptions are perceptual and feature matching loss, which take
+one weight per feature.
 """
 
 from __future__ import annotations
@@ -24,8 +24,18 @@ from fomm_lib.geometry import (
 )
 from fomm_lib.keypoints import Keypoints
 
-# What the discriminator gives: at every scale its features and its prediction.
-Judged = dict[float, tuple[list[Tensor], Tensor]]
+# The six losses and how plots call them, in the order in which training writes them.
+LOSS_NAMES = {
+    "perceptual": "perceptual",
+    "gen_gan": "generator, adversarial",
+    "feature_matching": "feature matching",
+    "equivariance_value": "equivariance, value",
+    "equivariance_jacobian": "equivariance, Jacobian",
+    "disc_gan": "discriminator",
+}
+
+# The output of the discriminator: {scale: (features, prediction)}.
+DiscriminatorOutput = dict[float, tuple[list[Tensor], Tensor]]
 
 
 def perceptual_loss(
@@ -33,60 +43,63 @@ def perceptual_loss(
 ) -> Tensor:
     """sum over scales and features i of weights[i] mean |N_i(fake) - N_i(real)|.
 
-    No gradient flows on the real side. Features beyond the last weight that is not zero are not computed.
+    Real images get no gradient. Features after the last non-zero weight are not computed.
 
     Args:
-        network: of `perceptual.perceptual_network`.
+        network: from `perceptual.perceptual_network`.
         fake, real: pyramids, {scale: (B, 3, h, w)} in [0, 1].
-        weights: one a feature, shallow to deep; 10 each as published.
+        weights: one per feature, shallow to deep; 10 each as published.
     Returns:
-        A scalar, 0 for equal pictures.
+        A scalar, 0 for equal images.
 
     Source: FOMM, section 3.3 (reconstruction loss). There is no pixel loss.
     """
     depth = max((i + 1 for i, weight in enumerate(weights) if weight), default=0)
     total = torch.zeros((), device=next(iter(fake.values())).device)
-    for scale, picture in fake.items():
+    for scale, image in fake.items():
         with torch.no_grad():
             wanted = network(real[scale], depth)
-        for weight, ours, theirs in zip(weights, network(picture, depth), wanted, strict=False):
+        for weight, ours, theirs in zip(weights, network(image, depth), wanted, strict=False):
             if weight:
                 total = total + weight * _mean_difference(ours, theirs)
     return total
 
 
-def generator_gan_loss(judged_fake: Judged) -> Tensor:
-    """sum over scales of mean (1 - D(fake))^2: the generator wants patches that look real.
+def generator_gan_loss(fake_output: DiscriminatorOutput) -> Tensor:
+    """sum over scales of mean (1 - D(fake))^2: small if generated patches look real.
 
-    Source: Mao et al., Least Squares GANs, 2017, equation 2 with c = 1, without its half; FOMM, section 3.3.
+    Source: Mao et al., Least Squares GANs, 2017, equation 2 with c = 1, without the factor 1/2; FOMM,
+    section 3.3.
     """
-    return sum(lsgan_generator_loss(at_least_float32(prediction)) for _, prediction in judged_fake.values())
+    return sum(lsgan_generator_loss(at_least_float32(prediction)) for _, prediction in fake_output.values())
 
 
-def discriminator_gan_loss(judged_real: Judged, judged_fake: Judged) -> Tensor:
-    """sum over scales of mean [(1 - D(real))^2 + D(fake)^2], no half.
+def discriminator_gan_loss(real_output: DiscriminatorOutput, fake_output: DiscriminatorOutput) -> Tensor:
+    """sum over scales of mean [(1 - D(real))^2 + D(fake)^2].
 
-    Source: Mao et al., Least Squares GANs, 2017, equation 2 with a = 0, b = 1, without its halves.
+    Source: Mao et al., Least Squares GANs, 2017, equation 2 with a = 0, b = 1, without the factor 1/2.
     """
     return sum(
-        lsgan_discriminator_loss(at_least_float32(judged_real[scale][1]), at_least_float32(prediction))
-        for scale, (_, prediction) in judged_fake.items()
+        lsgan_discriminator_loss(at_least_float32(real_output[scale][1]), at_least_float32(prediction))
+        for scale, (_, prediction) in fake_output.items()
     )
 
 
-def feature_matching_loss(judged_real: Judged, judged_fake: Judged, weights: Sequence[float]) -> Tensor:
+def feature_matching_loss(
+    real_output: DiscriminatorOutput, fake_output: DiscriminatorOutput, weights: Sequence[float]
+) -> Tensor:
     """sum over scales and blocks i of weights[i] mean |D_i(fake) - D_i(real)|.
 
-    No gradient flows on the real side.
+    Real images get no gradient.
 
     Raises:
-        ValueError: not one weight a block.
+        ValueError: the number of weights is not the number of blocks.
 
     Source: Wang et al., pix2pixHD, 2018, section 3.2; FOMM, section 3.3.
     """
-    total = torch.zeros((), device=next(iter(judged_fake.values()))[1].device)
-    for scale, (features, _) in judged_fake.items():
-        for weight, ours, theirs in zip(weights, features, judged_real[scale][0], strict=True):
+    total = torch.zeros((), device=next(iter(fake_output.values()))[1].device)
+    for scale, (features, _) in fake_output.items():
+        for weight, ours, theirs in zip(weights, features, real_output[scale][0], strict=True):
             if weight:
                 total = total + weight * _mean_difference(ours, theirs.detach())
     return total
@@ -103,15 +116,15 @@ class RandomTransform:
     T(z) = A z + b + sum_p c_p U(|z - q_p|) with U(d) = d^2 log(d + 1e-6), and control points q_p on a grid
     over [-1, 1].
 
-    As published, |.| is the L1 distance and one scalar c_p moves both axes, so that the spline displaces
-    along the diagonal only. With `textbook=True` the distance is Euclidean and every axis has its own
-    coefficients, as in Bookstein 1989.
+    As published, |.| is the L1 distance and one scalar c_p is added to both axes, so that the spline
+    displaces points along the diagonal only. With `textbook=True` the distance is Euclidean and every axis
+    has its own coefficients, as in Bookstein 1989.
 
     Attributes:
         theta: (B, 2, 3), [A | b].
         control_params: (B, 1, P) as published, (B, 2, P) for the textbook spline, with P a square number;
             None for an affine transform.
-        textbook: which thin-plate spline.
+        textbook: whether the spline is the textbook one.
 
     Source: FOMM, section 3.3, and the published code.
     """
@@ -135,7 +148,7 @@ class RandomTransform:
         """theta = [I | 0] + N(0, sigma_affine^2), control parameters N(0, sigma_tps^2) on a grid of
         points_tps^2 points.
 
-        The numbers are drawn on the CPU, so that a seed gives the same transforms on every device.
+        Random numbers are drawn on the CPU, so that a seed gives the same transforms on every device.
 
         Example:
             >>> RandomTransform.sample(4, generator=torch.Generator().manual_seed(0)).theta.shape
@@ -147,6 +160,13 @@ class RandomTransform:
             control = sigma_tps * torch.randn(batch, 2 if textbook else 1, points_tps**2, generator=generator)
             control = control.to(device)
         return cls(theta.to(device), control, textbook)
+
+    def chunk(self, parts: int) -> list[RandomTransform]:
+        """The transforms of a batch that is divided into equal parts, as `torch.chunk` does."""
+        control = self.control_params
+        controls = [None] * parts if control is None else control.chunk(parts)
+        pairs = zip(self.theta.chunk(parts), controls, strict=True)
+        return [RandomTransform(theta, control, self.textbook) for theta, control in pairs]
 
     def __call__(self, points: Tensor) -> Tensor:
         """T of points: (B, N, 2) to (B, N, 2)."""
@@ -163,22 +183,22 @@ class RandomTransform:
         if self.control_params is not None:
             offset, distance = self._from_control_points(points)
             slope = 2 * distance * torch.log(distance + 1e-6) + distance**2 / (distance + 1e-6)
-            # The gradient of the distance, which is taken as 0 at the control point itself.
+            # The gradient of the distance; at the control point itself it is set to 0.
             direction = offset / distance.clamp_min(1e-12)[..., None] if self.textbook else offset.sign()
             weights = slope[:, :, None] * self.control_params[:, None]  # (B, N, 1 or 2, P)
             gradient = (weights[..., None] * direction[:, :, None]).sum(-2)
-            jacobian = jacobian + gradient  # (B, N, 1, 2) of one scalar for both axes, or (B, N, 2, 2)
+            jacobian = jacobian + gradient  # (B, N, 1, 2), the same for both axes, or (B, N, 2, 2)
         return jacobian
 
-    def warp_picture(self, picture: Tensor, *, align_corners: bool = True) -> Tensor:
-        """out(z) = picture(T(z)), with reflection at the border: (B, C, H, W) to (B, C, H, W).
+    def warp_image(self, image: Tensor, *, align_corners: bool = True) -> Tensor:
+        """out(z) = image(T(z)), with reflection at the border: (B, C, H, W) to (B, C, H, W).
 
-        So a thing that the deformed picture shows at p lies at T(p) in the picture.
+        What the deformed image shows at p is at T(p) in the image.
         """
-        height, width = picture.shape[-2:]
-        grid = coordinate_grid(height, width, device=picture.device)
-        flow = self(grid.view(1, -1, 2).expand(len(picture), -1, -1)).view(-1, height, width, 2)
-        return warp(picture, flow, align_corners=align_corners, padding_mode="reflection")
+        height, width = image.shape[-2:]
+        grid = coordinate_grid(height, width, device=image.device)
+        flow = self(grid.view(1, -1, 2).expand(len(image), -1, -1)).view(-1, height, width, 2)
+        return warp(image, flow, align_corners=align_corners, padding_mode="reflection")
 
     def _from_control_points(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Offset (B, N, P, 2) of every point from every control point, and its length (B, N, P)."""
@@ -192,7 +212,7 @@ class RandomTransform:
 def equivariance_value_loss(
     kp_driving: Keypoints, kp_transformed: Keypoints, transform: RandomTransform
 ) -> Tensor:
-    """mean |p_driving - T(p_transformed)|: keypoints of the deformed picture, taken back, are the picture's.
+    """mean |p_driving - T(p_transformed)|: T maps keypoints of the deformed image to those of the image.
 
     Source: FOMM, section 3.3 (equivariance).
     """
@@ -204,7 +224,7 @@ def equivariance_jacobian_loss(
 ) -> Tensor:
     """mean |I - J_driving^-1 T'(p_transformed) J_transformed|: the same for the Jacobians, by the chain rule.
 
-    In this form, rather than |J_driving - T' J_t|, shrinking all Jacobians does not make the loss small.
+    Unlike |J_driving - T' J_transformed|, this does not become small if all Jacobians shrink.
 
     Source: FOMM, section 3.3 (equivariance of the Jacobian).
     """

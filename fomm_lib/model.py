@@ -1,4 +1,4 @@
-"""The whole model: a keypoint detector and a generator that share one config."""
+"""The whole model: a keypoint detector and a generator, built from one config."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from torch import Tensor, nn
 from fomm_lib.checkpoints import load_network, read_checkpoint
 from fomm_lib.config import Config, load_config
 from fomm_lib.discriminator import MultiScaleDiscriminator
-from fomm_lib.files import InputError
+from fomm_lib.errors import InputError
 from fomm_lib.generator import EncodedSource, Generated, OcclusionAwareGenerator
 from fomm_lib.keypoints import KeypointDetector, Keypoints
 from fomm_lib.motion import DenseMotion
 
 
 class FirstOrderMotionModel(nn.Module):
-    """Keypoints of source and driving frame -> dense motion -> the source, moved as the driving frame.
+    """Keypoints of source and driving frame -> dense motion -> the source in the pose of the driving frame.
 
     Args:
-        config: a `Config`, or anything `load_config` takes.
+        config: a `Config`, or what `load_config` takes.
 
     Attributes:
         kp_detector, generator: the two networks, with the published parameter names.
         align_corners: of every warp; see `geometry`.
-        size: (height, width) of the pictures the model was made for.
+        size: (height, width) of the images the model was trained for.
+        size_multiple: images can be generated at all multiples of this.
 
     Source: FOMM, section 3, figure 2.
 
@@ -44,23 +45,36 @@ class FirstOrderMotionModel(nn.Module):
         common = params.common_params
         self.kp_detector = KeypointDetector(**common.model_dump(), **params.kp_detector_params.model_dump())
         self.generator = OcclusionAwareGenerator(
-            num_kp=common.num_kp, num_channels=common.num_channels, **params.generator_params.model_dump()
+            num_kp=common.num_kp,
+            num_channels=common.num_channels,
+            align_corners=params.align_corners,
+            **params.generator_params.model_dump(),
         )
         self.align_corners = params.align_corners
+        self.size_multiple = 2 ** len(self.generator.down_blocks)
         self.size = tuple(self.config.dataset_params.frame_shape[:2])
 
-    def detect(self, picture: Tensor) -> Keypoints:
-        """Keypoints of pictures (B, C, H, W) in [0, 1]."""
-        return self.kp_detector(picture)
+    def detect(self, image: Tensor) -> Keypoints:
+        """Keypoints of images (B, C, H, W) in [0, 1]."""
+        return self.kp_detector(image)
+
+    def encode(self, source: Tensor) -> EncodedSource:
+        """What the generator computes from the source alone. (B, C, H, W) in [0, 1]."""
+        return self.generator.encode(source)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def dense_motion(self, source: Tensor, kp_source: Keypoints, kp_driving: Keypoints) -> DenseMotion:
-        """The dense backward motion from driving frame to source, without generating a picture."""
+        """The dense backward motion from driving frame to source, without generating an image."""
         network = self.generator.dense_motion_network
         if network is None:
             raise InputError(
                 "this model has no dense motion network (dense_motion_params is not set in its config)"
             )
-        return network(network.downsample(source), kp_source, kp_driving, align_corners=self.align_corners)
+        return network(network.downsample(source), kp_source, kp_driving)
 
     def generate(
         self,
@@ -68,20 +82,23 @@ class FirstOrderMotionModel(nn.Module):
         kp_source: Keypoints,
         kp_driving: Keypoints,
         *,
-        for_people: bool = False,
+        with_visuals: bool = False,
     ) -> Generated:
-        """The source with the keypoints of the driving frame; see `OcclusionAwareGenerator.forward`."""
-        return self.generator(
-            source, kp_source, kp_driving, align_corners=self.align_corners, for_people=for_people
-        )
+        """The source, moved from its keypoints to the driving ones; see `OcclusionAwareGenerator.forward`."""
+        return self.generator(source, kp_source, kp_driving, with_visuals=with_visuals)
 
-    def forward(self, source: Tensor, driving: Tensor, *, for_people: bool = False) -> Generated:
-        """The source, moved as the driving frame: two (B, C, H, W) in [0, 1] to one."""
-        return self.generate(source, self.detect(source), self.detect(driving), for_people=for_people)
+    def forward(self, source: Tensor, driving: Tensor, *, with_visuals: bool = False) -> Generated:
+        """The source in the pose of the driving frame: two (B, C, H, W) in [0, 1] to one."""
+        return self.generate(source, self.detect(source), self.detect(driving), with_visuals=with_visuals)
 
 
 def build_discriminator(config: Config) -> MultiScaleDiscriminator:
-    """The discriminator that a config describes."""
+    """A new discriminator, as the config describes it.
+
+    Example:
+        >>> build_discriminator(load_config("vox-adv-256")).scales
+        (1.0,)
+    """
     common = config.model_params.common_params
     params = config.model_params.discriminator_params
     return MultiScaleDiscriminator(
@@ -97,12 +114,12 @@ def load_model(
     """A trained model, ready to animate (in eval mode).
 
     Args:
-        name: a name in `data/weights` ("heads-64"), a `.safetensors`, a published `.pth.tar`, or the folder
-            of a training.
-        config: needed for published files, which have none inside: a path, or a name such as "vox-adv-256".
-        device: where to put it; by default the GPU where there is one.
+        name: a name in `data/weights` ("heads-64"), a `.safetensors`, a published `.pth.tar`, or the output
+            folder of a training.
+        config: needed for published files, which contain none: a path, or a name such as "vox-adv-256".
+        device: "cpu", "cuda", ...; by default the GPU if there is one.
     Raises:
-        InputError: no such file, no config, weights that do not fit it, or a device that is not there.
+        InputError: no such file, no config, weights that do not fit it, or a missing device.
 
     Example:
         >>> model = load_model("heads-64")
@@ -135,18 +152,21 @@ def load_model(
 def start_from(
     init: str | os.PathLike, model: FirstOrderMotionModel, discriminator: nn.Module | None = None
 ) -> None:
-    """Take over weights, part by part: detector, dense motion, the rest of the generator, discriminator.
+    """Load weights part by part: detector, dense motion, the rest of the generator, discriminator.
 
-    A part that does not fit (of another width, say) stays as it is, and a warning says so. Two things may
-    differ: the scale of the picture that a network looks at, and whether keypoints have Jacobians. A detector
-    without them takes all but the layer that predicts them; one with them keeps its own, which at first says
-    the identity.
+    A part that does not fit (e.g. of another width) keeps its weights, with a warning. Two differences are
+    allowed: the scale of a network's input image, and Jacobians in only one of the two detectors. A detector
+    without Jacobians ignores the layer that predicts them; one with Jacobians keeps its own layer, which
+    predicts the identity at the start.
 
     Args:
         init: a name, a `.safetensors`, or a published `.pth.tar`; see `checkpoints.read_checkpoint`.
-        model, discriminator: what gets the weights.
+        model, discriminator: the networks to load the weights into.
     Raises:
         InputError: no such file, or no part of it fits.
+
+    Example:
+        >>> start_from("heads-64", FirstOrderMotionModel("heads-64"))
     """
     networks = read_checkpoint(init).networks
     generator, motion = networks["generator"], "dense_motion_network."
@@ -175,8 +195,8 @@ def start_from(
 
 
 def _with_own_down(entries: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The entries, but the fixed kernel before a network that looks at a smaller picture: it follows from the
-    config, and a network may go on at another scale.
+    """The entries with the network's own downsampling kernel: it follows from the config, and training may
+    continue at another scale.
     """
     kernels = [name for name in {**entries, **network.state_dict()} if name.endswith("down.weight")]
     others = {name: tensor for name, tensor in entries.items() if name not in kernels}
@@ -185,7 +205,7 @@ def _with_own_down(entries: dict[str, Tensor], network: nn.Module) -> dict[str, 
 
 
 def _with_own_jacobian(entries: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The entries, but the network's own layer of Jacobians, or none, where only one of the two has such."""
+    """The entries with the network's own Jacobian layer, or without one, if only one of the two has it."""
     layer = "jacobian."
     own = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(layer)}
     others = _without(entries, layer)

@@ -24,10 +24,10 @@ class DenseMotion:
 
     Attributes:
         deformation: (B, h, w, 2), the backward flow, points of the source in [-1, 1].
-        mask: (B, K+1, h, w), the share of each sparse motion, background first; sums to 1 over the motions.
-        occlusion: (B, 1, h, w) in [0, 1], 1 where the source shows what the driving frame needs; None if not
+        mask: (B, K+1, h, w), the weight of each sparse motion, background first; sums to 1 over the motions.
+        occlusion: (B, 1, h, w) in [0, 1], 1 where the source shows what the driving frame shows; None if not
             estimated.
-        sparse_motions: (B, K+1, h, w, 2), the motions that were mixed; the first is the identity.
+        sparse_motions: (B, K+1, h, w, 2), the motions that are combined; the first is the identity.
         sparse_deformed: (B, K+1, C, h, w), the small source warped by each.
     """
 
@@ -39,9 +39,9 @@ class DenseMotion:
 
 
 def heatmap_difference(kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
-    """H_k = G(p_driving,k) - G(p_source,k), after an all-zero map for the background.
+    """H_k = G(p_driving,k) - G(p_source,k), preceded by a map of zeros for the background.
 
-    They tell the network where each keypoint went to and came from.
+    They show the network the position of each keypoint in both images.
 
     Returns:
         (B, K+1, height, width), in [-1, 1].
@@ -56,7 +56,7 @@ def heatmap_difference(kp_source: Keypoints, kp_driving: Keypoints, height: int,
 
 
 def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
-    """The identity, for the background, then the first-order motion of every keypoint.
+    """The identity for the background, then the first-order motion of every keypoint.
 
     Returns:
         (B, K+1, height, width, 2), points of the source; see `geometry.first_order_motion`.
@@ -70,20 +70,21 @@ def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, wid
 
 
 class DenseMotionNetwork(nn.Module):
-    """Mixes K local motions and the identity into one dense backward flow, and says what the source lacks.
+    """Combines K local motions and the identity into one dense backward flow, and predicts an occlusion map.
 
     T(z) = M_0(z) z + sum_k M_k(z) T_k(z), with masks M from a softmax over the K + 1 motions. The masks come
-    from an hourglass that sees, for every motion, the difference of the keypoint's heatmaps and the source
-    warped by that motion: (K+1)(C+1) channels.
+    from an hourglass whose input has, for every motion, the difference of the keypoint's heatmaps and the
+    source warped by that motion: (K+1)(C+1) channels.
 
     Args:
         num_kp, num_channels: K and C.
         block_expansion, max_features, num_blocks: of the hourglass.
-        scale_factor: 1 / a whole number; the motion is estimated at this fraction of the picture's size.
-        estimate_occlusion_map: whether there is an occlusion map.
+        scale_factor: 1 / a whole number; the fraction of the image's size at which motion is estimated.
+        estimate_occlusion_map: whether an occlusion map is estimated.
+        align_corners: of the warp of the small source; see `geometry`.
 
     Raises:
-        InputError: `scale_factor` is not 1 / a whole number, or a picture does not fit the hourglass.
+        InputError: `scale_factor` is not 1 / a whole number, or an image does not fit the hourglass.
 
     Source: FOMM, section 3.1, eq. (6) and (7), and section 3.2 for the occlusion map.
     """
@@ -97,8 +98,10 @@ class DenseMotionNetwork(nn.Module):
         num_blocks: int = 5,
         scale_factor: float = 1,
         estimate_occlusion_map: bool = False,
+        align_corners: bool = True,
     ):
         super().__init__()
+        self.align_corners = align_corners
         in_features = (num_kp + 1) * (num_channels + 1)
         self.hourglass = Hourglass(block_expansion, in_features, num_blocks, max_features)
         self.mask = nn.Conv2d(self.hourglass.out_features, num_kp + 1, kernel_size=7, padding=3)
@@ -113,24 +116,21 @@ class DenseMotionNetwork(nn.Module):
         """The source at the size at which motion is estimated: (B, C, H, W) to (B, C, h, w)."""
         return self.down(source) if self.scale_factor != 1 else source
 
-    def forward(
-        self, small_source: Tensor, kp_source: Keypoints, kp_driving: Keypoints, *, align_corners: bool = True
-    ) -> DenseMotion:
+    def forward(self, small_source: Tensor, kp_source: Keypoints, kp_driving: Keypoints) -> DenseMotion:
         """
         Args:
             small_source: (B, C, h, w), from `downsample`.
             kp_source, kp_driving: B sets of K keypoints.
-            align_corners: of the warp of the small source; see `geometry`.
         """
         batch, channels, height, width = small_source.shape
         motions = sparse_motions(kp_source, kp_driving, height, width)
         number = motions.shape[1]
         copies = small_source[:, None].expand(-1, number, -1, -1, -1)
-        deformed = warp(copies.flatten(0, 1), motions.flatten(0, 1), align_corners=align_corners)
+        deformed = warp(copies.flatten(0, 1), motions.flatten(0, 1), align_corners=self.align_corners)
         deformed = deformed.view(batch, number, channels, height, width)
 
         heatmaps = heatmap_difference(kp_source, kp_driving, height, width).to(deformed.dtype)
-        # Per motion [heatmap, r, g, b]: the interleaved order that published weights expect.
+        # For each motion [heatmap, r, g, b]: the order of channels that the published weights expect.
         features = self.hourglass(torch.cat([heatmaps[:, :, None], deformed], dim=2).flatten(1, 2))
         mask = at_least_float32(self.mask(features)).softmax(dim=1)
         deformation = (mask[..., None] * motions).sum(dim=1)

@@ -1,12 +1,12 @@
-"""One clear line where a package is installed in a release that does not work here.
+"""An error of one line for an installed package in a release that does not work here.
 
     with importing("torchvision"):
         from torchvision.transforms import v2
 
-`pyproject.toml` has lower bounds and no upper ones, because an upper bound would fight with what Colab or
-another project has installed. So a release can be too old (something installed after the course took it
-back), or too new in a way that is known only later: `KNOWN_BREAKS` says which. Without this module such a
-release ends in a TypeError somewhere inside.
+`pyproject.toml` has lower bounds and no upper ones, because an upper bound would conflict with what Colab or
+another project has installed. So a release can be too old (another installation replaced it), or too new, in
+a way that becomes known later: `KNOWN_BREAKS` lists those. Without this module such a release ends in a
+TypeError somewhere inside.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from fomm_lib.files import InputError
+from fomm_lib.errors import InputError
 
 PROJECT = "fomm-lib"
 
-# package: releases that are known not to work here, and what does work. Lower bounds are in pyproject.toml.
 KNOWN_BREAKS: dict[str, tuple[str, str]] = {}
+"""Package to (releases that do not work here, releases that do), e.g. (">=20,<20.2", "!=20.0.*"). Lower
+bounds are in pyproject.toml."""
 
 
 @contextmanager
 def importing(*packages: str) -> Iterator[None]:
-    """Import packages, or say in one line why these releases of them cannot be used.
+    """Around imports: report in one line why the installed releases of packages cannot be used.
 
     Args:
         packages: names on the Python Package Index, e.g. "pillow". One that is not installed passes: its
-            import says so itself.
+            import raises an error of its own.
 
     Raises:
         InputError: a release is older than the lower bound of this project, is one of `KNOWN_BREAKS`, or
             needs another release of PyTorch than the installed one; or the import of an installed package
-            fails, as where PyTorch and torchvision come from different builds.
+            fails, e.g. because PyTorch and torchvision come from different builds.
 
     Example:
         >>> with importing("numpy"):
@@ -48,7 +49,7 @@ def importing(*packages: str) -> Iterator[None]:
         yield
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
         installed = [package for package in packages if _installed(package) is not None]
-        stopped = isinstance(error.__cause__, KeyboardInterrupt)  # Ctrl-C while a library in C++ was starting
+        stopped = isinstance(error.__cause__, KeyboardInterrupt)  # Ctrl-C while a library in C++ started
         if isinstance(error, ModuleNotFoundError) or stopped or not installed:
             raise
         found = " and ".join(f"{package} {_installed(package)}" for package in installed)
@@ -59,9 +60,10 @@ def importing(*packages: str) -> Iterator[None]:
 
 
 def newer_than_tested() -> list[str]:
-    """The installed packages that are newer than the newest release tested with this project, a line each.
+    """The installed packages that are newer than the newest release tested with this project, one line each.
 
-    The releases are those of `constraints.txt`. What is not installed, or not listed there, is left out.
+    The tested releases are those of `constraints.txt`. Packages that are not installed, or not listed there,
+    are left out.
 
     Example:
         >>> newer_than_tested()  # doctest: +SKIP
@@ -85,10 +87,13 @@ def newer_than_tested() -> list[str]:
 
 
 def check_release(package: str) -> None:
-    """Say in one line if an installed release is known not to work here; a package that is missing passes.
+    """Check that an installed release is not known to fail here; a package that is not installed passes.
+
+    Args:
+        package: its name on the Python Package Index.
 
     Raises:
-        InputError: as for `importing`.
+        InputError: as for `importing`, before any import.
 
     Example:
         >>> check_release("numpy")
@@ -111,7 +116,7 @@ def check_release(package: str) -> None:
 
 
 def _check_torch_beside(release: str) -> None:
-    """torchvision is compiled against one release of PyTorch, and its import fails beside another."""
+    """torchvision is compiled for one release of PyTorch; with another its import fails."""
     from packaging.requirements import Requirement
 
     torch = _installed("torch")
@@ -132,7 +137,7 @@ def _installed(package: str) -> str | None:
 
 @functools.lru_cache(maxsize=1)
 def _lower_bounds() -> dict[str, str]:
-    """By package: the bound of this project or its extras; none where it runs without being installed."""
+    """Package to the lower bound of this project and its extras; empty if the project is not installed."""
     from packaging.requirements import Requirement
 
     try:
@@ -143,7 +148,7 @@ def _lower_bounds() -> dict[str, str]:
 
 
 def _constraints() -> str:
-    """The text of constraints.txt: of the repository, or of an installed wheel; "" where there is neither."""
+    """The text of constraints.txt: of the repository, or of an installed wheel; "" if there is neither."""
     package = Path(__file__).resolve().parent
     for path in (package.parent / "constraints.txt", package / "_data" / "constraints.txt"):
         if path.is_file():

@@ -11,19 +11,19 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/fomm-course/fomm-course/blob/main/notebooks/01_gan_math.ipynb)
 #
-# By the end you can say in numbers what a discriminator tells a generator, watch a GAN forget most of its
-# data, and mend it with two short formulas.
+# At the end you can calculate what a discriminator tells a generator. You see a GAN lose most of its data,
+# and fix it with two short formulas.
 #
 # ## At a glance
 #
 # **You will be able to**
 #
-# - derive binary cross-entropy, the value function and the best discriminator $D^\ast$, and watch a small
-#   network approach it;
+# - derive binary cross-entropy, the value function and the optimal discriminator $D^\ast$, and train a small
+#   network that approaches it;
 # - measure how far apart two distributions are with KL, Jensen-Shannon and Wasserstein, and say when each
-#   is useless;
+#   gives no useful slope;
 # - explain why the First Order Motion Model uses least squares;
-# - recognise mode collapse, and mend it with a gradient penalty and with spectral norm.
+# - recognise mode collapse, and fix it with a gradient penalty and with spectral norm.
 #
 # | | |
 # |---|---|
@@ -31,7 +31,7 @@
 # | Minutes | 45 to read, 30 to practise |
 # | GPU | no; about half a minute on two CPU cores |
 # | Paper | background to section 3.3 (training losses); Goodfellow et al. 2014, equation 1, theorem 1 |
-# | Module | `fomm_lib.gan` |
+# | Module | `fomm_lib/gan.py` |
 #
 # ## Set-up
 #
@@ -47,8 +47,8 @@ if "google.colab" in sys.modules:
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", library], check=True)
 
 # %% [markdown]
-# Then everything this notebook uses. `gan` holds the formulas, `plots` the style of the pictures. One
-# thread is fastest for networks this small, and gives the same digits on every machine.
+# Then everything this notebook uses. `gan` has the formulas, `plots` the figures. One thread is fastest for
+# networks this small, and gives the same digits on every machine.
 
 # %%
 import math
@@ -58,21 +58,26 @@ from matplotlib import pyplot as plt
 from scipy import stats
 from torch import nn
 
-from fomm_lib import gan, plots
-from fomm_lib.exercises import check_gaussian_kl, check_slope_penalty, check_sorted_wasserstein
+from fomm_lib import gan
+from fomm_lib.course import plots
+from fomm_lib.course.exercises.nb01_gan_math import (
+    check_gaussian_kl,
+    check_slope_penalty,
+    check_sorted_wasserstein,
+)
 
 plots.use_style()
 torch.set_num_threads(1)
 BLACK, ORANGE, SKY, GREEN, BLUE, RED = plots.COLOURS[:6]
 
 # %% [markdown]
-# ## The problem as one picture
+# ## The problem as one image
 #
-# A portrait that moves should look real. Nobody can write "looks real" as a formula, so a GAN trains a
-# second network, the *discriminator*, to tell real samples from generated ones, and lets the generator
-# follow its slope. Here a sample is one number instead of a picture, and everything fits on a line.
+# A portrait that moves should look real. There is no formula for "looks real". So a GAN trains a second
+# network, the *discriminator*, to tell real samples from generated ones, and the generator follows the slope
+# of that network. Here a sample is one number instead of an image, so everything can be plotted on a line.
 #
-# In the picture, look for the stretch where the discriminator rises.
+# In the figure, look for the interval in which the discriminator rises.
 
 
 # %%
@@ -82,21 +87,21 @@ def density(x, mean, std):
 
 x = torch.linspace(-6, 6, 601)
 p_data, p_model = density(x, 1.5, 0.8), density(x, -1.5, 1.2)
-judged = gan.optimal_discriminator(p_data, p_model)
-curves = {"real samples": p_data, "generated samples": p_model, "discriminator": judged}
+d_best = gan.optimal_discriminator(p_data, p_model)
+curves = {"real samples": p_data, "generated samples": p_model, "discriminator": d_best}
 figure = plots.plot_curves(x, curves, "a sample x (no unit)", "density, or probability")
 figure.axes[0].annotate("uphill", (0.9, 0.7), (-1.4, 0.69), arrowprops={"arrowstyle": "->"})
 plots.show(
     figure,
     alt="Generated samples lie left of the real ones. The discriminator rises from 0 to 1 between them, "
-    "and its slope shows the generated samples the way to the real ones.",
+    "so its slope points from the generated samples to the real ones.",
 )
 
 # %% [markdown]
-# *Figure 1. The discriminator is a landscape: generated samples climb it. A landscape with cliffs and
-# plains is hard to climb, and most of this notebook is about keeping it climbable.*
+# *Figure 1. Generated samples move up the slope of the discriminator. Where the slope is zero or very large,
+# this fails. Most of this notebook is about keeping the slope useful.*
 #
-# ## 1. Binary cross-entropy: the price of a guess
+# ## 1. Binary cross-entropy: the cost of a guess
 #
 # The discriminator guesses the probability $D(x)$ that $x$ is real. Once the label $y$ is known, the guess
 # costs
@@ -107,10 +112,10 @@ plots.show(
 # |---|---|---|---|---|
 # | $y$ | label: 1 real, 0 generated | (N,) | {0, 1} | `target` |
 # | $D(x)$ | guessed probability of "real" | (N,) | (0, 1) | `prediction` |
-# | $\log$ | natural logarithm, so the price is in nats | | | |
+# | $\log$ | natural logarithm, so the cost is in nats | | | |
 #
-# Only one of the two terms counts for a sample: the logarithm of the probability given to what turned out
-# true. What does a wrong guess cost?
+# For each sample only one of the two terms is not zero: the logarithm of the probability that was given to
+# the true label. What does a wrong guess cost?
 
 
 # %%
@@ -121,20 +126,23 @@ def toy_bce(prediction, target):
 undecided = toy_bce(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0]))
 print(f"undecided: {undecided:.3f} nats, log 2 = {math.log(2):.3f}")
 guess = torch.linspace(0.005, 0.995, 200)
-prices = {"it was real: -log D": -guess.log(), "it was generated: -log(1 - D)": -(1 - guess).log()}
-figure = plots.plot_curves(guess, prices, "guess D(x), a probability", "price in nats", ylim=(0, 5))
+costs = {"it was real: -log D": -guess.log(), "it was generated: -log(1 - D)": -(1 - guess).log()}
+figure = plots.plot_curves(guess, costs, "guess D(x), a probability", "cost in nats", ylim=(0, 5))
 figure.axes[0].plot(0.5, math.log(2), "ko")
-plots.show(figure, alt="A guess costs 0 when sure and right, log 2 when undecided, without bound when wrong.")
+plots.show(
+    figure, alt="A guess costs 0 if certain and right, log 2 if undecided, and has no upper bound if wrong."
+)
 
 # %% [markdown]
-# *Figure 2. Being sure and wrong costs without bound; being sure and right costs nothing.*
+# *Figure 2. A guess that is certain and wrong has an unbounded cost; one that is certain and right costs
+# nothing.*
 #
-# "I don't know" (the dot) costs $\log 2 = 0.693$, whatever comes: remember it, it is what half of a
-# discriminator's loss settles at when the generator has won.
+# An undecided guess of 1/2 (the dot) costs $\log 2 = 0.693$ for either label. Remember this number: half of a
+# discriminator's loss converges to it if the generator is perfect.
 #
-# That unbounded end is where programs break. The network computes a *logit* $s$, any real number, and
+# The unbounded end causes numerical errors. The network computes a *logit* $s$, any real number, and
 # $D = 1/(1+e^{-s})$. In float32 a logit of -200 gives $D = 0$ exactly, and $\log 0$. With the identity
-# $-\log D = \log(1 + e^{-s})$, computed as `softplus(-s)`, the same price stays finite.
+# $-\log D = \log(1 + e^{-s})$, computed as `softplus(-s)`, the same cost stays finite.
 
 # %%
 sure_and_wrong = torch.tensor([-200.0])
@@ -142,9 +150,9 @@ print("through the probability:", toy_bce(sure_and_wrong.sigmoid(), torch.ones(1
 print("from the logit:         ", gan.binary_cross_entropy(sure_and_wrong, 1.0, from_logits=True).item())
 
 # %% [markdown]
-# ## 2. The value function, and the judge nobody beats
+# ## 2. The value function, and the optimal discriminator
 #
-# Both networks play for one number, which the discriminator $D$ raises and the generator $G$ lowers
+# Both networks optimise one number, which the discriminator $D$ raises and the generator $G$ lowers
 # (Goodfellow et al. 2014, equation 1):
 #
 # $$\min_G \max_D V(D, G) = \mathbb{E}_{x \sim p_\mathrm{data}}\big[\log D(x)\big]
@@ -159,15 +167,14 @@ print("from the logit:         ", gan.binary_cross_entropy(sure_and_wrong, 1.0, 
 # | $V$ | value: minus two cross-entropies | scalar | 0 or less | `value` |
 #
 # **Which $D$ is best?** Write the expectations as one integral,
-# $V = \int p_\mathrm{data} \log D + p_\mathrm{model} \log(1 - D) \, dx$. Nothing ties $D$ at one point to
-# $D$ at another, so take one point, with $a = p_\mathrm{data}(x)$ and $b = p_\mathrm{model}(x)$, and find
-# where the derivative of $a \log D + b \log (1 - D)$ is zero:
+# $V = \int p_\mathrm{data} \log D + p_\mathrm{model} \log(1 - D) \, dx$. The value of $D$ at one point does
+# not depend on its value at another. So take one point, with $a = p_\mathrm{data}(x)$ and
+# $b = p_\mathrm{model}(x)$, and find where the derivative of $a \log D + b \log (1 - D)$ is zero:
 #
 # $$\frac{a}{D} - \frac{b}{1 - D} = 0
 # \quad\Longrightarrow\quad D^\ast(x) = \frac{p_\mathrm{data}(x)}{p_\mathrm{data}(x) + p_\mathrm{model}(x)}.$$
 #
-# Before believing it, try every $D$ at one point where real samples are three times as frequent as
-# generated ones.
+# As a test, try every $D$ at one point where real samples are three times as frequent as generated ones.
 
 # %%
 a, b = 0.3, 0.1
@@ -177,45 +184,44 @@ best = candidates[value.argmax()].item()
 print(f"best of 999 guesses: {best:.3f}   a / (a + b) = {a / (a + b):.3f}")
 
 # %% [markdown]
-# A network does not know the densities; it sees samples only. Does it get there? A small judge, 600 steps
-# of cross-entropy, on samples from the two Gaussians of Figure 1. The black curve will be the formula, which
-# the network has never seen. Where do the two differ after 600 steps?
+# A network does not know the densities; it gets only samples. Does it find $D^\ast$? We train a small
+# discriminator for 600 steps of cross-entropy, on samples from the two Gaussians of Figure 1. The black curve
+# is the formula, which the network does not know. Where do the two differ after 600 steps?
 
 # %%
 torch.manual_seed(0)
-judge = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 1))
-optimiser = torch.optim.Adam(judge.parameters(), lr=0.01)
+discriminator = nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 1))
+optimiser = torch.optim.Adam(discriminator.parameters(), lr=0.01)
 learned = {}
 for step in range(601):
     if step in (0, 10, 600):
-        learned[step] = judge(x[:, None]).sigmoid()[:, 0].detach()
+        learned[step] = discriminator(x[:, None]).sigmoid()[:, 0].detach()
     real, fake = 1.5 + 0.8 * torch.randn(256, 1), -1.5 + 1.2 * torch.randn(256, 1)
-    loss = gan.binary_cross_entropy(judge(real), 1.0, from_logits=True)
-    loss = loss + gan.binary_cross_entropy(judge(fake), 0.0, from_logits=True)
+    loss = gan.binary_cross_entropy(discriminator(real), 1.0, from_logits=True)
+    loss = loss + gan.binary_cross_entropy(discriminator(fake), 0.0, from_logits=True)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
 
-curves = {"D*, the formula": judged} | {f"network, {step} steps": learned[step] for step in learned}
+curves = {"D*, the formula": d_best} | {f"network, {step} steps": learned[step] for step in learned}
 figure = plots.plot_curves(x, curves, "a sample x (no unit)", "D(x), a probability")
 seen = (p_data + p_model) > 0.01
 figure.axes[0].axvspan(x[seen][0], x[seen][-1], color="grey", alpha=0.15)
-plots.show(figure, alt="Step by step the trained network approaches the formula, and ends on it.")
-print("close to D* wherever samples are:", bool((learned[600] - judged)[seen].abs().max() < 0.1))
+plots.show(figure, alt="With more steps the trained network approaches the formula; at the end both agree.")
+print("close to D* wherever samples are:", bool((learned[600] - d_best)[seen].abs().max() < 0.1))
 
 # %% [markdown]
-# *Figure 3. Trained on samples alone, the network finds $D^\ast$ where there are samples.* At the far
-# right, where no sample ever comes, the two part: the formula bends down again, because the wider Gaussian
-# wins both tails in the end, and nothing tells the network so.
+# *Figure 3. Trained only on samples, the network finds $D^\ast$ where there are samples.* At the far right,
+# where samples are too rare to train on, the two differ: the formula goes down again, because far out in both
+# tails the density of the wider Gaussian is larger, and the network gets no samples that show it.
 #
-# **What is the game worth then?** Put $D^\ast$ into $V$, and what remains depends on the two distributions
-# only:
+# **What is the value of $V$ then?** Put $D^\ast$ into $V$; the result depends only on the two distributions:
 #
 # $$\max_D V = 2 \, \mathrm{JSD}(p_\mathrm{data}, p_\mathrm{model}) - \log 4.$$
 #
-# So the best discriminator *measures a distance*. Which one, and is it a good one to walk down?
+# So the optimal discriminator *measures a distance*. Which one, and does it have a useful slope?
 #
-# ## 3. Three rulers: KL, Jensen-Shannon, Wasserstein
+# ## 3. Three distances: KL, Jensen-Shannon, Wasserstein
 #
 # $$\mathrm{KL}(p \,\|\, q) = \sum_i p_i \log \frac{p_i}{q_i}, \qquad
 # \mathrm{JSD}(p, q) = \tfrac12 \mathrm{KL}(p \,\|\, m) + \tfrac12 \mathrm{KL}(q \,\|\, m),
@@ -227,10 +233,10 @@ print("close to D* wherever samples are:", bool((learned[600] - judged)[seen].ab
 # | $p, q$ | weights of the bins of a line, each sums to 1 | (..., bins) | [0, 1] | `p`, `q` |
 # | $F$ | cumulative distribution: weight up to $t$ | (bins,) | [0, 1] | `p.cumsum(0)` |
 # | KL | nats lost by coding $p$ with a code made for $q$ | (...) | [0, ∞] | `toy_kl` |
-# | JSD | the same against the middle, symmetric | (...) | [0, log 2] | `toy_jsd` |
-# | $W_1$ | earth mover's: weight times the way it is carried | scalar | [0, ∞), unit of x | `toy_w1` |
+# | JSD | the mean KL to the average $m$, symmetric | (...) | [0, log 2] | `toy_jsd` |
+# | $W_1$ | earth mover's: weight times the distance it is moved | scalar | [0, ∞), unit of x | `toy_w1` |
 #
-# Three lines, on a grid of the line:
+# Each is one line of code, on a grid of points:
 
 
 # %%
@@ -247,29 +253,30 @@ def toy_w1(p, q, width):
 
 
 # %% [markdown]
-# Now the experiment of this notebook: a generated bump starts on top of the real one and moves away, by
-# `shift`. What does each ruler say, and, more important to a generator, how *steep* is it?
+# Now the experiment of this notebook: a generated Gaussian starts at the real one and moves away by `shift`.
+# What is each distance and, more important for a generator, its *slope*?
 
 # %%
 line = torch.linspace(-4, 12, 1601, dtype=torch.float64)
 shifts = torch.linspace(0, 8, 161, dtype=torch.float64, requires_grad=True)
 p = density(line, 0.0, 0.5).expand(len(shifts), -1) * 0.01
 q = density(line, shifts[:, None], 0.5) * 0.01
-rulers = {"JSD": gan.js_divergence(p, q), "Wasserstein": toy_w1(p, q, 0.01), "KL": gan.kl_divergence(p, q)}
+distances = {"JSD": gan.js_divergence(p, q), "Wasserstein": toy_w1(p, q, 0.01), "KL": gan.kl_divergence(p, q)}
 slopes = {
-    name: torch.autograd.grad(ruler.sum(), shifts, retain_graph=True)[0] for name, ruler in rulers.items()
+    name: torch.autograd.grad(distance.sum(), shifts, retain_graph=True)[0]
+    for name, distance in distances.items()
 }
 
 # %% [markdown]
-# Left the distances, right their slopes. Stand at a shift of 6 and ask each ruler which way is home.
+# Left are the distances, right their slopes. At a shift of 6: which slope still leads back to shift 0?
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(6, 3))
 looks = {"JSD": (RED, "--"), "Wasserstein": (BLUE, "-"), "KL": (GREEN, ":")}
-for axis, curves in zip(axes, (rulers, slopes), strict=True):
+for axis, curves in zip(axes, (distances, slopes), strict=True):
     for name, (colour, line_style) in looks.items():
         axis.plot(shifts.detach(), curves[name].detach(), color=colour, linestyle=line_style, label=name)
-    axis.set_xlabel("shift of the generated bump")
+    axis.set_xlabel("shift of the generated Gaussian")
 axes[0].set(ylim=(0, 6), ylabel="distance (nats, or unit of x)")
 axes[0].axhline(math.log(2), color="grey", linewidth=0.8)
 axes[0].text(5.6, 0.85, "log 2", color="grey")
@@ -277,53 +284,53 @@ axes[1].set(ylim=(-0.1, 1.5), ylabel="slope")
 axes[1].legend(loc="center right")
 plots.show(
     figure,
-    alt="As two bumps move apart, JSD rises to log 2 and stays there with slope zero. The Wasserstein "
+    alt="As two Gaussians move apart, JSD rises to log 2 and stays there with slope zero. The Wasserstein "
     "distance grows evenly, its slope is 1 everywhere. KL grows with the square of the shift.",
 )
 
 # %% [markdown]
-# *Figure 4. Once the bumps no longer overlap, JSD is flat: "different", it says, near or far. Wasserstein
-# still says how far, and which way.*
+# *Figure 4. When the Gaussians no longer overlap, JSD is constant: it is the same near and far. Wasserstein
+# still gives the distance and the direction.*
 #
-# KL has a slope too, as long as both densities are positive everywhere. Pictures are not like that: they
-# fill a thin sheet in the space of all pixel values, two such sheets hardly touch, and then KL is infinite
+# KL has a slope too, as long as both densities are positive everywhere. Images are different: they lie on a
+# thin surface in the space of all pixel values, two such surfaces hardly intersect, and then KL is infinite
 # and JSD is $\log 2$. That is the situation at the start of every GAN training.
 #
-# Are the numbers right? Against the closed forms of two Gaussians of equal width $\sigma$,
+# Are the numbers right? We compare with the closed forms for two Gaussians of equal width $\sigma$,
 # $\mathrm{KL} = s^2 / 2\sigma^2$ and $W_1 = |s|$, and against SciPy:
 
 # %%
 s = shifts.detach()
-torch.testing.assert_close(rulers["KL"].detach(), s**2 / (2 * 0.5**2), atol=1e-3, rtol=1e-3)
-torch.testing.assert_close(rulers["Wasserstein"].detach(), s, atol=1e-6, rtol=0)
+torch.testing.assert_close(distances["KL"].detach(), s**2 / (2 * 0.5**2), atol=1e-3, rtol=1e-3)
+torch.testing.assert_close(distances["Wasserstein"].detach(), s, atol=1e-6, rtol=0)
 near, far = 20, 120
 for i in (near, far):
     pi, qi = p[i].numpy(), q[i].detach().numpy()
     w1 = stats.wasserstein_distance(line, line, pi, qi)
-    print(
-        f"shift {s[i]:.0f}:  KL {stats.entropy(pi, qi):.3f}  W1 {w1:.3f}  JSD {rulers['JSD'][i].item():.3f}"
-    )
+    kl, jsd = stats.entropy(pi, qi), distances["JSD"][i].item()
+    print(f"shift {s[i]:.0f}:  KL {kl:.3f}  W1 {w1:.3f}  JSD {jsd:.3f}")
 
 # %% [markdown]
-# ## 4. Least squares, which this model uses
+# ## 4. Least squares, the loss of this model
 #
-# The same trouble, seen from the generator: how much does the judge's output for *one* generated sample
-# push it? With the raw output $s$ and $D = 1/(1+e^{-s})$:
+# The same problem from the generator's side: how large is the gradient that the discriminator's output for
+# *one* generated sample gives? With the raw output $s$ and $D = 1/(1+e^{-s})$:
 #
-# | loss of the generator | formula | slope by $s$ | asleep when |
+# | loss of the generator | formula | slope by $s$ | no gradient when |
 # |---|---|---|---|
-# | minimax (section 2) | $\log(1 - D)$ | $-D$ | it is plainly caught ($s \ll 0$) |
-# | non-saturating | $-\log D$ | $-(1 - D)$ | it fools the judge ($s \gg 0$) |
-# | least squares | $(1 - s)^2$ | $-2(1 - s)$ | nowhere but at $s = 1$ |
+# | minimax (section 2) | $\log(1 - D)$ | $-D$ | it is clearly recognised as generated ($s \ll 0$) |
+# | non-saturating | $-\log D$ | $-(1 - D)$ | it is clearly taken for real ($s \gg 0$) |
+# | least squares | $(1 - s)^2$ | $-2(1 - s)$ | only at $s = 1$ |
 #
-# Least squares reads $s$ itself as the verdict, and wants 1 for real and 0 for generated. The First Order
-# Motion Model trains with (Mao et al. 2017, without their factor 1/2)
+# Least squares uses $s$ itself; its target is 1 for real and 0 for generated samples. The First Order Motion
+# Model trains with (Mao et al. 2017, without their factor 1/2)
 #
 # $$\mathcal{L}_G = \mathbb{E}\big[(1 - D(\text{fake}))^2\big], \qquad
 # \mathcal{L}_D = \mathbb{E}\big[(1 - D(\text{real}))^2 + D(\text{fake})^2\big].$$
 #
-# Each generator loss below gets the same outputs, and autograd gives the push. Look at the left end, where
-# the judge is sure that the sample is generated: who still pushes?
+# Each generator loss below gets the same outputs, and autograd gives the negative slope (the "push"). Look at
+# the left end, where the discriminator is certain that the sample is generated: which losses still have a
+# slope?
 
 # %%
 output = torch.linspace(-6, 6, 241, requires_grad=True)
@@ -333,21 +340,21 @@ losses = {
     "least squares": (1 - output) ** 2,
 }
 push = {name: -torch.autograd.grad(loss.sum(), output)[0] for name, loss in losses.items()}
-figure = plots.plot_curves(output, push, "raw output: caught ← → fooled", "push (-slope)", ylim=(-3, 6))
+figure = plots.plot_curves(output, push, "raw output: generated ← → real", "push (-slope)", ylim=(-3, 6))
 figure.axes[0].axhline(0, color="grey", linewidth=0.8)
 plots.show(
     figure,
-    alt="The push on a generated sample. Minimax gives none to a sample that is plainly caught, the "
-    "non-saturating loss at most 1; least squares pushes harder the further the output is from 1.",
+    alt="The push on a generated sample. Minimax gives none to a sample clearly seen as generated, the "
+    "non-saturating loss at most 1; least squares gives more, the further the output is from 1.",
 )
 
 # %% [markdown]
-# *Figure 5. Minimax abandons the samples that need help most. Least squares helps them most, and even pulls
-# back those that overshoot, so the judge's outputs stay in a small range.*
+# *Figure 5. Minimax gives no gradient to the worst samples. Least squares gives the largest to them, and also
+# pulls back samples above 1, so the discriminator's outputs stay in a small range.*
 #
-# Does least squares change who wins? At one point it costs $a(1 - D)^2 + b D^2$, whose derivative vanishes
-# at $D = a / (a + b)$: the same $D^\ast$. And a judge who says 1/2 everywhere has these losses, two numbers
-# to know when reading a training log:
+# Does least squares change the optimum? At one point it costs $a(1 - D)^2 + b D^2$, whose derivative is zero
+# at $D = a / (a + b)$: the same $D^\ast$. A discriminator that gives 1/2 everywhere has these losses, two
+# numbers to know when reading a training log:
 
 # %%
 least = candidates[(a * (1 - candidates) ** 2 + b * candidates**2).argmin()].item()
@@ -357,12 +364,12 @@ print(f"generator     {gan.lsgan_generator_loss(half):.2f}")
 print(f"discriminator {gan.lsgan_discriminator_loss(half, half):.2f}")
 
 # %% [markdown]
-# ## 5. A leash on the slope: gradient penalty
+# ## 5. A bound on the slope: gradient penalty
 #
-# Wasserstein has another face (Kantorovich and Rubinstein): it is the largest difference of means,
-# $\max_D \mathbb{E}_\mathrm{data}[D] - \mathbb{E}_\mathrm{model}[D]$, over all $D$ whose slope is nowhere
-# above 1. So the flatness of Figure 4 is cured by *keeping the judge's slope in bounds*. Gulrajani et al.
-# 2017 (equation 3) punish what strays:
+# The Wasserstein distance has a second form (Kantorovich and Rubinstein): it is the largest difference of
+# means, $\max_D \mathbb{E}_\mathrm{data}[D] - \mathbb{E}_\mathrm{model}[D]$, over all $D$ whose slope is
+# nowhere above 1. So the constant JSD of Figure 4 is avoided by *limiting the discriminator's slope*.
+# Gulrajani et al. 2017 (equation 3) add a penalty for other slopes:
 #
 # $$\mathrm{GP} = \mathbb{E}_{\hat x}\Big[\big(\lVert \nabla_{\hat x} D(\hat x) \rVert_2 - 1\big)^2\Big],
 # \qquad \hat x = \epsilon \, x_\mathrm{real} + (1 - \epsilon) \, x_\mathrm{fake},
@@ -371,36 +378,37 @@ print(f"discriminator {gan.lsgan_discriminator_loss(half, half):.2f}")
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
 # | $\hat x$ | a point between a real and a generated sample | (N, ...) | that of x | `between` |
-# | $\epsilon$ | where between, one number a sample | (N, 1, ...) | [0, 1] | drawn inside |
+# | $\epsilon$ | position between them, one number for each sample | (N, 1, ...) | [0, 1] | drawn inside |
 # | $\lambda$ | weight of the penalty in the loss | scalar | 0.1 to 10 | `weight` |
 #
-# Two judges, one on a leash, see bumps that do not overlap: real samples near 2, generated ones near -2.
+# We train two discriminators, one with the penalty, on Gaussians that do not overlap: real samples near 2,
+# generated ones near -2.
 
 
 # %%
-def train_judge(weight, steps=300):
+def train_discriminator(weight, steps=300):
     torch.manual_seed(1)
-    judge = nn.Sequential(nn.Linear(1, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
-    optimiser = torch.optim.Adam(judge.parameters(), lr=0.01)
+    discriminator = nn.Sequential(nn.Linear(1, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    optimiser = torch.optim.Adam(discriminator.parameters(), lr=0.01)
     for _ in range(steps):
         real, fake = 2 + 0.1 * torch.randn(64, 1), -2 + 0.1 * torch.randn(64, 1)
-        loss = gan.binary_cross_entropy(judge(real), 1.0, from_logits=True)
-        loss = loss + gan.binary_cross_entropy(judge(fake), 0.0, from_logits=True)
-        loss = loss + weight * gan.gradient_penalty(judge, real, fake)
+        loss = gan.binary_cross_entropy(discriminator(real), 1.0, from_logits=True)
+        loss = loss + gan.binary_cross_entropy(discriminator(fake), 0.0, from_logits=True)
+        loss = loss + weight * gan.gradient_penalty(discriminator, real, fake)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return judge
+    return discriminator
 
 
-free, leashed = train_judge(0.0), train_judge(1.0)
+free, bounded = train_discriminator(0.0), train_discriminator(1.0)
 
 # %% [markdown]
-# Stand on a generated sample at -2 and look uphill, first without the leash, then with it.
+# Look at the slope at a generated sample, at -2, first without the penalty, then with it.
 
 # %%
 at = torch.linspace(-3.5, 3.5, 281)[:, None].requires_grad_()
-seen_by = {"free": free(at).sigmoid()[:, 0], "gradient penalty": leashed(at).sigmoid()[:, 0]}
+seen_by = {"free": free(at).sigmoid()[:, 0], "gradient penalty": bounded(at).sigmoid()[:, 0]}
 figure = plots.plot_curves(
     at[:, 0], seen_by, "a sample x (no unit)", "D(x), a probability", ylim=(-0.15, 1.05)
 )
@@ -408,23 +416,24 @@ for position, who in ((-2, "generated"), (2, "real")):
     figure.axes[0].text(position, -0.1, f"{who} samples", ha="center")
 plots.show(
     figure,
-    alt="Without a penalty the discriminator is a cliff, flat where the generated samples are. With the "
-    "gradient penalty it is a ramp that leads from the generated to the real samples.",
+    alt="Without a penalty the discriminator is a step, flat where the generated samples are. With the "
+    "gradient penalty it rises evenly from the generated to the real samples.",
 )
 slope = {name: torch.autograd.grad(curve.sum(), at)[0][60].item() for name, curve in seen_by.items()}
 assert abs(slope["free"]) < 0.001 and slope["gradient penalty"] > 0.05
 
 # %% [markdown]
-# *Figure 6. A free judge is a plain, a cliff, and another plain; on the leash it is a ramp.* The last line
-# of the cell holds it to that: at -2 the free slope is below 0.001, the leashed one above 0.05.
+# *Figure 6. Without a penalty the discriminator is a step between two flat parts; with the penalty it is a
+# ramp.* The last line of the cell checks this: at -2 the slope is below 0.001 without the penalty, above 0.05
+# with it.
 #
-# A cousin, R1 (`gan.r1_penalty`; Mescheder et al. 2018), looks at real samples only, and wants slope 0
-# there: once the generator is right, nothing should push it away.
+# A related penalty, R1 (`gan.r1_penalty`; Mescheder et al. 2018), uses only real samples, with target slope
+# 0: when the generator is right, no gradient should move it away.
 #
-# ## 6. A leash on the weights: spectral norm
+# ## 6. A bound on the weights: spectral norm
 #
-# The penalty looks at the slope at sampled points, at the price of a second backward pass. Spectral norm
-# bounds it everywhere. A layer $x \mapsto Wx$ stretches no vector by more than its largest singular value
+# The penalty limits the slope at sampled points, at the cost of a second backward pass. Spectral norm limits
+# it everywhere. A layer $x \mapsto Wx$ stretches no vector by more than its largest singular value
 # $\sigma(W)$, and ReLU stretches nothing, so a network of layers $W / \sigma(W)$ has slope at most 1. Power
 # iteration finds $\sigma$ without a decomposition (Miyato et al. 2018, section 2.1 and appendix A):
 #
@@ -435,7 +444,7 @@ assert abs(slope["free"]) < 0.001 and slope["gradient penalty"] > 0.05
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
 # | $W$ | weight of a layer; a convolution is read as (out, in·h·w) | (out, in) | any | `W` |
-# | $u, v$ | where the longest stretch ends and starts | (out,), (in,) | length 1 | `u`, `v` |
+# | $u, v$ | directions of the largest stretch: output and input | (out,), (in,) | length 1 | `u`, `v` |
 # | $\sigma$ | largest singular value | scalar | 0 or more | `sigma` |
 
 
@@ -450,7 +459,8 @@ def toy_power_iteration(W, u, steps):
 
 
 # %% [markdown]
-# $W$ maps the unit circle to an ellipse; $\sigma$ is its longest half-axis. Watch the arrow turn into it.
+# $W$ maps the unit circle to an ellipse; $\sigma$ is its longest half-axis. With each step the arrow turns
+# towards that axis.
 
 # %%
 W = torch.tensor([[1.5, 0.5], [0.1, 1.1]])
@@ -471,17 +481,17 @@ axis.set(xlabel="first coordinate", ylabel="second coordinate", aspect="equal")
 axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(
     figure,
-    alt="A matrix maps the unit circle to an ellipse. The arrows of power iteration, numbered 0 to 3, start "
-    "far off and turn into the ellipse's longest axis.",
+    alt="A matrix maps the unit circle to an ellipse. The arrows of power iteration, numbered 0 to 3, "
+    "start far from the ellipse's longest axis and turn towards it.",
 )
 
 # %% [markdown]
 # *Figure 7. Each step turns $u$ towards the axis that is stretched most; the error shrinks by
 # $(\sigma_2 / \sigma_1)^2$.*
 #
-# Now a matrix of the size of a layer, against the SVD, and against PyTorch's own spectral norm. That one
-# takes 15 steps when it is attached and one more in every forward pass of training, keeping $u$ in between,
-# because the weight hardly changes from step to step.
+# Now a matrix of the size of a layer, compared with the SVD and with PyTorch's own spectral norm. PyTorch
+# makes 15 steps when the norm is attached and one more in every forward pass of training, and keeps $u$ in
+# between, because the weight hardly changes from step to step.
 
 # %%
 torch.manual_seed(3)
@@ -498,17 +508,17 @@ torch.testing.assert_close(layer.weight.detach(), W / true, atol=1e-4, rtol=0)
 # %% [markdown]
 # ## From toy to library
 #
-# `fomm_lib.gan` holds all of the above, with checks of its input, gradients where the toys have none (an
-# empty bin gives the toy `nan`), and a source for each formula. On the same input, toy and library must
-# agree. The promise of section 2, $\max_D V = 2\,\mathrm{JSD} - \log 4$, can be kept now too, with $D^\ast$
-# on the grid.
+# `fomm_lib/gan.py` has all of the above, with checks of the input, finite gradients where the toy functions
+# have none (an empty bin gives `nan`), and a source for each formula. On the same input, toy and library must
+# agree. The equation of section 2, $\max_D V = 2\,\mathrm{JSD} - \log 4$, can now be tested too, with
+# $D^\ast$ on the grid.
 
 # %%
 prediction, target = torch.rand(100), (torch.rand(100) > 0.5).float()
 torch.testing.assert_close(gan.binary_cross_entropy(prediction, target), toy_bce(prediction, target))
 d_real, d_fake = torch.rand(100), torch.rand(100)
-two_prices = toy_bce(d_real, torch.ones(100)) + toy_bce(d_fake, torch.zeros(100))
-torch.testing.assert_close(gan.value_function(d_real, d_fake), -two_prices)
+two_costs = toy_bce(d_real, torch.ones(100)) + toy_bce(d_fake, torch.zeros(100))
+torch.testing.assert_close(gan.value_function(d_real, d_fake), -two_costs)
 
 pn, qn = p[near], q[near].detach()
 torch.testing.assert_close(gan.kl_divergence(pn, qn), toy_kl(pn, qn))
@@ -516,21 +526,21 @@ torch.testing.assert_close(gan.js_divergence(pn, qn), toy_jsd(pn, qn))
 torch.testing.assert_close(gan.wasserstein_1d(line, line, pn, qn), toy_w1(pn, qn, 0.01))
 torch.testing.assert_close(gan.power_iteration(W, 100, u=u).sigma, toy_power_iteration(W, u, 100)[0])
 torch.testing.assert_close(gan.r1_penalty(lambda x: 3 * x, real).item(), 9.0)
-best_judge = gan.optimal_discriminator(pn, qn)
-best_value = (pn * best_judge.log() + qn * (1 - best_judge).log()).sum()
+best_d = gan.optimal_discriminator(pn, qn)
+best_value = (pn * best_d.log() + qn * (1 - best_d).log()).sum()
 print(f"V at D*:        {best_value:.3f}")
 print(f"2 JSD - log 4:  {2 * gan.js_divergence(pn, qn) - math.log(4):.3f}")
 
 # %% [markdown]
 # ## Break it
 #
-# Now in two dimensions, with everything that makes a GAN fail: the real data is eight small islands on a
-# ring, and the judge is much better than the generator (five steps for each of its one, at five times the
-# learning rate).
+# Now in two dimensions, with conditions under which a GAN fails: the real data are eight small clusters
+# ("islands") on a ring, and the discriminator learns much faster than the generator (five steps for each step
+# of the generator, at five times the learning rate).
 #
-# Two small networks. `leash` is 0 without spectral norm; else every layer is divided by its $\sigma$, and
-# the output multiplied by `leash`, which then is the steepest slope the judge can have. (Islands this small
-# cannot be told from their surroundings by a slope of 1.)
+# The networks are small. `max_slope` is 0 without spectral norm; otherwise every layer is divided by its
+# $\sigma$, and the output is multiplied by `max_slope`, which is then the largest slope that the
+# discriminator can have. (A slope of 1 is too small to separate such small islands from their surroundings.)
 
 # %%
 angles = torch.arange(8) * (2 * math.pi / 8)
@@ -547,46 +557,46 @@ def islands_reached(samples):
     return int((visits >= 0.02 * len(samples)).sum())
 
 
-class Judge(nn.Module):
-    def __init__(self, leash):
+class Discriminator(nn.Module):
+    def __init__(self, max_slope):
         super().__init__()
         linear = [nn.Linear(2, 64), nn.Linear(64, 64), nn.Linear(64, 1)]
-        if leash:
+        if max_slope:
             linear = [nn.utils.parametrizations.spectral_norm(layer) for layer in linear]
         self.layers = nn.Sequential(linear[0], nn.LeakyReLU(0.2), linear[1], nn.LeakyReLU(0.2), linear[2])
-        self.scale = leash or 1.0
+        self.scale = max_slope or 1.0
 
     def forward(self, x):
         return self.scale * self.layers(x)
 
 
 # %% [markdown]
-# The whole training of a GAN. Read it line by line: it is the loop of notebook 07, without the pictures.
+# This is the whole training of a GAN. Read it line by line: it is the loop of notebook 07, without images.
 
 
 # %%
-def train_gan(seed, penalty=0.0, leash=0.0, steps=320):
+def train_gan(seed, penalty=0.0, max_slope=0.0, steps=320):
     torch.manual_seed(seed)
     act = nn.LeakyReLU(0.2)
     generator = nn.Sequential(nn.Linear(2, 64), act, nn.Linear(64, 64), act, nn.Linear(64, 2))
-    judge = Judge(leash)
+    discriminator = Discriminator(max_slope)
     g_adam = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.9))
-    d_adam = torch.optim.Adam(judge.parameters(), lr=5e-3, betas=(0.5, 0.9))
+    d_adam = torch.optim.Adam(discriminator.parameters(), lr=5e-3, betas=(0.5, 0.9))
     frames, d_losses = [], []
     for step in range(steps + 1):
         if step % 20 == 0:
             frames.append(generator(torch.randn(500, 2)).detach())
         for _ in range(5):
             real, fake = real_samples(128), generator(torch.randn(128, 2)).detach()
-            d_loss = gan.binary_cross_entropy(judge(real), 1.0, from_logits=True)
-            d_loss = d_loss + gan.binary_cross_entropy(judge(fake), 0.0, from_logits=True)
-            total = d_loss + penalty * gan.gradient_penalty(judge, real, fake) if penalty else d_loss
+            d_loss = gan.binary_cross_entropy(discriminator(real), 1.0, from_logits=True)
+            d_loss = d_loss + gan.binary_cross_entropy(discriminator(fake), 0.0, from_logits=True)
+            total = d_loss + penalty * gan.gradient_penalty(discriminator, real, fake) if penalty else d_loss
             d_adam.zero_grad()
             total.backward()
             d_adam.step()
         d_losses.append(d_loss.item())
         noise = torch.randn(128, 2)
-        g_loss = gan.binary_cross_entropy(judge(generator(noise)), 1.0, from_logits=True)
+        g_loss = gan.binary_cross_entropy(discriminator(generator(noise)), 1.0, from_logits=True)
         g_adam.zero_grad()
         g_loss.backward()
         g_adam.step()
@@ -597,24 +607,24 @@ plain, plain_loss = train_gan(seed=7)
 print("reaches at most half of the islands:", islands_reached(plain[-1]) <= 4)
 
 # %% [markdown]
-# It breaks, in the way that has a name: **mode collapse**. The generator has found islands where it fools
-# the judge, and has forgotten the others. Same seed, nothing else changed, with a gradient penalty of
-# weight 0.1:
+# It fails, and this failure has a name: **mode collapse**. The generator makes samples for a few islands,
+# where the discriminator takes them for real, and none for the others. Now the same seed, nothing else
+# changed, with a gradient penalty of weight 0.1:
 
 # %%
 penalised, penalised_loss = train_gan(penalty=0.1, seed=7)
 print("gradient penalty reaches at least 6 of 8:", islands_reached(penalised[-1]) >= 6)
 
 # %% [markdown]
-# And spectral norm, with a steepest slope of 5:
+# And spectral norm, with a largest slope of 5:
 
 # %%
-normed, normed_loss = train_gan(leash=5.0, seed=7)
+normed, normed_loss = train_gan(max_slope=5.0, seed=7)
 print("spectral norm reaches at least 6 of 8:   ", islands_reached(normed[-1]) >= 6)
 
 # %% [markdown]
-# See them grow side by side. Circles are the islands, dots are 500 generated samples; the number counts the
-# islands that get at least 2 % of them.
+# Compare the three trainings side by side. Circles are the islands, dots are 500 generated samples; the
+# number counts the islands that get at least 2 % of them.
 
 # %%
 runs = {"nothing": (plain, BLACK), "gradient penalty": (penalised, ORANGE), "spectral norm": (normed, SKY)}
@@ -641,13 +651,13 @@ def draw_frame(i):
 animation = plots.animation_png([draw_frame(i) for i in range(17)], fps=4, hold=3, colours=32)
 plots.show(
     animation,
-    alt="Three GANs learn eight islands on a ring. The plain one gathers on a few islands and stays there; "
+    alt="Three GANs learn eight islands on a ring. The plain one covers a few islands and stays there; "
     "those with a gradient penalty or spectral norm spread over the whole ring.",
 )
 
 # %% [markdown]
-# *Figure 8 (moving). Without a leash the generator collapses onto a few islands and never leaves; with
-# either leash it finds the ring.* The same as a strip, for who reads without moving pictures:
+# *Figure 8 (animated). Without a bound on the discriminator's slope the generator collapses to a few islands
+# and stays there; with either bound it finds the ring.* The same as still images, for readers on paper:
 
 # %%
 figure, axes = plt.subplots(3, 5, figsize=(5.2, 3.4))
@@ -665,27 +675,29 @@ plots.show(
 )
 
 # %% [markdown]
-# Would the loss have told you? Undecided is $2 \log 2 = 1.386$ for the sum of both parts.
+# Does the loss show it? For an undecided discriminator the sum of both parts is $2 \log 2 = 1.386$.
 
 # %%
-judge_losses = {"nothing": plain_loss, "gradient penalty": penalised_loss, "spectral norm": normed_loss}
+d_losses_by_run = {"nothing": plain_loss, "gradient penalty": penalised_loss, "spectral norm": normed_loss}
 steps = range(len(plain_loss))
-figure = plots.plot_curves(steps, judge_losses, "step of the generator", "judge's loss (nats)", ylim=(0, 2))
+figure = plots.plot_curves(
+    steps, d_losses_by_run, "step of the generator", "discriminator's loss (nats)", ylim=(0, 2)
+)
 figure.axes[0].axhline(2 * math.log(2), color="grey", linewidth=0.8)
 figure.axes[0].text(0, 1.42, "undecided: 2 log 2", color="grey")
 plots.show(
     figure,
-    alt="The discriminator's loss. Without a leash it stays well below the undecided value; with gradient "
-    "penalty or spectral norm it climbs close to it.",
+    alt="The discriminator's loss. Without a bound it stays well below the undecided value; with gradient "
+    "penalty or spectral norm it rises close to it.",
 )
 
 # %% [markdown]
-# *Figure 9. A judge on a leash ends near undecided. The free judge stays better than the generator, and its
-# loss says so; but no loss says **which** islands are missing: look at samples.*
+# *Figure 9. With a bound the discriminator ends near undecided. Without one it stays better than the
+# generator, and its loss shows that; but no loss shows **which** islands are missing: look at samples.*
 #
-# Was it the seed? Of twelve seeds, 0 to 11, the plain GAN ended on 1 to 4 islands, and never on more; of
-# six, 0 to 5, either leash ended on all eight each time. Try your own: `train_gan(seed=5)` takes a few
-# seconds.
+# Does it depend on the seed? With twelve seeds, 0 to 11, the plain GAN ended on 1 to 4 islands, and never on
+# more; with six, 0 to 5, either bound ended on all eight each time. Try your own: `train_gan(seed=5)` takes a
+# few seconds.
 #
 # ## Exercises
 #
@@ -705,7 +717,7 @@ def gaussian_kl(mean_p, std_p, mean_q, std_q):
 check_gaussian_kl(gaussian_kl)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Use <code>math.log</code>. Equal Gaussians must give 0: which term sees to
+# <details><summary>Hint</summary>Use <code>math.log</code>. Equal Gaussians must give 0: which term ensures
 # that?</details>
 # <details><summary>Solution</summary>
 #
@@ -716,8 +728,9 @@ check_gaussian_kl(gaussian_kl)
 #
 # </details>
 #
-# **2. Wasserstein by sorting** (★, 5 minutes). For two samples of equal size the cheapest way to carry one
-# onto the other is in order: the smallest to the smallest, and so on. The distance is the mean of the ways.
+# **2. Wasserstein by sorting** (★, 5 minutes). For two samples of equal size the cheapest way to move one
+# onto the other is in sorted order: the smallest to the smallest, and so on. The distance is the mean of
+# these differences.
 
 
 # %%
@@ -739,7 +752,7 @@ check_sorted_wasserstein(sorted_wasserstein)
 #
 # </details>
 #
-# **3. The penalty itself** (★★, 10 minutes, the heart of this notebook). Given the points, compute mean
+# **3. The penalty itself** (★★, 10 minutes, the heart of this notebook). Given the points, compute the mean
 # $(\lVert \nabla D \rVert - 1)^2$ so that it can be trained on.
 
 
@@ -747,7 +760,7 @@ check_sorted_wasserstein(sorted_wasserstein)
 def slope_penalty(critic, x):
     """Mean over the batch of (length of the critic's gradient - 1) squared.
 
-    critic: (N, ...) -> (N,);  x: (N, ...), one point or picture a row  ->  scalar.
+    critic: (N, ...) -> (N,);  x: (N, ...), one point or image a row  ->  scalar.
     For critic = lambda x: 5 * x[:, 0] it is (5 - 1)**2 = 16 wherever x is.
     """
     raise NotImplementedError
@@ -757,7 +770,7 @@ check_slope_penalty(slope_penalty)
 
 # %% [markdown]
 # <details><summary>Hint</summary><code>torch.autograd.grad(critic(x).sum(), x, create_graph=True)</code>,
-# after <code>x.requires_grad_()</code>. Flatten pictures before you take lengths, one a sample.</details>
+# after <code>x.requires_grad_()</code>. Flatten images before you take lengths, one a sample.</details>
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -771,46 +784,46 @@ check_slope_penalty(slope_penalty)
 #
 # ## When it goes wrong
 #
-# | symptom | cause | mend |
+# | symptom | cause | fix |
 # |---|---|---|
 # | loss is `nan` or `inf` | $\log 0$ from a probability rounded to 0 or 1 | compute from logits |
-# | judge's loss near 0, generator stands still | no slope reaches the samples | a leash; slower judge |
-# | samples all look alike | mode collapse | a leash; least squares; look at many samples, not at the loss |
-# | samples jump from kind to kind | the two networks chase each other | smaller steps, $\beta_1 = 0.5$ or 0 |
+# | loss of D near 0, no progress | slope 0 at the samples | bound the slope; train it less |
+# | samples all look alike | mode collapse | bound the slope; least squares; look at samples, not the loss |
+# | samples change from kind to kind | the two networks oscillate | smaller steps, $\beta_1 = 0.5$ or 0 |
 # | gradient penalty changes nothing | gradient taken without `create_graph=True` | exercise 3 |
-# | spectral norm makes samples blurred | the judge is not steep enough to see detail | scale its output |
+# | spectral norm makes samples blurred | the slope is too small for details | scale the output |
 #
 # ## Questions
 #
-# 1. The discriminator's cross-entropy (sum of both parts) has settled at 1.386. Has the generator won?
+# 1. The discriminator's cross-entropy (sum of both parts) has converged to 1.386. Is the generator perfect?
 #
-# <details><summary>Answer</summary>Perhaps. It is what D* gives when both distributions are equal. A judge
-# too weak to see a difference gives the same number, so look at samples.</details>
+# <details><summary>Answer</summary>Perhaps. D* gives this value when both distributions are equal. A
+# discriminator too weak to see a difference gives the same number, so look at samples.</details>
 #
 # 2. Why is JSD never above log 2?
 #
 # <details><summary>Answer</summary>In KL(p | m) the middle m is at least p / 2, so the ratio p / m is at
 # most 2 and its logarithm at most log 2.</details>
 #
-# 3. Two judges give D(x) and 3 D(x) + 1 as raw outputs. Which of minimax, least squares and the gradient
-# penalty notice?
+# 3. Two discriminators give D(x) and 3 D(x) + 1 as raw outputs. Which of minimax, least squares and the
+#    gradient penalty differ between them?
 #
-# <details><summary>Answer</summary>All. Minimax gets surer, least squares has other targets for real and
-# generated, and the slope is three times as large. Only the ranking of samples stays.</details>
+# <details><summary>Answer</summary>All. For minimax the second is more certain, for least squares its outputs
+# are further from the targets, and its slope is three times as large. Only the ranking of samples is the
+# same.</details>
 #
-# 4. The discriminator of this course judges patches: it gives a map of 26 x 26 numbers. What is the loss
-# then?
+# 4. The discriminator of this course rates patches: it gives a map of 26 x 26 numbers. What is the loss then?
 #
-# <details><summary>Answer</summary>The mean over the map, as over a batch: each number judges one patch
+# <details><summary>Answer</summary>The mean over the map, as over a batch: each number rates one patch
 # (notebook 06).</details>
 #
 # ## What you can now do
 #
-# You can derive what a discriminator measures, tell a useful distance from a flat one, and put a leash on a
-# judge that has become too sharp. All of it returns: least squares in notebook 06, the penalties as
-# switches of the training in notebook 07.
+# You can derive what a discriminator measures, tell a useful distance from one without a slope, and limit the
+# slope of a discriminator. All of it is used later: least squares in notebook 06, the penalties as options of
+# the training in notebook 07.
 #
-# **Next:** [02 · data cleaning](02_data_cleaning.ipynb), because no loss mends a frozen video.
+# **Next:** [02 · data cleaning](02_data_cleaning.ipynb), because no loss can correct a frozen video.
 #
 # **References.** Goodfellow et al., *Generative Adversarial Nets*, NeurIPS 2014 · Mao et al., *Least
 # Squares Generative Adversarial Networks*, ICCV 2017 · Arjovsky, Chintala, Bottou, *Wasserstein GAN*, ICML

@@ -11,17 +11,18 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/fomm-course/fomm-course/blob/main/notebooks/02_data_cleaning.ipynb)
 #
-# By the end you have broken a video in five ways, built the tool that finds all five among thousands, and
-# cut a clean folder into the pairs of frames that the model learns from.
+# In this notebook you break a video in five ways, build the tool that finds all five faults, and turn a clean
+# folder into the pairs of frames from which the model learns.
 #
 # ## At a glance
 #
 # **You will be able to**
 #
 # - say why "it opens" and "ffprobe returns 0" prove nothing about a video;
-# - read the MSE curve of a video, and tell a frozen picture from an encoder's noise;
-# - find decode errors that players hide, and encryption that nobody mentions, by looking into the file;
-# - clean a folder with a tool that can be killed at any moment, and make batches of pairs from what is left.
+# - read the MSE curve of a video, and tell a frozen video with encoder noise from one that moves;
+# - find decode errors that players hide, and encryption, by reading the file itself;
+# - clean a folder with a tool that can be killed at any moment, and make batches of pairs from the files that
+#   pass.
 #
 # | | |
 # |---|---|
@@ -29,7 +30,7 @@
 # | Minutes | 35 to read, 30 to practise |
 # | GPU | no; about half a minute on two CPU cores |
 # | Paper | section 4 (data sets): where the training videos come from, and why they had to be cleaned |
-# | Module | `fomm_lib.cleaning`, with `video`, `containers`, `guard` and `datasets` |
+# | Module | `fomm_lib/data/cleaning.py` and `datasets.py`, `fomm_lib/media/` |
 #
 # ## Set-up
 #
@@ -45,7 +46,7 @@ if "google.colab" in sys.modules:
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", library], check=True)
 
 # %% [markdown]
-# Then what this notebook uses. `av` is PyAV: FFmpeg, which nearly every player is built on, as a library.
+# Then what this notebook uses. `av` is PyAV, the Python interface to FFmpeg, which most players use.
 
 # %%
 import shutil
@@ -61,16 +62,26 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import fomm_lib as fomm
-from fomm_lib import cleaning, containers, datasets, guard, plots, video
-from fomm_lib.exercises import check_list_boxes, check_picture_mse, check_say_verdict
+from fomm_lib.course import plots
+from fomm_lib.course.exercises.nb02_data_cleaning import (
+    check_image_mse,
+    check_list_boxes,
+    check_say_verdict,
+)
+from fomm_lib.data import cleaning
+from fomm_lib.data.augmentation import Augmentation
+from fomm_lib.data.clips import find_clips
+from fomm_lib.data.datasets import pair_loader
+from fomm_lib.data.report import clean, read_report, summary
+from fomm_lib.media import containers, formats, sandbox
+from fomm_lib.media.video import VideoReader, VideoWriter, read_frames
 
 # %% [markdown]
-# ## The problem as one picture
+# ## The problem as one image
 #
-# A data set of talking heads is made of thousands of files that nobody has watched. Some of them are not
-# what their names say. Here are six, made on the spot from one clip of a head that does not exist (the
-# course's own synthetic data). The first two are easy: the clip itself, and its first frame, 48 times.
-# Everything lies in a folder of its own; nothing outside it is touched.
+# A data set of talking heads has thousands of files that no person has watched. Some of them are broken. Here
+# are six files, made from one clip of a rendered head (the course's synthetic data). The first two are easy:
+# the clip itself, and its first frame, 48 times. All files are written to a temporary folder.
 
 # %%
 plots.use_style()
@@ -78,21 +89,22 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = plots.COLOURS
 workshop = tempfile.TemporaryDirectory()
 folder = Path(workshop.name)
 clip = sorted(fomm.data_path("heads", "train").glob("*.mp4"))[0]
-original = list(video.VideoReader(clip))
+original = list(VideoReader(clip))
 
 
 def write(name, frames):
-    with video.VideoWriter(folder / name, fps=12.5, size=(128, 128), keyframe_every=12) as film:
+    with VideoWriter(folder / name, fps=12.5, size=(128, 128), keyframe_every=12) as video:
         for frame in frames:
-            film.write(frame)
+            video.write(frame)
 
 
 write("healthy.mp4", original)
 write("frozen.mp4", [original[0]] * len(original))
 
 # %% [markdown]
-# A download that stopped at 60 %, and a disc with a few bad bytes, are byte surgery on the healthy file.
-# (A video of this kind begins with its table of contents; the frames follow after the word `mdat`.)
+# A download that stopped at 60 %, and a disc with a few bad bytes, are simulated by changing the bytes of the
+# healthy file. (A video of this kind begins with its table of contents; the frames follow after the word
+# `mdat`.)
 
 # %%
 healthy = (folder / "healthy.mp4").read_bytes()
@@ -105,8 +117,8 @@ for place in np.random.default_rng(0).integers(middle, len(healthy), 24):
 _ = (folder / "damaged.mp4").write_bytes(damaged)
 
 # %% [markdown]
-# Streaming services encrypt their films with *common encryption*; FFmpeg can do it too, while it copies
-# the packets from one file into another. And a recorder that never got a frame leaves an empty film.
+# Streaming services encrypt their videos with *common encryption*; FFmpeg can do it too, while it copies the
+# packets from one file into another. And a recorder that got no frame writes an empty video.
 
 # %%
 key = "0123456789abcdef" * 2
@@ -114,10 +126,10 @@ options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": key, "encrypti
 options["fflags"] = "+bitexact"  # no random numbers: the same file each time
 target = av.open(str(folder / "encrypted.mp4"), "w", container_options=options)
 with av.open(str(folder / "healthy.mp4")) as source, target:
-    film = target.add_stream_from_template(source.streams.video[0])
+    video = target.add_stream_from_template(source.streams.video[0])
     for packet in source.demux(video=0):
         if packet.size:
-            packet.stream = film
+            packet.stream = video
             target.mux(packet)
 
 with av.open(str(folder / "empty.mp4"), "w") as target:
@@ -125,22 +137,22 @@ with av.open(str(folder / "empty.mp4"), "w") as target:
     target.start_encoding()
 
 # %% [markdown]
-# What does a player show that takes every picture it can get and complains about nothing? Most of them do
-# that, and so do many data loaders. Look along the rows: which of the six would you notice, if you saw only
-# the first frames? Below, the four that play, moving.
+# What does a player show that ignores all errors and shows every frame it can decode? Most players do that,
+# and so do many data loaders. Look along the rows: which of the six faults would you notice if you saw only
+# the first frames? Below it, the four videos that play are shown as an animation.
 
 
 # %%
 def play(path):
-    """Every picture that comes out, whatever goes wrong on the way."""
-    pictures = []
+    """Every frame that can be decoded; errors are ignored."""
+    images = []
     with av.open(str(path)) as container:
         for packet in container.demux(video=0) if container.streams.video else []:
             try:
-                pictures += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]
+                images += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]
             except av.FFmpegError:
                 continue
-    return pictures
+    return images
 
 
 def moment(number, names, missing=None):
@@ -152,8 +164,8 @@ played = {name: play(folder / f"{name}.mp4") for name in NAMES}
 moments = {"first": 0, "15th": 14, "34th": 33, "last": 47}
 rows = [moment(number, NAMES) for number in moments.values()]
 plots.show(
-    plots.picture_grid(rows, NAMES, list(moments)),
-    alt="Four moments of six videos. Healthy: a head that moves. Frozen: the same picture throughout. "
+    plots.image_grid(rows, NAMES, list(moments)),
+    alt="Four moments of six videos. Healthy: a head that moves. Frozen: the same image throughout. "
     "Truncated: good, then nothing. Damaged: good, then smeared. Encrypted and empty: nothing at all.",
     colours=256,
 )
@@ -161,25 +173,25 @@ black = np.zeros_like(original[0])
 tiles = [np.hstack(moment(number, NAMES[:4], black)) for number in range(0, 48, 4)]
 plots.show(
     plots.animation_png(tiles, fps=3, colours=48),
-    alt="Healthy, frozen, truncated and damaged side by side: one moves, one stands, one turns black after "
-    "half of the time, one dissolves into smears that the head drags along.",
+    alt="Healthy, frozen, truncated and damaged side by side: one moves, one does not, one turns black after "
+    "half of the time, one gets smears that move with the head.",
 )
 
 # %% [markdown]
-# *Figure 1. Four of six files begin with the same perfect frame. Whoever checks first frames, finds two
-# of the five faults.*
+# *Figure 1. Four of six files begin with the same perfect frame. A check of first frames finds two of the
+# five faults.*
 #
-# *Figure 2 (moving). Healthy, frozen, truncated, damaged. A smear stays and is dragged along, because
-# most frames are stored as changes to the one before.*
+# *Figure 2 (animated). Healthy, frozen, truncated, damaged. A smear stays and moves along, because most
+# frames are stored as changes to the previous one.*
 #
-# Why not simply train on it all? Because self-supervised learning believes what it sees. A frozen video
-# teaches that nothing ever moves, a smear teaches to smear, and one file that crashes the reader ends a
-# week's training on its third night.
+# Why not simply train on all files? In self-supervised learning the data are the target. A frozen video
+# teaches that nothing moves, a smear teaches the model to smear, and one file that crashes the reader ends a
+# training of days.
 #
 # ## 1. Does it open?
 #
-# The first question costs a few milliseconds: can the container be opened, and is there a video track in
-# it? The usual tool is `ffprobe`; its exit code is 0 if it could read the file's labels.
+# The first test takes a few milliseconds: can the container be opened, and does it have a video track? The
+# usual tool is `ffprobe`; its exit code is 0 if it could read the file's header.
 
 
 # %%
@@ -191,14 +203,14 @@ def toy_opens(path):
         return False
 
 
-table_last = (folder / "encrypted.mp4").read_bytes()  # written the other way round
+table_last = (folder / "encrypted.mp4").read_bytes()  # its table of contents comes last
 (folder / "no_table.mp4").write_bytes(table_last[: len(table_last) * 6 // 10])
 for name in [*NAMES, "no_table"]:
     print(f"{name:10} opens: {toy_opens(folder / f'{name}.mp4')}")
 
 # %% [markdown]
-# All five broken files pass. Only the seventh does not: there the table of contents stood last, and was
-# cut off. If ffprobe is installed where you are, ask it too: 0 means that it has no complaint.
+# All five broken files pass. Only the seventh does not: its table of contents came last, and was cut off. If
+# ffprobe is installed, compare with it: 0 means that it found no error.
 
 # %% tags=["nbval-ignore-output"]
 for name in [*NAMES, "no_table"] if shutil.which("ffprobe") else []:
@@ -206,13 +218,12 @@ for name in [*NAMES, "no_table"] if shutil.which("ffprobe") else []:
     print(f"{name:10} exit code {done.returncode}")
 
 # %% [markdown]
-# So a non-zero exit code proves that a file is bad, and 0 proves nothing. The label on a tin says what
-# was put in; to know what is in it, open it.
+# So a non-zero exit code proves that a file is bad, and 0 proves nothing. The header describes the content;
+# to know the content, decode it.
 #
 # ## 2. Does anything move?
 #
-# Take every frame, compare it with the one before, and write down how far they are apart: the *mean
-# squared error*,
+# Compare every frame with the previous one, and record their difference, the *mean squared error*:
 #
 # $$\mathrm{MSE}_t = \frac{1}{3HW} \sum_{c=1}^{3} \sum_{i=1}^{H} \sum_{j=1}^{W}
 # \big( x_t[i, j, c] - x_{t-1}[i, j, c] \big)^2 .$$
@@ -221,9 +232,9 @@ for name in [*NAMES, "no_table"] if shutil.which("ffprobe") else []:
 # |---|---|---|---|---|
 # | $x_t$ | frame number $t$ | (H, W, 3) | 0 to 255, whole numbers | `frame` |
 # | $x_{t-1}$ | the frame before | (H, W, 3) | 0 to 255 | `before` |
-# | $\mathrm{MSE}_t$ | how far they are apart | scalar | 0 to 65025, grey levels squared | `curve[t - 1]` |
+# | $\mathrm{MSE}_t$ | their difference | scalar | 0 to 65025, grey levels squared | `curve[t - 1]` |
 #
-# Two frames in memory are enough, however long the film is:
+# Only two frames need to be in memory, for a video of any length:
 
 
 # %%
@@ -241,8 +252,8 @@ greys = [np.full((8, 8, 3), level, np.uint8) for level in (0, 3, 3, 1)]
 print(toy_curve(greys))
 
 # %% [markdown]
-# Grey 0 to 3 costs 9, no change costs 0, 3 to 1 costs 4: as it should be. Subtracted as the
-# unsigned bytes they are, 1 - 3 would be 254 and cost 64516 (that is exercise 1). Now the six files:
+# Grey 0 to 3 gives 9, no change gives 0, 3 to 1 gives 4, as expected. With unsigned bytes, 1 - 3 would be 254
+# and give 64516 (that is exercise 1). Now the six files:
 
 # %%
 curves = {name: toy_curve(frames) for name, frames in played.items()}
@@ -265,21 +276,21 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 3. Every fault has its handwriting: no curve at all, a curve that ends early, one that jumps,
-# one that lies on the floor. And yet the frozen one is not flat.*
+# *Figure 3. Every fault has a typical curve: no curve at all, one that ends early, one that jumps, one near
+# 0. But the curve of the frozen video is not flat.*
 #
-# **Think:** the frozen film was written from 48 equal frames. Where do the peaks come from?
+# **Think:** the frozen video was written from 48 equal frames. Where do the peaks come from?
 #
 # ## 3. What an encoder adds
 #
-# They come from the encoder. It stores a key frame every 12 frames, anew and with slightly other
-# rounding, and polishes it in the frames between. Nothing has moved; every pixel trembles by a level or
-# two. So the rule "frozen means MSE = 0" holds only for files that were never compressed, and a threshold
-# on the MSE does not help: with older encoders (MPEG-2, Motion JPEG) a still picture reaches an MSE of
-# several hundred, more than many a face that speaks.
+# They come from the encoder. It stores a new key frame every 12 frames, with slightly different rounding, and
+# refines it in the frames between. Nothing has moved, but every pixel changes by a level or two. So the rule
+# "frozen means MSE = 0" holds only for files that were never compressed, and a threshold on the MSE does not
+# help: with older encoders (MPEG-2, Motion JPEG) a still image reaches an MSE of several hundred, more than
+# many speaking faces.
 #
-# What tells trembling from moving? In a block of 16 x 16 pixels trembling averages out. And compared with
-# the *first* frame it does not add up, while even a slow motion does:
+# How can we tell this noise from motion? In a block of 16 x 16 pixels the noise averages out. And relative to
+# the *first* frame it does not accumulate, while even a slow motion does:
 #
 # $$\mathrm{change} = \max_{t,\, B,\, c} \;
 # \big| \bar x_t[B, c] - \bar x_0[B, c] \big| ,
@@ -291,10 +302,10 @@ plots.show(
 # | $\bar x_t$ | its mean in frame $t$ | (H/16, W/16, 3) | 0 to 255 | `toy_blocks(frame)` |
 # | change | how far any block moves away from frame 0 | scalar | 0 to 255 grey levels | `toy_change` |
 #
-# (`toy_change` gives the maximum over blocks for every frame; the change is the largest of those.) To be fair
-# to the MSE: both films, both measures, and the frozen one a second time, with grain as in a photograph of a
-# dark room, one pattern that never changes, and an encoder in a hurry (MPEG-2). In the left picture, could a
-# line at any height part what moves from what stands? And in the right one?
+# (`toy_change` gives the maximum over blocks for every frame; the change is the largest of those.) We compare
+# both measures on both videos, and on a third: the frozen video with grain as in a photograph taken in low
+# light, one constant pattern, written by a fast encoder (MPEG-2). In the left plot, is there a threshold that
+# separates the moving video from the still ones? And in the right plot?
 
 
 # %%
@@ -311,19 +322,19 @@ def toy_change(frames):
 grain = np.random.default_rng(0).normal(0, 12, original[0].shape)
 grainy = np.clip(original[0] + grain, 0, 255).astype(np.uint8)
 with av.open(str(folder / "grainy.mp4"), "w") as target:
-    film = target.add_stream("mpeg2video", rate=25)
-    film.width = film.height = 128
-    film.pix_fmt = "yuv420p"
+    video = target.add_stream("mpeg2video", rate=25)
+    video.width = video.height = 128
+    video.pix_fmt = "yuv420p"
     for _ in range(48):
-        target.mux(film.encode(av.VideoFrame.from_ndarray(grainy, format="rgb24")))
-    target.mux(film.encode(None))
+        target.mux(video.encode(av.VideoFrame.from_ndarray(grainy, format="rgb24")))
+    target.mux(video.encode(None))
 
-films = {"healthy": played["healthy"], "frozen": played["frozen"], "grainy": play(folder / "grainy.mp4")}
-moves = {name: bool(max(toy_change(frames)) > cleaning.STILL_CHANGE) for name, frames in films.items()}
+videos = {"healthy": played["healthy"], "frozen": played["frozen"], "grainy": play(folder / "grainy.mp4")}
+moves = {name: bool(max(toy_change(frames)) > cleaning.STILL_CHANGE) for name, frames in videos.items()}
 print("moves:", moves)
 
 figure, axes = plt.subplots(1, 2, figsize=(6, 2.9))
-for (name, frames), colour, line in zip(films.items(), (BLUE, GREEN, RED), ("-", "--", ":"), strict=True):
+for (name, frames), colour, line in zip(videos.items(), (BLUE, GREEN, RED), ("-", "--", ":"), strict=True):
     axes[0].plot(range(1, 48), toy_curve(frames), color=colour, linestyle=line, label=name)
     axes[1].plot(toy_change(frames), color=colour, linestyle=line, label=name)
 axes[1].axhline(cleaning.STILL_CHANGE, color=BLACK, linewidth=1, linestyle="-")
@@ -335,29 +346,28 @@ axes[0].set_ylabel("grey levels², and grey levels")
 axes[1].legend(loc="lower right")
 plots.show(
     figure,
-    alt="Left, the MSE of a grainy frozen film peaks as high as that of a moving head. Right, the change of "
-    "block means stays below 5 grey levels in both frozen films and is far above it in the moving one.",
+    alt="Left, the MSE of a grainy frozen video peaks as high as that of a moving head. Right, the change of "
+    "block means stays below 5 grey levels in both frozen videos and is far above it in the moving one.",
 )
 
 # %% [markdown]
-# *Figure 4. Left, the grainy still picture peaks higher than the moving head's quiet moments: no line parts
-# them. Right, everything that stands still lies below the line at 5.*
+# *Figure 4. Left, the peaks of the grainy still image are higher than the low values of the moving head: no
+# threshold separates them. Right, both still videos lie below the line at 5.*
 #
-# (Grain that is drawn **anew in every frame**, as a camera's sensor does, is a kind of motion: as strong as
-# this it moves the mean of a block by a little more than 5 levels, and such a film passes as fit.)
+# (Grain that is **different in every frame**, as from a camera's sensor, counts as motion: at this strength
+# it changes the mean of a block by a little more than 5 levels, and such a video passes as fit.)
 #
 # ## 4. Does every frame decode?
 #
-# `play` threw away the most valuable thing it was told: that something went wrong. A careful reader
-# counts it. There are two kinds of trouble: packets that cannot be decoded at all, which raise an error,
-# and frames of which the decoder has guessed a part, and which it marks as *corrupt* while handing them
-# out as if nothing had happened.
+# `play` ignored the most valuable information: that an error occurred. A careful reader counts errors. There
+# are two kinds: packets that cannot be decoded at all, which raise an exception, and frames of which the
+# decoder has guessed a part. It returns those like all others, but marks them as *corrupt*.
 
 
 # %%
 def toy_decode(path):
-    """How many frames come out, and how much trouble there was."""
-    frames = trouble = 0
+    """The number of frames, and the number of errors."""
+    frames = errors = 0
     with av.open(str(path)) as container:
         for stream in container.streams.video:
             stream.codec_context.thread_count = 1
@@ -365,25 +375,25 @@ def toy_decode(path):
             try:
                 for frame in packet.decode():
                     frames += 1
-                    trouble += frame.is_corrupt
+                    errors += frame.is_corrupt
             except av.FFmpegError:
-                trouble += 1
-    return frames, trouble
+                errors += 1
+    return frames, errors
 
 
 for name in NAMES:
-    frames, trouble = toy_decode(folder / f"{name}.mp4")
-    print(f"{name:10} frames: {'some' if frames else 'none':6} trouble: {'yes' if trouble else 'no'}")
+    frames, errors = toy_decode(folder / f"{name}.mp4")
+    print(f"{name:10} frames: {'some' if frames else 'none':6} errors: {'yes' if errors else 'no'}")
 
 # %% [markdown]
-# The empty film is in no trouble at all: there is nothing in it to decode. So count the frames, too.
+# The empty video has no errors, because it has nothing to decode. So count the frames, too.
 #
-# Where is the damage, and how far does it spread? Two dozen bad bytes in the second half; below, the frame
-# as it was, as it was decoded, and the difference.
+# Where is the damage, and how far does it spread? There are 24 bad bytes in the second half. The figure shows
+# the original frame, the decoded one, and the difference.
 
 # %%
 difference = [np.abs(a.astype(int) - b) for a, b in zip(played["healthy"], played["damaged"], strict=False)]
-apart = np.array([picture.mean() for picture in difference])
+apart = np.array([image.mean() for image in difference])
 worst = int(apart.argmax())
 shown = [max(int((apart > 0.1).argmax()) - 1, 0), worst, min(worst + 3, len(difference) - 1)]
 rows = [
@@ -392,20 +402,18 @@ rows = [
     [np.clip(3 * difference[i], 0, 255).astype(np.uint8) for i in shown],
 ]
 plots.show(
-    plots.picture_grid(
-        rows, ["just before", "worst", "three later"], ["healthy", "decoded", "3 x difference"]
-    ),
-    alt="Before the damage both films agree. At the worst frame parts of the head are displaced or "
-    "smeared, and three frames later the smear is still there, carried along by the motion.",
+    plots.image_grid(rows, ["just before", "worst", "three later"], ["healthy", "decoded", "3 x difference"]),
+    alt="Before the damage both videos agree. At the worst frame parts of the head are displaced or "
+    "smeared, and three frames later the smear is still there and has moved along.",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 5. Bad bytes do not stay where they are: each frame inherits the smears of the one before, until
-# the next key frame clears them away.*
+# *Figure 5. Bad bytes affect later frames too: each frame inherits the smears of the previous one, until the
+# next key frame.*
 #
-# And how much of a truncated film is left? With the table of contents last, nothing (section 1). With the
-# table first, what arrived can be played:
+# And how much of a truncated video can be used? With the table of contents at the end, nothing (section 1).
+# With the table at the start, the part that was downloaded can be played:
 
 # %%
 shares = np.linspace(0.05, 1, 20)
@@ -425,9 +433,8 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 6. The fewer bytes arrived, the fewer frames come out, while the file goes on announcing 48. What it
-# says and what it holds must be compared.* Try it: drag the slider, and read what the library makes of your
-# cut.
+# *Figure 6. The fewer bytes arrived, the fewer frames decode, while the header still announces 48. Compare
+# the announced number with the decoded one.* Try it: move the slider, and read the verdict of the library.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -446,9 +453,9 @@ widgets.VBox([slider, said])
 # %% [markdown]
 # ## 5. What does the container say?
 #
-# An MP4 file is a row of *boxes*: four bytes length, four bytes name, content; some contents are boxes
-# again. Reading them takes five lines and decodes nothing. `moov` is the table of contents, `mdat` the frames
-# themselves. The figure is to scale, with `mdat` as long as it claims to be.
+# An MP4 file is a sequence of *boxes*: four bytes length, four bytes name, content; some contents are boxes
+# again. Reading them takes five lines and no decoding. `moov` is the table of contents, `mdat` the frames
+# themselves. The figure is to scale; `mdat` is drawn with the length that it announces.
 
 
 # %%
@@ -485,11 +492,11 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 7. A file that ends before its last box does was cut off, even if the cut falls between two
-# frames and every frame that is left decodes. From outside, encryption does not show.*
+# *Figure 7. A file that ends before its last box was truncated, even if the cut lies between two frames and
+# all remaining frames decode. Encryption is not visible at this level.*
 #
-# It shows inside: `moov` holds the *sample description* of each track, a box named after the codec. Where
-# the track is encrypted, another name stands in its place. Six boxes deep:
+# It is visible further inside: `moov` has the *sample description* of each track, a box named after the
+# codec. If the track is encrypted, the box has another name. It is six boxes deep:
 
 
 # %%
@@ -505,14 +512,13 @@ for name in ("healthy", "encrypted"):
     print(f"{name:10} sample description:", next(toy_boxes(content[8:]))[0])
 
 # %% [markdown]
-# `avc1` is H.264; `encv` is "encrypted video". This matters because some encrypted films *do* decode
-# without a single error (their scheme leaves parts of each frame in the clear), and then only the mark
-# tells.
+# `avc1` is H.264; `encv` is "encrypted video". This matters because some encrypted videos *do* decode without
+# a single error (their scheme leaves parts of each frame unencrypted), and then only this name shows it.
 #
 # ## From toy to library
 #
-# `fomm_lib.cleaning` is the four questions in one function; `containers` and `guard` stand below it. On
-# the same input, toy and library must agree:
+# `fomm_lib/data/cleaning.py` does all four tests in one function, with `containers.py` and `sandbox.py` of
+# `fomm_lib/media/`. On the same input, toy and library must agree:
 
 # %%
 for name in ("healthy", "frozen", "damaged"):
@@ -528,94 +534,95 @@ assert containers.missing_end(folder / "truncated.mp4") == f"the file ends {miss
 print("toy and library agree;", containers.encryption_marks(folder / "encrypted.mp4"))
 
 # %% [markdown]
-# One call a file, `cleaning.check_file`, gives the reason in words that a person can act on (the slider above
-# showed some), and one of seven verdicts:
+# `cleaning.check_file` gives, for one file, the reason as text (the slider above showed some), and one of
+# seven verdicts:
 #
 # | verdict | the file |
 # |---|---|
 # | `fit` | decodes from the first frame to the last, and something moves |
-# | `unreadable` | cannot be opened, or gives not one frame, or had to be stopped |
+# | `unreadable` | cannot be opened, or has no frame that decodes, or had to be stopped |
 # | `encrypted` | is marked as encrypted in its container, whether or not it decodes |
-# | `no_video` | has no video track: sound only, or a container that is empty |
+# | `no_video` | has no video track: audio only, or a container that is empty |
 # | `single_frame` | has one frame |
 # | `frozen` | has frames, and nothing moves in them |
 # | `corrupt` | has decode errors, damaged frames, or ends before its end |
 #
-# **A folder.** `clean` asks the questions of every file under a folder and writes one row a file, while
-# it goes. In a terminal it is `fomm clean FOLDER --report report.csv --jobs 2`. It deletes nothing; and
-# where a question makes no sense, it says so in one line before it begins: every error that a person can
-# mend is an `InputError`, in the whole library.
+# **A folder.** `clean` tests every file in a folder and writes one row for each file as soon as it is done.
+# In a terminal it is `fomm clean FOLDER --report report.csv --jobs 2`. It deletes nothing. If an argument is
+# wrong, it says so in one line before it starts: in the whole library, every error that a user can fix is an
+# `InputError`.
 
 # %%
 videos, table = folder / "videos", folder / "report.csv"
 videos.mkdir()
 for name in [*NAMES, "no_table"]:
     shutil.copy(folder / f"{name}.mp4", videos)
-rows = cleaning.clean(videos, table, jobs=2, probe="pyav", progress=False)
+rows = clean(videos, table, jobs=2, probe="pyav", progress=False)
 for row in rows:
     print(f"{row.file:14} {row.verdict}")
 
 try:
-    cleaning.clean(videos, table, jobs=0)
+    clean(videos, table, jobs=0)
 except fomm.InputError as error:
     print("InputError:", error)
 
 # %% [markdown]
-# A night's work must survive a power cut. Suppose the machine died while it wrote the fourth row; the
-# next call drops the half row, keeps the whole ones, and does the rest:
+# A long run must survive a power cut. Suppose that the power failed while the fourth row was written; the
+# next call drops the incomplete row, keeps the complete ones, and does the rest:
 
 # %%
 lines = table.read_text().splitlines(keepends=True)
 table.write_text("".join(lines[:4]) + lines[4][:25])
-print("rows that survived:  ", len(cleaning.read_report(table)))
-again = cleaning.clean(videos, table, probe="pyav", progress=False)
-print("after the next call: ", cleaning.summary(again))
+print("rows that survived:  ", len(read_report(table)))
+again = clean(videos, table, probe="pyav", progress=False)
+print("after the next call: ", summary(again))
 
 # %% [markdown]
-# Nothing has been moved so far, and nothing is ever deleted. With a quarantine, unfit files are moved,
-# and the report says from where to where (column `moved_to`). What does not have the name of a video
-# stays, whatever its verdict: a lone picture may be one frame of a folder of frames.
+# No file has been moved so far, and no file is ever deleted. With a quarantine folder, unfit files are moved,
+# and the report says where to (column `moved_to`). A file without the name of a video stays, for every
+# verdict: a single image may be one frame of a folder of frames.
 
 # %%
-rows = cleaning.clean(videos, table, folder / "quarantine", probe="pyav", progress=False)
+rows = clean(videos, table, folder / "quarantine", probe="pyav", progress=False)
 for row in rows:
     place = Path(row.moved_to).relative_to(folder).as_posix() if row.moved_to else "stays"
     print(f"{row.file:14} {row.verdict:11} {place}")
-print({name: cleaning.is_video_name(name) for name in ("clip.mp4", "frame_01.png", "labels.csv")})
+print({name: formats.is_video_name(name) for name in ("clip.mp4", "frame_01.png", "labels.csv")})
 
 # %% [markdown]
-# **Hostile files.** Decoders are written for speed, and a broken file can make one run for ever, eat all
-# memory, or crash. So each file is checked in a process that may be killed. Here is the mechanism, with a
-# nap in place of the hostile file, and a file that gets a millisecond:
+# **Hostile files.** Decoders are written for speed, and a broken file can make one loop for ever, use all
+# memory, or crash. So each file is checked in a process that can be killed. The cell shows the mechanism with
+# `time.sleep` in place of a hostile file, and with a file that gets a millisecond:
 
 # %%
 try:
-    guard.guarded_call(time.sleep, 3600, seconds=0.5)
-except guard.CallStopped as stop:
+    sandbox.guarded_call(time.sleep, 3600, seconds=0.5)
+except sandbox.CallStopped as stop:
     print(stop)
 report = cleaning.check_file_guarded(folder / "healthy.mp4", probe="pyav", seconds=0.001)
 print(f"{report.verdict}: {report.reason}")
-guard.close_idle()
+sandbox.close_idle()
 
 # %% [markdown]
-# The work is handed out by joblib, so the same call runs on many machines:
+# The work is distributed by joblib, so the same call runs on many machines:
 # `with joblib.parallel_config(backend="dask"): clean(...)`.
 #
 # ## A clean set, and a batch
 #
-# Now the data this course trains on: forty heads, rendered by `fomm.synthesize`. First the cleaner (the note
-# on how they were made is no video, and the report says so). A verdict is no substitute for looking; so
-# then the 25th frame of each, fetched by seeking (the other 47 are not decoded), as a contact sheet.
+# Now the data on which this course trains: forty heads, rendered by `fomm.synthesize`. First run the cleaner
+# (the folder also has a text file on how they were made, and the report says that it is not a video).
+# Verdicts do not replace looking at the data; so the contact sheet shows the 25th frame of each clip, read by
+# seeking (the other 47 are not decoded).
 
 # %%
 heads = fomm.data_path("heads", "train")
-report = cleaning.clean(heads, folder / "heads.csv", jobs=2, probe="pyav", progress=False)
+report = clean(heads, folder / "heads.csv", jobs=2, probe="pyav", progress=False)
 fit = [row for row in report if row.verdict == "fit"]
 print(len(fit), "fit; the others:", {row.file: row.verdict for row in report if row.verdict != "fit"})
 
 faces = []
 for row in fit:
-    (face,) = video.read_frames(heads / row.file, [24])
+    (face,) = read_frames(heads / row.file, [24])
     faces.append(np.asarray(Image.fromarray(face).resize((59, 59), Image.Resampling.LANCZOS)))
 sheet = np.vstack([np.hstack(faces[i : i + 10]) for i in range(0, 40, 10)])
 plots.show(
@@ -625,11 +632,11 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 8. Forty heads, none of which exists. Look for what a machine does not: are faces missing, cut
-# off, too dark, all of one kind?*
+# *Figure 8. Forty rendered heads. Look for faults that the tests do not find: are faces missing, cut off, too
+# dark, all of one kind?*
 #
-# You can have as many more as you like, if the extra `synthetic` is installed and the machine can render
-# (EGL). Where it cannot, the answer is again one line, with what to do:
+# You can render more, if the extra `synthetic` is installed and the machine can render (EGL). Otherwise the
+# error is again one line that says what to do:
 
 # %% tags=["nbval-ignore-output"]
 MORE = 0  # clips; try 1 (the first start takes some seconds)
@@ -640,38 +647,38 @@ except fomm.InputError as error:
     print(error)
 
 # %% [markdown]
-# The model learns from pairs: two frames of one clip, the earlier one as the source, the later one as
-# what it should become (the *driving* frame). No label, no landmark; that both show the same person is
-# all the supervision there is. `FramePairs` draws them, changed in the same way, and what it draws
-# depends on `(seed, epoch, index)` alone. A batch as the network gets it is (B, 3, H, W) in [0, 1]. Compare
-# each column: same person, same light, other pose. That difference is the whole lesson.
+# The model learns from pairs: two frames of one clip, the earlier one as the source, the later one as what it
+# should become (the *driving* frame). There are no labels and no landmarks; the only supervision is that both
+# frames show the same person. `FramePairs` draws them at random and augments both in the same way; the result
+# depends only on `(seed, epoch, index)`. A batch as the network gets it is (B, 3, H, W) in [0, 1]. Compare
+# each column: same person, same light, other pose. This difference is what the model learns.
 
 # %%
-augmentation = datasets.Augmentation(horizontal_flip=True, brightness=0.1, contrast=0.1)
+augmentation = Augmentation(horizontal_flip=True, brightness=0.1, contrast=0.1)
 pairs = fomm.FramePairs(heads, split=None, size=64, augmentation=augmentation, seed=0)
-loader = datasets.pair_loader(pairs, batch_size=8)
+loader = pair_loader(pairs, batch_size=8)
 loader.set_epoch(0)
 batch = next(iter(loader))
-print(len(datasets.find_clips(heads, split=None)), "clips; a batch:", tuple(batch["source"].shape))
+print(len(find_clips(heads, split=None)), "clips; a batch:", tuple(batch["source"].shape))
 print("frames of the first three pairs:", batch["frames"][:3].tolist())
 
 titles = [f"{a} → {b}" for a, b in batch["frames"].tolist()]
 plots.show(
-    plots.picture_grid([list(batch["source"]), list(batch["driving"])], titles, ["source", "driving"]),
+    plots.image_grid([list(batch["source"]), list(batch["driving"])], titles, ["source", "driving"]),
     alt="Eight pairs of frames. In each, source and driving frame show the same synthetic person with "
     "another pose or expression; above each pair the numbers of the two frames.",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 9. Eight pairs, with their frame numbers. Each clip has some 48 x 48 / 2 of them: forty clips
-# are about 46,000 lessons.*
+# *Figure 9. Eight pairs, with their frame numbers. Each clip has about 48 x 48 / 2 pairs: forty clips give
+# about 46,000.*
 #
 # ## Break it
 #
-# The threshold of 5 grey levels stands between frozen films and quiet people. What if somebody, annoyed
-# by one frozen film that slipped through, sets it to 60? Where each film lies, what the threshold would cut
-# off, and who that is: the quietest four, first and last frame.
+# The threshold of 5 grey levels lies between frozen videos and people who hardly move. What if you set it to
+# 60, because one frozen video passed? The first figure shows the change of each video and both thresholds.
+# The second shows the four heads with the smallest change, first and last frame.
 
 # %%
 changes = np.array([row.change for row in fit])
@@ -682,7 +689,7 @@ for threshold in (5, 60):
 figure, axis = plt.subplots(figsize=(6, 2.4))
 scatter = np.random.default_rng(0).uniform(-0.2, 0.2, len(changes))
 axis.plot(changes, scatter, "o", color=BLUE, alpha=0.6, label="forty heads")
-axis.plot(frozen, [0] * len(frozen), "X", color=RED, markersize=9, label="frozen films")
+axis.plot(frozen, [0] * len(frozen), "X", color=RED, markersize=9, label="frozen videos")
 for threshold, line in ((5, "-"), (60, "--")):
     axis.axvline(threshold, color=BLACK, linestyle=line, linewidth=1)
     axis.text(threshold + 1, 0.42, f"threshold {threshold}", fontsize=8)
@@ -692,55 +699,55 @@ axis.set(
 axis.legend(loc="lower right")
 plots.show(
     figure,
-    alt="Frozen films lie below 5 grey levels, the forty heads far above. A threshold of 60 would cut off "
-    "the quiet ones among the heads.",
+    alt="Frozen videos lie below 5 grey levels, the forty heads far above. A threshold of 60 would reject "
+    "the heads that move least.",
 )
 quiet = [fit[i].file for i in changes.argsort(kind="stable")[:4]]
-ends = [video.read_frames(heads / name, [0, 47]) for name in quiet]
+ends = [read_frames(heads / name, [0, 47]) for name in quiet]
 plots.show(
-    plots.picture_grid([[first for first, _ in ends], [last for _, last in ends]], None, ["first", "last"]),
-    alt="The four heads that move least, first and last frame: they keep their place and hardly turn, but "
+    plots.image_grid([[first for first, _ in ends], [last for _, last in ends]], None, ["first", "last"]),
+    alt="The four heads that move least, first and last frame: they stay in place and hardly turn, but "
     "eyes, mouth and head do move.",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 10. Between frozen films and quiet people there is room; a threshold belongs in the gap, not
-# where it catches the last suspect.*
+# *Figure 10. There is a gap between frozen videos and people who hardly move. A threshold belongs in that
+# gap, not so high that it rejects every doubtful video.*
 #
-# *Figure 11. Nothing is wrong with them. And nobody would notice that they are gone: the report says
-# `frozen`, the loss looks fine, and the model never learns small motions. A cleaner that throws away what
-# is hard makes a data set of what is easy.* So: move, do not delete; read the report sorted by the number
-# you cut at; look at both sides of the cut.
+# *Figure 11. These clips are good, and their absence would not be noticed: the report says `frozen`, the loss
+# looks normal, and the model never learns small motions. A cleaner that rejects difficult clips leaves a data
+# set of easy ones.* So: move files, do not delete them; read the report sorted by the measure that you
+# threshold; look at both sides of the threshold.
 #
 # ## Exercises
 #
-# **1. An MSE that does not wrap around** (★, 5 minutes; the commonest bug in code like this). Frames are
+# **1. An MSE that does not wrap around** (★, 5 minutes; the most common bug in code like this). Frames are
 # `uint8`, and $3 - 5$ is 254 in `uint8`.
 
 
 # %%
-def picture_mse(a, b):
-    """Mean squared error of two uint8 pictures (H, W, 3), a float; e.g. grey 3 against grey 5 is 4.0."""
+def image_mse(a, b):
+    """Mean squared error of two uint8 images (H, W, 3), a float; e.g. grey 3 against grey 5 is 4.0."""
     raise NotImplementedError
 
 
-check_picture_mse(picture_mse)
+check_image_mse(image_mse)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Make both pictures float before you subtract, not after.</details>
+# <details><summary>Hint</summary>Make both images float before you subtract, not after.</details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# def picture_mse(a, b):
+# def image_mse(a, b):
 #     return ((a.astype(float) - b.astype(float)) ** 2).mean()
 # ```
 #
 # </details>
 #
-# **2. The verdict** (★★, 10 minutes, the heart of the cleaner). Given how many frames decode, how many
-# errors there were, and the largest change, say `"unreadable"`, `"corrupt"`, `"single_frame"`, `"frozen"`
-# or `"fit"`. The difficulty is the order in which to ask.
+# **2. The verdict** (★★, 10 minutes, the heart of the cleaner). Given how many frames decode, how many errors
+# there were, and the largest change, return `"unreadable"`, `"corrupt"`, `"single_frame"`, `"frozen"` or
+# `"fit"`. The difficulty is the order of the tests.
 
 
 # %%
@@ -752,8 +759,8 @@ def say_verdict(frames, errors, change):
 check_say_verdict(say_verdict)
 
 # %% [markdown]
-# <details><summary>Hint</summary>What can you still say about a film of which nothing decodes? Of which some
-# frames are guesses? Which has nothing to compare?</details>
+# <details><summary>Hint</summary>Which tests are possible if no frame decodes? If some frames are guesses? If
+# there is no second frame to compare with?</details>
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -769,16 +776,16 @@ check_say_verdict(say_verdict)
 #
 # </details>
 #
-# **3. Boxes of any length** (★★, 15 minutes). `toy_boxes` fails on two kinds of real files. A recording
-# that is still being written has a last box of *length 0*: it reaches to the end. And a file of more than
-# 4 GB has boxes of *length 1*: the true length stands in the eight bytes after the name.
+# **3. Boxes of any length** (★★, 15 minutes). `toy_boxes` fails on two kinds of real files. A recording that
+# is still being written has a last box of *length 0*: it reaches to the end of the file. And a file of more
+# than 4 GB has boxes of *length 1*: the true length is in the eight bytes after the name.
 
 
 # %%
 def list_boxes(data):
     """The outermost boxes of an MP4: bytes -> [(name, length in bytes, header included), ...].
 
-    Mind length 0: a loop that moves on by 0 never ends.
+    Note length 0: a loop that advances by 0 never ends.
     """
     raise NotImplementedError
 
@@ -786,8 +793,8 @@ def list_boxes(data):
 check_list_boxes(list_boxes)
 
 # %% [markdown]
-# <details><summary>Hint</summary><code>int.from_bytes(data[at : at + 4], "big")</code> reads a length. Mend
-# it for 0 and for 1 before you note it and before you move on by it.</details>
+# <details><summary>Hint</summary><code>int.from_bytes(data[at : at + 4], "big")</code> reads a length.
+# Replace 0 and 1 by the true length before you store it and before you advance by it.</details>
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -811,48 +818,48 @@ check_list_boxes(list_boxes)
 #
 # ## When it goes wrong
 #
-# | symptom | cause | mend |
+# | symptom | cause | fix |
 # |---|---|---|
-# | the MSE of a still film is in the tens of thousands | `uint8` wraps around | float before subtracting |
-# | a frozen film is called fit | the encoder refreshed it, or a flicker | read `change` in the report |
+# | the MSE of a still video is in the tens of thousands | `uint8` wraps around | float before subtracting |
+# | a frozen video is called fit | strong encoder noise, or a flicker | read `change` in the report |
 # | quiet people are missing | the threshold is too high | lower it; look at both sides of the cut |
 # | everything is `unreadable` | ffprobe is broken or very old | `probe="pyav"`; update FFmpeg |
-# | long films are `unreadable`: "stopped" | the time limit | raise `seconds`; 600 are the default |
+# | long videos are `unreadable`: "stopped" | the time limit | raise `seconds`; 600 are the default |
 # | a file is fit here and corrupt there | another version of FFmpeg | note versions beside the report |
-# | training still meets a bad file | it came, or went bad, later | it is skipped and logged; clean again |
+# | training still finds a bad file | it was added or damaged later | it is skipped and logged; clean again |
 #
 # ## Questions
 #
-# 1. A file has exit code 0, 300 frames, no decode error, and looks like coloured noise. What may it be,
-# and which of the four questions finds it?
+# 1. A file has exit code 0, 300 frames, no decode error, and looks like coloured noise. What may it be, and
+#    which of the four tests finds it?
 #
-# <details><summary>Answer</summary>An encrypted film whose decoder takes the scrambled bytes for pictures.
-# Only the container tells (<code>encv</code>); the MSE is high, everything moves.</details>
+# <details><summary>Answer</summary>An encrypted video whose decoder accepts the encrypted bytes as frames.
+# Only the container shows it (<code>encv</code>); the MSE is high, everything moves.</details>
 #
 # 2. Why is the change measured against the first frame, not against the one before?
 #
 # <details><summary>Answer</summary>A fade or a slow zoom moves by less than the threshold in each step.
-# Against the first frame it adds up; the noise of an encoder does not.</details>
+# Relative to the first frame it adds up; the noise of an encoder does not.</details>
 #
-# 3. A truncated film has 600 perfect frames. Why not keep them?
+# 3. A truncated video has 600 perfect frames. Why not keep them?
 #
-# <details><summary>Answer</summary>One may, after cutting the file cleanly: 600 good frames are good frames.
-# But do it knowingly. As it is, every reader has to guess how many there are, and the last one may be
-# half a frame.</details>
+# <details><summary>Answer</summary>You can, after cutting the file cleanly: 600 good frames are good frames.
+# But do it deliberately. As it is, every reader has to guess the number of frames, and the last one may be
+# incomplete.</details>
 #
 # 4. Why does the cleaner check each file in another process, when Python has exceptions?
 #
-# <details><summary>Answer</summary>No exception is raised by a decoder that loops for ever, and none can be
-# caught when it writes where it must not: the whole process ends. A process can be killed, and its end is
-# a verdict.</details>
+# <details><summary>Answer</summary>A decoder that loops for ever raises no exception, and if it writes to
+# memory that is not its own, the whole process ends. A separate process can be killed, and its end gives the
+# verdict.</details>
 #
 # ## What you can now do
 #
-# You can open a video by its bytes, say what is wrong with it, and turn a folder of unknown files into
-# batches of pairs, in a way that survives power cuts and hostile files. The pairs go to work in
-# [07 · training](07_training.ipynb).
+# You can read a video at the level of bytes, find its faults, and turn a folder of unknown files into batches
+# of pairs, in a way that survives power cuts and hostile files. The pairs are used in [07 ·
+# training](07_training.ipynb).
 #
-# **Next:** [03 · keypoints](03_keypoints.ipynb), where the model begins to look at these frames.
+# **Next:** [03 · keypoints](03_keypoints.ipynb), where the model detects keypoints in these frames.
 #
 # **References.** Siarohin et al., *First Order Motion Model for Image Animation*, NeurIPS 2019 · Nagrani,
 # Chung, Zisserman, *VoxCeleb: a large-scale speaker identification dataset*, Interspeech 2017 · ISO/IEC

@@ -11,18 +11,19 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/fomm-course/fomm-course/blob/main/notebooks/03_keypoints.ipynb)
 #
-# Nobody ever told this model what a nose is, and yet one of its points sits there, on everyone. You build
-# such a detector, measure how faithfully its points follow, and train a small one in seconds.
+# This model was trained without labels for parts of the face, and yet one of its points lies on every nose.
+# You build such a detector, measure how well its points follow a deformation, and train a small one in
+# seconds.
 
 # %% [markdown]
 # ## At a glance
 #
 # **You will be able to**
 #
-# - turn a heatmap into a point in a way that gradients pass through, and say what temperature does to it;
-# - explain why the published detector reads 58 x 58 places, and why its points lie too far out;
+# - turn a heatmap into a point in a differentiable way, and say what the temperature changes;
+# - explain why the published detector has maps of 58 x 58, and why its points lie too far out;
 # - say what the 2x2 Jacobian at a keypoint means, and carry it through a warp by the chain rule;
-# - measure equivariance under warps that you know, and train a detector with nothing else;
+# - measure equivariance under known warps, and train a detector with nothing else;
 # - show what equivariance alone cannot prevent.
 #
 # | | |
@@ -31,7 +32,7 @@
 # | Minutes | 40 to read and run, 35 to practise |
 # | GPU | no; about half a minute on two CPU cores |
 # | Paper | sections 3.1 (local affine motion) and 3.3 (equivariance) |
-# | Module | `fomm_lib.keypoints`, with `fomm_lib.losses` and `fomm_lib.geometry` |
+# | Module | `fomm_lib/keypoints.py`, with `losses.py` and `geometry.py` |
 
 # %% [markdown]
 # ## Set-up
@@ -58,16 +59,23 @@ from ipywidgets import FloatSlider, interact
 from matplotlib import pyplot as plt
 
 import fomm_lib as fomm
-from fomm_lib import geometry, keypoints, losses, plots
-from fomm_lib.datasets import find_clips, to_tensor
-from fomm_lib.exercises import check_carry_jacobian, check_equivariance, check_keypoint_bump, check_mean_place
+from fomm_lib import geometry, keypoints, losses
+from fomm_lib.course import plots
+from fomm_lib.course.exercises.nb03_keypoints import (
+    check_carry_jacobian,
+    check_equivariance,
+    check_keypoint_gaussian,
+    check_mean_place,
+)
+from fomm_lib.data.clips import find_clips
+from fomm_lib.media.tensors import to_tensor
 
 plots.use_style()
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = plots.COLOURS
 
 # %% [markdown]
-# The trained model of notebook 00, and heads: two frames of every clip to train on, and one frame of every
-# clip of other persons to measure on. The model has seen none of the latter.
+# We load the trained model of notebook 00, and heads: two frames of every clip for training, and one frame of
+# every clip of other persons for testing. The model was not trained on the latter.
 
 
 # %%
@@ -79,47 +87,48 @@ def heads(split, numbers):
 
 model = fomm.load_model("heads-64", device="cpu")
 train_heads, test_heads = heads("train", [0, 30]), heads("test", [10])
-print("to train on", tuple(train_heads.shape), "to measure on", tuple(test_heads.shape))
+print("for training", tuple(train_heads.shape), "for testing", tuple(test_heads.shape))
 
 # %% [markdown]
-# ## The problem as one picture
+# ## The problem as one image
 #
-# To move a face one must know what went where. Labels would say it, but labels for eyes, ears and chins cost
-# money, and for a robot arm or a giraffe there are none. So the detector must find, on its own, points that
-# mean the same on every picture. This is what the trained one finds on heads that it never saw.
+# To move a face we must know which part moved to which position. Labels would give this, but labels for eyes,
+# ears and chins cost money, and for a robot arm or a giraffe there are none. So the detector must find,
+# without labels, points that mean the same in every image. The figure shows what the trained detector finds
+# on heads that it was not trained on.
 
 # %%
 with torch.inference_mode():
     kp = model.detect(test_heads)
 some = [0, 2, 4, 6, 8]
 plots.show(
-    plots.picture_grid([[plots.draw_keypoints(test_heads[i], kp[i : i + 1]) for i in some]]),
-    alt="five heads with ten numbered points each; a number sits on about the same part of every head",
+    plots.image_grid([[plots.draw_keypoints(test_heads[i], kp[i : i + 1]) for i in some]]),
+    alt="five heads with ten numbered points each; each number lies on about the same part of every head",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 1. Points found without a single label. Follow one number from head to head: it stays on one part.*
+# *Figure 1. Points found without labels. Follow one number from head to head: it stays on one part.*
 #
-# Two ideas do it: a way from a map of scores to a point that can be trained (sections 1 to 4), and a demand
-# that needs no labels, **equivariance** (sections 5 and 6): if I deform the picture, the points must move
-# along.
+# Two ideas make this possible: a differentiable step from a map of scores to a point (sections 1 to 4), and a
+# loss that needs no labels, **equivariance** (sections 5 and 6): if we deform the image, the points must move
+# in the same way.
 #
 # ## 1. From a map to a point: soft-argmax
 #
-# A network gives a score for every place. The place with the best score is a jump, and has no gradient. The
-# *mean* place under a probability map moves smoothly (section 3.1):
+# A network gives a score for every position. The position of the best score changes in jumps, and has no
+# gradient. The *mean* position under a probability map changes smoothly (section 3.1):
 #
 # $$p = \sum_z H(z)\, z, \qquad \sum_z H(z) = 1$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $H$ | heatmap, a probability for every place | (h, w) | 0 to 1, sums to 1 | `heatmap` |
-# | $z$ | places, (x, y) | (h, w, 2) | -1 to 1 | `grid` |
+# | $H$ | heatmap, a probability for every position | (h, w) | 0 to 1, sums to 1 | `heatmap` |
+# | $z$ | positions, (x, y) | (h, w, 2) | -1 to 1 | `grid` |
 # | $p$ | keypoint | (2,) | -1 to 1 | `point` |
 #
-# By hand on a map of 3 x 3 places: three quarters of the probability in the middle of the right border, a
-# quarter in the middle.
+# By hand on a map of 3 x 3 positions: three quarters of the probability at the middle of the right border, a
+# quarter at the centre.
 
 # %%
 heatmap = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.25, 0.75], [0.0, 0.0, 0.0]])
@@ -129,38 +138,38 @@ assert torch.allclose(point, keypoints.soft_argmax(heatmap[None, None])[0, 0])
 print("x, y =", point.tolist())
 
 # %% [markdown]
-# Three quarters of the way from the middle (x = 0) to the border (x = 1): the point lies *between* pixels.
-# To see what that is worth, push a bump slowly over a map of 16 pixels, and compare.
+# The point lies three quarters of the way from the centre (x = 0) to the border (x = 1): *between* pixels. To
+# see the advantage, we move a Gaussian slowly over a map of 16 pixels, and compare.
 
 # %%
 true_x = torch.linspace(-0.6, 0.6, 121)
-bumps = geometry.gaussian_heatmaps(torch.stack([true_x, torch.zeros(121)], -1), 16, 16)
-maps = bumps / bumps.sum(dim=(1, 2), keepdim=True)
+gaussians = geometry.gaussian_heatmaps(torch.stack([true_x, torch.zeros(121)], -1), 16, 16)
+maps = gaussians / gaussians.sum(dim=(1, 2), keepdim=True)
 soft = keypoints.soft_argmax(maps[None])[0, :, 0]
 columns = maps.flatten(1).argmax(dim=1) % 16
 hard = geometry.coordinate_grid(16, 16)[0, columns, 0]
-print("steps of the hard one:", len(hard.unique()), "places; soft:", len(soft.unique()), "places")
+print("argmax:", len(hard.unique()), "different positions; soft-argmax:", len(soft.unique()))
 
 figure, (left, right) = plt.subplots(1, 2, width_ratios=(2, 3))
 left.imshow(maps[90], extent=(-1, 1, 1, -1))
 left.plot(soft[90], 0, "x", color=RED, markersize=9)
-left.set(title="a bump, and its mean place", xlabel="x, -1 to 1", ylabel="y, -1 to 1")
+left.set(title="a Gaussian and its mean", xlabel="x, -1 to 1", ylabel="y, -1 to 1")
 left.grid(False)
 right.plot(true_x, hard, color=BLACK, label="argmax: the best pixel")
-right.plot(true_x, soft, color=ORANGE, label="soft-argmax: the mean place")
-right.set(xlabel="where the bump is, x from -0.6 to 0.6", ylabel="where it is found, x")
+right.plot(true_x, soft, color=ORANGE, label="soft-argmax: the mean position")
+right.set(xlabel="true x, from -0.6 to 0.6", ylabel="estimated x")
 right.legend()
 plots.show(
     figure,
-    alt="A bump moves over a map of 16 pixels. Argmax follows in steps of a pixel, soft-argmax on a "
+    alt="A Gaussian moves over a map of 16 pixels. Argmax follows in steps of a pixel, soft-argmax on a "
     "straight line.",
 )
 
 # %% [markdown]
-# *Figure 2. Argmax moves in steps and its slope is 0 or nothing; soft-argmax follows exactly, between pixels
-# too.*
+# *Figure 2. Argmax moves in steps, so its slope is 0 or undefined; soft-argmax follows exactly, also between
+# pixels.*
 #
-# A step has no slope to train on. The soft one does: a change of any score moves the point.
+# A step function has no useful gradient. Soft-argmax has one: a change of any score moves the point.
 
 # %%
 scores = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
@@ -169,7 +178,7 @@ keypoints.soft_argmax(heatmap)[..., 0].sum().backward()
 print("scores that get a gradient:", int((scores.grad != 0).sum()), "of", scores.numel())
 
 # %% [markdown]
-# ## 2. Temperature: how sure a map must be
+# ## 2. Temperature: how narrow a heatmap is
 #
 # A network's scores $a$ are any numbers; the softmax makes a heatmap of them, at a temperature $T$:
 #
@@ -180,13 +189,13 @@ print("scores that get a gradient:", int((scores.grad != 0).sum()), "of", scores
 # | $a$ | scores (logits) | (h, w) | any | `scores` |
 # | $T$ | temperature; 0.1 as published | | above 0 | `temperature` |
 #
-# Low: only the best places count, nearly an argmax. High: all places count alike, and the mean of all places
-# is the middle of the picture, whatever it shows. One map of scores, a bump of height 1 on a flat ground:
+# Low: only the best positions count, nearly an argmax. High: all positions count almost equally, and their
+# mean is the centre, for every image. We take one map of scores, with a peak of height 1 and a lower one:
 
 # %%
-bump = geometry.gaussian_heatmaps(torch.tensor([[0.5, -0.4]]), 64, 64, variance=0.02)[None]
+target = geometry.gaussian_heatmaps(torch.tensor([[0.5, -0.4]]), 64, 64, variance=0.02)[None]
 rest = geometry.gaussian_heatmaps(torch.tensor([[-0.6, 0.5]]), 64, 64, variance=0.02)[None]
-scores = bump + 0.6 * rest  # the true place, and a lesser one
+scores = target + 0.6 * rest  # the true position, and a lower peak
 
 
 def at_temperature(temperature):
@@ -195,23 +204,24 @@ def at_temperature(temperature):
 
 
 temperatures = [0.03, 0.1, 0.2, 1.0]
-pictures = []
+images = []
 for temperature in temperatures:
     heatmap, point = at_temperature(temperature)
-    pictures.append(plots.draw_keypoints((heatmap[0] / heatmap.max()).expand(3, -1, -1), point))
+    images.append(plots.draw_keypoints((heatmap[0] / heatmap.max()).expand(3, -1, -1), point))
 plots.show(
-    plots.picture_grid([pictures], [f"T = {t:g}" for t in temperatures]),
+    plots.image_grid([images], [f"T = {t:g}" for t in temperatures]),
     alt="one map of scores at four temperatures: at 0.03 and 0.1 a small spot with the point on it; at 0.2 "
-    "the point has left the spot; at 1 the map is nearly flat and the point lies near the middle",
+    "the point is beside the spot; at 1 the map is nearly flat and the point lies near the middle",
 )
 
 # %% [markdown]
-# *Figure 3. The hotter, the flatter; the point slides from the bump to the middle, although the scores are
-# the same.*
+# *Figure 3. The higher the temperature, the flatter the map; the point moves from the peak to the centre,
+# although the scores are the same.*
 #
-# At T = 0.1 a lead of 1 weighs $e^{10} \approx 22{,}000$: enough against the 4,095 other places of a 64 x 64
-# map. At T = 1 it weighs $e \approx 2.7$, which is nothing against 4,095. That is why the temperature is not
-# 1. Too low is no good either: then one pixel has it all, and the gradient reaches nobody else.
+# At T = 0.1 a score higher by 1 gives a weight of $e^{10} \approx 22{,}000$: enough against the 4,095 other
+# positions of a 64 x 64 map. At T = 1 it gives $e \approx 2.7$, which is negligible against 4,095. That is
+# why the temperature is not 1. Too low is bad as well: then one pixel has all the weight, and the others get
+# no gradient.
 
 # %%
 range_of_t = torch.logspace(-2, 1, 40)
@@ -220,36 +230,36 @@ figure, axis = plt.subplots(figsize=(6, 2.6))
 axis.semilogx(range_of_t, far, color=BLUE)
 axis.axvline(0.1, color=BLACK, linestyle=":")
 axis.text(0.093, 0.05, "as published", ha="right")
-axis.set(xlabel="temperature T (no unit)", ylabel="distance of the point\nfrom the middle, [-1, 1] units")
+axis.set(xlabel="temperature T (no unit)", ylabel="distance of the point\nfrom the centre, [-1, 1] units")
 plots.show(
     figure,
-    alt="Up to a temperature of about 0.1 the point stays far out, on the bump; above, it falls to the "
-    "middle.",
+    alt="Up to a temperature of about 0.1 the point stays at the peak, far from the centre; above, it moves "
+    "to the centre.",
 )
 assert far[0] > 0.5 and far[-1] < 0.05
 
 # %% [markdown]
-# *Figure 4. Up to about 0.1 the point stays where the bump is. Above, everything falls to the middle.*
+# *Figure 4. Up to about 0.1 the point stays at the peak. Above, it moves to the centre.*
 #
 # ## 3. Why 58 x 58, and why points lie too far out
 #
-# The published detector shrinks a picture to 64 x 64, and its last layer is a convolution of 7 x 7 **without
-# padding**: 3 places are lost at each border, and 58 x 58 remain. Place $j$ of the 58 looks at place $j + 3$
-# of the 64. But the mean is taken as if the 58 places spanned all of [-1, 1]:
+# The published detector reduces an image to 64 x 64, and its last layer is a convolution of 7 x 7 **without
+# padding**: 3 positions are lost at each border, and 58 x 58 remain. Position $j$ of the 58 corresponds to
+# position $j + 3$ of the 64. But the mean is taken as if the 58 positions covered all of [-1, 1]:
 #
 # $$x_{\text{true}} = \frac{2 (j + 3)}{63} - 1, \qquad x_{\text{read}} = \frac{2 j}{57} - 1
 # \qquad\Rightarrow\qquad x_{\text{read}} = \frac{63}{57}\, x_{\text{true}}$$
 #
 # | symbol | name | range | variable |
 # |---|---|---|---|
-# | $j$ | place on the map | 0 to 57 | |
-# | $x_{\text{true}}$ | where on the picture the detector looks | -1 to 1 | `true` |
-# | $x_{\text{read}}$ | what it says | -1.1 to 1.1 | `read` |
+# | $j$ | position on the map | 0 to 57 | |
+# | $x_{\text{true}}$ | position in the image | -1 to 1 | `true` |
+# | $x_{\text{read}}$ | output of the detector | -1.1 to 1.1 | `read` |
 #
 # (Solve the first equation for $j$ and put it into the second.) Every point lies further out, by a factor of
-# 1.105. Do not believe it: measure it, on the last layer of a detector built from the published config, and
-# on one with `pad=3`. The features that go into this layer are all zero but for a bump at a known place; its
-# filter is set to hand on what lies under its centre; the rest of the way is the detector's own.
+# 1.105. We measure it on the last layer of a detector built from the published config, and on one with
+# `pad=3`. The features that go into this layer are all zero except for a Gaussian at a known position; the
+# filter is set to copy the value under its centre; all other steps are the detector's own.
 
 
 # %%
@@ -281,27 +291,27 @@ print("pad of the course's own model:", model.config.model_params.kp_detector_pa
 figure, axis = plt.subplots(figsize=(6, 2.8))
 for (pad, (_, x)), colour, mark in zip(read.items(), (RED, GREEN), "os", strict=True):
     axis.plot(true, (x - true) * 128, color=colour, marker=mark, markersize=4, label=f"pad {pad}")
-axis.set(xlabel="true x, -1 to 1", ylabel="error, pixels of a\npicture of 256")
+axis.set(xlabel="true x, -1 to 1", ylabel="error, pixels of a\nimage of 256")
 axis.legend()
 plots.show(
     figure,
-    alt="Without padding the error grows with the distance from the middle, outward on both sides, to "
-    "about ten pixels of 256; with pad 3 it is nothing.",
+    alt="Without padding the error grows with the distance from the centre, outward on both sides, to "
+    "about ten pixels of 256; with pad 3 it is zero.",
 )
 
 # %% [markdown]
-# *Figure 5. Without padding, points lie too far out, in proportion to the distance from the middle. With
-# `pad=3` the bias is gone.*
+# *Figure 5. Without padding, points lie too far out, in proportion to the distance from the centre. With
+# `pad=3` there is no bias.*
 #
-# Does it hurt? Hardly: source and driving frame have the same bias, and the networks behind were trained
-# with it. It must be **kept** for published weights, and remembered when one draws their points or compares
-# them with landmarks. The model of this course was trained with `pad=3`. (There the outermost filters see
-# zeros beyond the border: also a price.)
+# Is it a problem? Hardly: source and driving frame have the same bias, and the networks that follow were
+# trained with it. It must be **kept** for published weights, and corrected when you draw their points or
+# compare them with landmarks. The model of this course was trained with `pad=3`. (There the filters at the
+# border get zeros from outside: a disadvantage too.)
 #
-# ## 4. The Jacobian: how the picture is turned and stretched there
+# ## 4. The Jacobian: local rotation and stretch
 #
-# A point says *where*. When a head tilts or comes nearer, its surroundings also turn and grow. To first
-# order, that is a 2x2 matrix. Around a place $p$, any smooth map $T$ is
+# A point gives a position. When a head tilts or comes nearer, the neighbourhood of the point also rotates and
+# grows. To first order, that is a 2x2 matrix. Around a point $p$, any smooth map $T$ is
 #
 # $$T(z) \approx T(p) + T'(p)\,(z - p), \qquad
 # T'(p) = \begin{pmatrix} \partial T_x / \partial x & \partial T_x / \partial y \\
@@ -314,7 +324,7 @@ plots.show(
 # | $J_k$ | Jacobian of keypoint k | (K, 2, 2) | about the identity | `kp.jacobian` |
 #
 # `losses.RandomTransform` is such a map: affine, plus a thin-plate spline, as in training but stronger here.
-# It gives its Jacobian in closed form; automatic differentiation must agree.
+# Its Jacobian is computed in closed form; automatic differentiation must agree.
 
 # %%
 generator = torch.Generator().manual_seed(3)
@@ -330,7 +340,7 @@ figure, axes = plt.subplots(1, 2, sharex=True, sharey=True)
 lines = geometry.coordinate_grid(17, 17)
 curves = bend(lines.view(1, -1, 2)).view(17, 17, 2)
 small = 0.2 * torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]])
-for axis, net, title in zip(axes, (lines, curves), ("places z", "where T takes them"), strict=True):
+for axis, net, title in zip(axes, (lines, curves), ("points z", "points T(z)"), strict=True):
     for way in (net, net.transpose(0, 1)):
         axis.plot(way[..., 0], way[..., 1], color="0.7", linestyle="-", linewidth=0.7)
     axis.set(title=title, xlabel="x", aspect="equal", xlim=(-1.5, 1.5), ylim=(1.5, -1.5))
@@ -343,46 +353,45 @@ for i, (place, slope, to) in enumerate(zip(places, slopes, bend(places[None])[0]
 plots.show(
     figure,
     alt="A square net and the same net bent by T. Three small squares become parallelograms, which follow "
-    "the bent net near their middle: the Jacobian is the local turn and stretch.",
+    "the bent net near their centre: the Jacobian is the local rotation and stretch.",
 )
 
 # %% [markdown]
-# *Figure 6. Squares become parallelograms (the Jacobian), which lie along the bent net near their middle:
+# *Figure 6. Squares become parallelograms (the Jacobian). Near their centre they agree with the bent net:
 # first order.*
 #
-# The detector estimates $J_k$ as it does the point: four more maps $m_k$ for each keypoint, averaged under
-# the same heatmap, $J_k = \sum_z H_k(z)\, m_k(z)$. Relative to what? The paper imagines an abstract
-# *reference frame* R, which is never seen: $J_k$ is the Jacobian of the motion from R. It cancels wherever
-# two pictures are compared: $J_S J_D^{-1}$ leads from driving frame to source by way of R (notebook 04
-# derives it).
+# The detector estimates $J_k$ in the same way as the point: four more maps $m_k$ for each keypoint, averaged
+# with the same heatmap, $J_k = \sum_z H_k(z)\, m_k(z)$. Relative to what? The paper defines an abstract
+# *reference frame* R, which is never computed: $J_k$ is the Jacobian of the motion from R. R cancels when two
+# images are compared: $J_S J_D^{-1}$ leads from driving frame to source through R (notebook 04 derives it).
 #
-# ## 5. Equivariance: a demand that needs no labels
+# ## 5. Equivariance: a loss that needs no labels
 #
-# Deform a picture by a map $T$ that we chose ourselves: the deformed picture shows at $z$ what the picture
-# shows at $T(z)$. Then the points $p'$ found in the deformed picture, taken back by $T$, must be the points
-# $p$ of the picture; and by the chain rule the Jacobians too (section 3.3):
+# Deform an image by a map $T$ that we chose ourselves: the deformed image shows at $z$ what the image shows
+# at $T(z)$. Then the points $p'$ found in the deformed image, mapped back by $T$, must be the points $p$ of
+# the image. By the chain rule the same holds for the Jacobians (section 3.3):
 #
 # $$L_p = \big\lvert\, p - T(p')\, \big\rvert, \qquad
 # L_J = \big\lvert\, I - J^{-1}\, T'(p')\, J'\, \big\rvert$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $p$, $J$ | found in the picture | (B, K, 2), (B, K, 2, 2) | -1 to 1, about I | `kp` |
-# | $p'$, $J'$ | found in the deformed picture | the same | the same | `kp_warped` |
+# | $p$, $J$ | found in the image | (B, K, 2), (B, K, 2, 2) | -1 to 1, about I | `kp` |
+# | $p'$, $J'$ | found in the deformed image | the same | the same | `kp_warped` |
 # | $L_p$, $L_J$ | losses, means of absolute values | scalars | 0 is perfect | |
 #
-# Watch the direction: $T$ leads from the deformed picture *back*. It is a backward warp, as everywhere in
-# this course.
+# Note the direction: $T$ leads from the deformed image *back* to the image. It is a backward warp, as
+# everywhere in this course.
 
 # %%
 turn = losses.RandomTransform.sample(len(test_heads), 0.15, 0.01, generator=torch.Generator().manual_seed(1))
-warped = turn.warp_picture(test_heads)
+warped = turn.warp_image(test_heads)
 with torch.inference_mode():
     kp_warped = model.detect(warped)
 back = turn(kp_warped.value)
 by_hand = (kp.value - back).abs().mean()
 assert torch.allclose(by_hand, losses.equivariance_value_loss(kp, kp_warped, turn))
-print("points", tuple(kp.value.shape), "and taken back", tuple(back.shape))
+print("points", tuple(kp.value.shape), "and mapped back", tuple(back.shape))
 
 rows = []
 for i in (1, 3, 5):
@@ -391,48 +400,48 @@ for i in (1, 3, 5):
     rows.append([found, there, plots.draw_keypoints(test_heads[i], back[i])])
 columns = [list(column) for column in zip(*rows, strict=True)]
 plots.show(
-    plots.picture_grid(columns, row_titles=["p", "p', deformed", "T(p')"]),
+    plots.image_grid(columns, row_titles=["p", "p', deformed", "T(p')"]),
     alt="three heads. Row p: points found on the head; row p': points found on the deformed head; row T of "
-    "p': those taken back, which lie close to where they were found at first",
+    "p': those mapped back, which lie close to p",
     colours=256,
 )
 
 # %% [markdown]
 # *Figure 7. Compare the top row with the bottom one: the closer, the more equivariant the detector.*
 #
-# ### Against what?
+# ### Compared with what?
 #
-# A small error alone says nothing. A point **nailed** to the middle of every picture never looks, and its
-# error is merely as large as the warps. So we measure three: the trained detector, one fresh from the dice,
-# and the nailed point; and each under affine warps alone, thin-plate warps alone, and both, as strong as in
-# training: three groups of bars, lower is better.
+# A small error alone says nothing. A point **fixed** at the centre of every image does not depend on the
+# image, and its error is only as large as the warps. So we compare three: the trained detector, one with
+# random weights, and the fixed point; each under affine warps alone, thin-plate warps alone, and both, as
+# strong as in training: three groups of bars, lower is better.
 
 # %%
 torch.manual_seed(0)
 untrained = fomm.FirstOrderMotionModel(model.config).kp_detector.eval()
 
 
-def nailed(pictures):
-    return keypoints.Keypoints(torch.zeros(len(pictures), 1, 2))
+def fixed_point(images):
+    return keypoints.Keypoints(torch.zeros(len(images), 1, 2))
 
 
 @torch.no_grad()
-def equivariance_error(detector, sigma_affine=0.1, sigma_tps=0.005, pictures=test_heads):
-    """Mean distance between p and T(p'), in units of [-1, 1], over three warps of each picture."""
+def equivariance_error(detector, sigma_affine=0.1, sigma_tps=0.005, images=test_heads):
+    """Mean distance between p and T(p'), in units of [-1, 1], over three warps of each image."""
     errors = []
     for seed in range(3):
         dice = torch.Generator().manual_seed(seed)
-        transform = losses.RandomTransform.sample(len(pictures), sigma_affine, sigma_tps, generator=dice)
-        found, moved = detector(pictures).value, detector(transform.warp_picture(pictures)).value
+        transform = losses.RandomTransform.sample(len(images), sigma_affine, sigma_tps, generator=dice)
+        found, moved = detector(images).value, detector(transform.warp_image(images)).value
         errors.append((found - transform(moved)).norm(dim=-1).mean())
     return float(sum(errors) / len(errors))
 
 
 warps = {"affine": (0.05, 0), "thin-plate": (0, 0.005), "both": (0.05, 0.005)}
-judged = {"nailed to the middle": nailed, "untrained": untrained, "trained": model.detect}
-errors = {name: [equivariance_error(d, *sigmas) for sigmas in warps.values()] for name, d in judged.items()}
-better = all(t < n for t, n in zip(errors["trained"], errors["nailed to the middle"], strict=True))
-print("the trained detector is better than a nailed point under every warp:", better)
+compared = {"fixed at the centre": fixed_point, "untrained": untrained, "trained": model.detect}
+errors = {name: [equivariance_error(d, *sigmas) for sigmas in warps.values()] for name, d in compared.items()}
+better = all(t < n for t, n in zip(errors["trained"], errors["fixed at the centre"], strict=True))
+print("the trained detector is better than a fixed point under every warp:", better)
 
 figure, axis = plt.subplots(figsize=(6, 3))
 looks = zip(errors.items(), (SKY, ORANGE, GREEN), ("//", "..", ""), strict=True)
@@ -440,22 +449,22 @@ for i, ((name, values), colour, hatch) in enumerate(looks):
     heights = [v * 32 for v in values]
     axis.bar([j + 0.27 * (i - 1) for j in range(3)], heights, 0.25, color=colour, hatch=hatch, label=name)
 axis.set_xticks(range(3), list(warps))
-axis.set(xlabel="kind of warp", ylabel="distance between p and T(p'),\npixels of a picture of 64")
+axis.set(xlabel="kind of warp", ylabel="distance between p and T(p'),\npixels of an image of 64")
 axis.legend()
 plots.show(
     figure,
-    alt="Under affine, thin-plate and both warps: an untrained detector follows no better than a point "
-    "nailed to the middle; the trained one is clearly better.",
+    alt="Under affine, thin-plate and both warps: an untrained detector is no better than a point "
+    "fixed at the centre; the trained one is clearly better.",
 )
 
 # %% [markdown]
-# *Figure 8. Untrained is as good as not looking. Trained follows.*
+# *Figure 8. The untrained detector is no better than a fixed point. The trained one follows the warps.*
 #
-# Why is the untrained one no better? Its scores hardly differ from place to place, so its points sit near
-# the middle, as in section 2. Equivariance is won by *looking*.
+# Why is the untrained one no better? Its scores hardly differ between positions, so its points lie near the
+# centre, as in section 2. To be equivariant, the points must depend on the image.
 #
-# The Jacobians can be judged too. By the chain rule $J J'^{-1}$ should be $T'(p')$. Turn the heads by a
-# known angle, and read the angle off each keypoint's Jacobian.
+# The Jacobians can be tested too. By the chain rule $J J'^{-1}$ should be $T'(p')$. We rotate the heads by a
+# known angle, and compute the angle from each keypoint's Jacobian.
 
 # %%
 angles = torch.linspace(-30, 30, 7)
@@ -464,35 +473,35 @@ for angle in angles.deg2rad():
     cos, sin = angle.cos(), angle.sin()
     theta = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(test_heads), -1, -1)
     with torch.inference_mode():
-        kp_turned = model.detect(losses.RandomTransform(theta).warp_picture(test_heads))
+        kp_turned = model.detect(losses.RandomTransform(theta).warp_image(test_heads))
     change = geometry.multiply_2x2(kp.jacobian, geometry.inverse_2x2(kp_turned.jacobian))
     found.append(torch.atan2(change[..., 1, 0] - change[..., 0, 1], change[..., 0, 0] + change[..., 1, 1]))
 found = torch.stack(found).rad2deg()
-print("angles of", found.shape[0], "turns,", found.shape[1], "heads,", found.shape[2], "keypoints")
+print("angles of", found.shape[0], "rotations,", found.shape[1], "heads,", found.shape[2], "keypoints")
 
 figure, axis = plt.subplots(figsize=(6, 3))
 median = found.flatten(1).median(dim=1).values
 low, high = found.flatten(1).quantile(torch.tensor([0.25, 0.75]), dim=1)
 axis.fill_between(angles, low, high, color=SKY, alpha=0.5, label="half of all keypoints and heads")
-axis.plot(angles, median, color=BLUE, marker="o", label="median, read off the Jacobians")
-axis.plot(angles, angles, color=BLACK, linestyle=":", label="the true turn")
-axis.set(xlabel="turn of the picture, degrees", ylabel="turn read off, degrees")
+axis.plot(angles, median, color=BLUE, marker="o", label="median, from the Jacobians")
+axis.plot(angles, angles, color=BLACK, linestyle=":", label="the true rotation")
+axis.set(xlabel="rotation of the image, degrees", ylabel="rotation from Jacobians, degrees")
 axis.legend()
 plots.show(
     figure,
-    alt="The turn read off the Jacobians rises with the true turn of the picture; the nearer its slope to "
-    "that of the dotted line, the better.",
+    alt="The rotation computed from the Jacobians rises with the true rotation of the image; the nearer "
+    "its slope to that of the dotted line, the better.",
 )
 
 # %% [markdown]
-# *Figure 9. The Jacobians feel a turn that nobody told them: right in sign; the slope says how much.* They
-# start out as the identity on every picture, a slope of 0; the demand $L_J$ pulls the slope towards 1, under
-# warps that turn by a few degrees only.
+# *Figure 9. The Jacobians show the rotation without labels: its sign is right; the slope of the curve says
+# how much of it they show.* Before training they are the identity on every image, a slope of 0; the loss
+# $L_J$ moves the slope towards 1, under warps that rotate by only a few degrees.
 #
 # ### Try it: move a warp
 #
-# First a still, then the same with sliders. The upper sliders are the affine part; *bend* pulls on the
-# middle control point of the thin-plate spline.
+# First one warp, then the same with sliders. The upper sliders are the affine part; *bend* moves the middle
+# control point of the thin-plate spline.
 
 
 # %%
@@ -501,16 +510,16 @@ def follow(angle=20.0, shift=0.1, bend=0.0, head=1):
     control = torch.zeros(1, 2, 25)
     control[0, :, 12] = bend
     transform = losses.RandomTransform(torch.tensor([[[cos, -sin, shift], [sin, cos, 0.0]]]), control, True)
-    deformed = transform.warp_picture(test_heads[head : head + 1])
+    deformed = transform.warp_image(test_heads[head : head + 1])
     with torch.inference_mode():
         there = model.detect(deformed)
-    pictures = [plots.draw_keypoints(test_heads[head], kp[head : head + 1])]
-    pictures += [plots.draw_keypoints(deformed[0], there)]
-    pictures += [plots.draw_keypoints(test_heads[head], transform(there.value))]
+    images = [plots.draw_keypoints(test_heads[head], kp[head : head + 1])]
+    images += [plots.draw_keypoints(deformed[0], there)]
+    images += [plots.draw_keypoints(test_heads[head], transform(there.value))]
     plots.show(
-        plots.picture_grid([pictures], ["p", "p', deformed", "T(p'), taken back"]),
+        plots.image_grid([images], ["p", "p', deformed", "T(p'), mapped back"]),
         alt=f"a head with its points; turned by {angle:g} degrees, shifted by {shift:g}, bent by {bend:g}; "
-        f"points taken back",
+        f"points mapped back",
         colours=256,
     )
 
@@ -518,7 +527,7 @@ def follow(angle=20.0, shift=0.1, bend=0.0, head=1):
 follow()
 
 # %% [markdown]
-# Push each slider until points let go. Which points hold longest, and what do they sit on?
+# Move each slider until points no longer follow. Which points follow longest, and on which part do they lie?
 
 # %% tags=["nbval-ignore-output"]
 _ = interact(
@@ -532,22 +541,21 @@ _ = interact(
 # %% [markdown]
 # ## 6. Train a small one, in seconds
 #
-# Equivariance alone can train a detector. Ours here has five keypoints and less than a hundredth of the
-# published parameters. Each step: a batch of heads, a warp for each, and the points of both.
+# Equivariance alone can train a detector. The one here has five keypoints and less than a hundredth of the
+# published parameters. Each step takes a batch of heads and a warp for each, and detects the points in both.
 #
-# The full model keeps its points apart by its task: each must help to rebuild the driving frame. Without
-# that task we ask for it in a plain way, by a **separation** term, which costs something when two points are
-# closer than about 0.4:
+# In the full model the task keeps the points apart: each must help to reconstruct the driving frame. Without
+# that task we add a **separation** term, which is large when two points are closer than about 0.4:
 #
 # $$L = \big\lvert\, p - T(p')\, \big\rvert + \lambda \operatorname*{mean}_{i \ne j}\,
 # \exp\!\Big(\!-\frac{\lvert p_i - p_j \rvert^2}{2 \cdot 0.2^2}\Big)$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $p_i$, $p_j$ | two points of one picture | (2,) | -1 to 1 | `points` |
+# | $p_i$, $p_j$ | two points of one image | (2,) | -1 to 1 | `points` |
 # | $\lambda$ | weight of the separation | | 0 or more | `separation` |
 #
-# The training loop is here whole. The learning rate falls to 0 along a cosine.
+# This is the complete training loop. The learning rate falls to 0 along a cosine.
 
 
 # %%
@@ -580,7 +588,7 @@ def train(detector, separation, steps=80):
     for _ in range(steps):
         batch = train_heads[torch.randint(len(train_heads), (8,))]
         transform = losses.RandomTransform.sample(8, sigma_affine=0.1)
-        found, moved = detector(batch), detector(transform.warp_picture(batch))
+        found, moved = detector(batch), detector(transform.warp_image(batch))
         equivariance = losses.equivariance_value_loss(found, moved, transform)
         loss = equivariance + separation * closeness(found.value)
         optimizer.zero_grad()
@@ -599,22 +607,22 @@ with torch.no_grad():
 history = train(apart, separation=0.1)
 
 # %% [markdown]
-# A few seconds later. (The detector stays in train mode here: its batch norm takes the statistics of the
-# batch that it sees, as running averages over so few steps are not worth much.) The points on heads that were
-# not trained on, and the loss on the way:
+# (The detector stays in train mode here: its batch norm uses the statistics of the current batch, as running
+# averages over so few steps are not reliable.) The figures show the points on the test heads, and the loss
+# during training:
 
 # %%
-after, doing_nothing = equivariance_error(apart), equivariance_error(nailed)
+after, doing_nothing = equivariance_error(apart), equivariance_error(fixed_point)
 with torch.no_grad():
     found_after = apart(test_heads).value
-print("better than before:", after < 0.8 * before, "; better than a nailed point:", after < doing_nothing)
+print("better than before:", after < 0.8 * before, "; better than a fixed point:", after < doing_nothing)
 
 rows = [
     [plots.draw_keypoints(test_heads[i], points[i]) for i in some] for points in (found_before, found_after)
 ]
 plots.show(
-    plots.picture_grid(rows, row_titles=["before", "after"]),
-    alt="five heads. Before: all five points crowd near the middle, wherever the head is. After: they have "
+    plots.image_grid(rows, row_titles=["before", "after"]),
+    alt="five heads. Before: all five points lie near the centre, for every head. After: they have "
     "spread, and each number tends to the same part of the head.",
     colours=256,
 )
@@ -632,15 +640,16 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 10. From a heap in the middle to points that look: a few seconds, no labels.*
+# *Figure 10. After a few seconds of training without labels the points lie on parts of the head.*
 #
-# *Figure 11. The loss falls although no picture has a label.*
+# *Figure 11. The loss falls although no image has a label.*
 #
 # ## From toy to library
 #
-# The library's detector is what you have seen, in this order: shrink, hourglass, a 7 x 7 convolution to
-# scores, softmax at a temperature, mean place, and the Jacobian's maps under the same heatmap. By hand, with
-# the trained weights; and the Jacobian's loss against the formula of section 5:
+# The library's detector has the steps that you know, in this order: downsampling, hourglass, a 7 x 7
+# convolution to scores, softmax at a temperature, mean position, and the Jacobian's maps averaged with the
+# same heatmap. The cell does them one by one, with the trained weights, and compares the Jacobian's loss with
+# the formula of section 5:
 
 # %%
 detector = model.kp_detector
@@ -661,8 +670,8 @@ assert torch.allclose(by_hand, losses.equivariance_jacobian_loss(kp, kp_warped, 
 print("the Jacobian's loss agrees with its formula")
 
 # %% [markdown]
-# Why $J^{-1} T' J'$ against $I$, and not $J$ against $T' J'$? The second is small also when all Jacobians
-# shrink to zero. The first cannot be cheated so: a common factor cancels.
+# Why compare $J^{-1} T' J'$ with $I$, and not $J$ with $T' J'$? The second loss is small also when all
+# Jacobians shrink to zero. In the first a common factor cancels.
 
 # %%
 tiny = [keypoints.Keypoints(k.value, 0.1 * k.jacobian) for k in (kp, kp_warped)]
@@ -674,14 +683,14 @@ print(f"product:    it leaves {float(losses.equivariance_jacobian_loss(*tiny, tu
 # %% [markdown]
 # ## Break it
 #
-# Take the separation away: train the same small detector, from the same numbers, with equivariance of the
-# value **alone**. Write down a guess first: what will become of the five points? Then look at the points of
-# both, on the same heads.
+# Remove the separation: train the same small detector, from the same initial weights, with equivariance of
+# the points **alone**. First write down a guess: where will the five points lie? Then compare the points of
+# both detectors on the same heads.
 
 
 # %%
 def spread(points):
-    """The mean distance of two points of one picture."""
+    """The mean distance of two points of one image."""
     number = points.shape[1]
     return float(torch.cdist(points, points).sum(dim=(1, 2)).mean() / (number * (number - 1)))
 
@@ -694,39 +703,40 @@ rows = [
     [plots.draw_keypoints(test_heads[i], points[i]) for i in some] for points in (found_after, found_alone)
 ]
 plots.show(
-    plots.picture_grid(rows, row_titles=["separated", "alone"]),
+    plots.image_grid(rows, row_titles=["separated", "alone"]),
     alt="five heads. With separation the five points lie on different parts; with equivariance alone they "
-    "lie in one heap.",
+    "lie close together.",
     colours=256,
 )
 print("points lie closer together without separation:", spread(found_alone) < 0.6 * spread(found_after))
 
 # %% [markdown]
-# *Figure 12. Equivariance alone: one good point, five times. The loss does not see it.*
+# *Figure 12. Equivariance alone: one good point, five times. The loss does not show it.*
 #
-# Nothing in $L_p$ speaks of *different* points. Here is the proof on the trained model: replace its ten
-# points by ten copies of its best one. The loss gets better, and the detector worthless.
+# Nothing in $L_p$ requires *different* points. Here is the proof on the trained model: replace its ten points
+# by ten copies of its best one. The loss becomes smaller, and the detector useless.
 
 # %%
 each = (kp.value - turn(kp_warped.value)).abs().mean(dim=(0, 2))
 best = int(each.argmin())
 copies = [keypoints.Keypoints(k.value[:, [best] * 10]) for k in (kp, kp_warped)]
-honest = losses.equivariance_value_loss(kp, kp_warped, turn)
+original = losses.equivariance_value_loss(kp, kp_warped, turn)
 cheating = losses.equivariance_value_loss(*copies, turn)
-print("ten copies of one point have the smaller loss:", bool(cheating < honest))
+print("ten copies of one point have the smaller loss:", bool(cheating < original))
 print("their spread:", spread(copies[0].value))
 
 # %% [markdown]
-# So equivariance says *follow*, and something else must say *be useful*: in the full model it is the
-# reconstruction of the driving frame (notebook 06), for which ten copies of one point are as poor as one.
+# So equivariance makes the points follow the image, and another loss must make them useful: in the full model
+# it is the reconstruction of the driving frame (notebook 06), for which ten copies of one point are no better
+# than one.
 
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
-# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. An unchanged stub does
+# not stop the notebook; a wrong answer stops *Run All* at its cell.
 #
-# ### Exercise 1 · The mean place  (easy, 5 minutes)
+# ### Exercise 1 · The mean position  (easy, 5 minutes)
 #
 # The soft-argmax of one map: `mean_place(torch.tensor([[0.0, 0.0], [0.5, 0.5]]))` is `[0.0, 1.0]`: x between
 # the columns, y at the bottom.
@@ -751,20 +761,20 @@ check_mean_place(mean_place)
 #
 # </details>
 #
-# ### Exercise 2 · A bump at a keypoint  (easy, 5 minutes; needed in notebook 04)
+# ### Exercise 2 · A Gaussian at a keypoint  (easy, 5 minutes; needed in notebook 04)
 #
-# The way back, from a point to a map: $G(z) = \exp\!\big(-\tfrac12 \lvert z - p \rvert^2 / \sigma^2\big)$
-# with $\sigma^2$ = 0.01 (its difference for two pictures is equation 6). Its peak is 1, it is no probability
-# map.
+# The inverse step, from a point to a map: $G(z) = \exp\!\big(-\tfrac12 \lvert z - p \rvert^2 / \sigma^2\big)$
+# with $\sigma^2$ = 0.01 (its difference for two images is equation 6). Its maximum is 1, so it is not a
+# probability map.
 
 
 # %%
-def keypoint_bump(point, height, width, variance=0.01):
+def keypoint_gaussian(point, height, width, variance=0.01):
     """(2,) in [-1, 1] -> (height, width) in (0, 1]."""
     raise NotImplementedError
 
 
-check_keypoint_bump(keypoint_bump)
+check_keypoint_gaussian(keypoint_gaussian)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -777,7 +787,7 @@ check_keypoint_bump(keypoint_bump)
 # <details><summary>Solution</summary>
 #
 # ```python
-# def keypoint_bump(point, height, width, variance=0.01):
+# def keypoint_gaussian(point, height, width, variance=0.01):
 #     grid = geometry.coordinate_grid(height, width)
 #     return torch.exp(-0.5 * (grid - point).square().sum(-1) / variance)
 # ```
@@ -786,14 +796,13 @@ check_keypoint_bump(keypoint_bump)
 #
 # ### Exercise 3 · Carry a Jacobian through a warp  (medium, 10 minutes)
 #
-# A keypoint of the deformed picture lies at $p'$ and has the Jacobian $J'$. Which Jacobian has it in the
-# picture? By the chain rule, $T'(p')\, J'$: `transform.jacobian(points)` gives $T'$, (B, N, 2) to (B, N, 2,
-# 2).
+# A keypoint of the deformed image lies at $p'$ and has the Jacobian $J'$. What is its Jacobian in the image?
+# By the chain rule, $T'(p')\, J'$: `transform.jacobian(points)` gives $T'$, (B, N, 2) to (B, N, 2, 2).
 
 
 # %%
 def carry_jacobian(transform, points, jacobians):
-    """points (B, N, 2) and jacobians (B, N, 2, 2) of the deformed picture -> (B, N, 2, 2) of the picture."""
+    """points (B, N, 2) and jacobians (B, N, 2, 2) of the deformed image -> (B, N, 2, 2) of the image."""
     raise NotImplementedError
 
 
@@ -807,21 +816,21 @@ check_carry_jacobian(carry_jacobian)
 #     return transform.jacobian(points) @ jacobians
 # ```
 #
-# The map that is applied last stands first. The library writes the product out (`geometry.multiply_2x2`),
-# because `@` may be done in half precision on a GPU.
+# The map that is applied last is the first factor. The library writes the product out
+# (`geometry.multiply_2x2`), because `@` may be done in half precision on a GPU.
 #
 # </details>
 #
 # ### Exercise 4 · How equivariant is a detector?  (medium, 10 minutes)
 #
-# From the detector, a batch of pictures and a transform to the loss $L_p$ of section 5, all by yourself: warp
-# the pictures (`transform.warp_picture`), detect in both (`detector(pictures)` gives points (B, K, 2)), take
-# the right ones through T, and average the absolute difference.
+# Compute the loss $L_p$ of section 5 from a detector, a batch of images and a transform: warp the images
+# (`transform.warp_image`), detect in both (`detector(images)` gives points (B, K, 2)), take the right ones
+# through T, and average the absolute difference.
 
 
 # %%
-def equivariance(detector, pictures, transform):
-    """A function (B, 3, H, W) -> (B, K, 2), pictures, a transform of B -> the mean of |p - T(p')|."""
+def equivariance(detector, images, transform):
+    """A function (B, 3, H, W) -> (B, K, 2), images, a transform of B -> the mean of |p - T(p')|."""
     raise NotImplementedError
 
 
@@ -831,9 +840,9 @@ check_equivariance(equivariance)
 # <details><summary>Solution</summary>
 #
 # ```python
-# def equivariance(detector, pictures, transform):
-#     moved = detector(transform.warp_picture(pictures))
-#     return (detector(pictures) - transform(moved)).abs().mean()
+# def equivariance(detector, images, transform):
+#     moved = detector(transform.warp_image(images))
+#     return (detector(images) - transform(moved)).abs().mean()
 # ```
 #
 # </details>
@@ -841,65 +850,65 @@ check_equivariance(equivariance)
 # %% [markdown]
 # ## When it goes wrong
 #
-# | symptom | cause | mend |
+# | symptom | cause | fix |
 # |---|---|---|
-# | all points near the middle of the picture | temperature too high, or untrained | temperature 0.1 |
-# | all points in one heap on the head | equivariance alone | train the whole model, or separate |
-# | points stay put during training | temperature too low: one pixel has it all | a higher one at first |
-# | points jump between frames of a film | two peaks compete in one map | look at `kp.heatmap` |
+# | all points near the centre of the image | temperature too high, or untrained | temperature 0.1 |
+# | all points close together on the head | equivariance alone | train the whole model, or separate |
+# | points do not move during training | temperature too low: one pixel has all the weight | start higher |
+# | points jump between frames of a video | two peaks compete in one map | look at `kp.heatmap` |
 # | published points are drawn too far out | no padding, 63/57 | divide by 63/57, for drawing only |
 # | x and y exchanged | rows and columns mixed up | (x, y) is (column, row) |
-# | the loss of Jacobians is huge at times | a nearly singular J | `geometry.inverse_2x2` guards it |
+# | the loss of Jacobians is sometimes huge | a nearly singular J | `geometry.inverse_2x2` limits it |
 # | equivariance gets worse with training | T applied to the wrong points | T takes p' *back* to p |
 
 # %% [markdown]
 # ## Questions
 #
-# **1.** A heatmap has two equal peaks, at x = -0.5 and x = 0.5. Where is the keypoint, and what does it look
-# at?
+# **1.** A heatmap has two equal peaks, at x = -0.5 and x = 0.5. Where is the keypoint, and what is there?
 #
 # <details><summary>Answer</summary>
 #
-# At x = 0, between the two, on something it does not look at. Soft-argmax is right only for a map with one
-# peak; training makes it so because a point between two peaks follows neither.
+# At x = 0, between the two, where the heatmap may have no weight. Soft-argmax is right only for a map with
+# one peak; training leads to one peak because a point between two peaks follows neither.
 #
 # </details>
 #
-# **2.** The picture is mirrored. Could keypoints be equivariant under that as well, and would you want it?
+# **2.** The image is mirrored. Could keypoints be equivariant under that too, and is it desirable?
 #
 # <details><summary>Answer</summary>
 #
-# A point on the nose could. But one on the *left* eye would have to sit on what now looks like a right eye:
-# the detector sees no difference between a mirrored head and another head. Training warps are near the
-# identity, and contain no mirror.
+# A point on the nose could. But a point on the *left* eye would have to lie on what now looks like a right
+# eye: the detector cannot tell a mirrored head from another head. Training warps are near the identity, and
+# contain no mirror.
 #
 # </details>
 #
-# **3.** Why does one nail a point to the middle when measuring equivariance?
+# **3.** Why do we compare with a fixed point when measuring equivariance?
 #
 # <details><summary>Answer</summary>
 #
-# As the error of a detector that does not look at the picture. The error of any detector depends on how
-# strong the warps are; only compared with this does a number mean something.
+# It gives the error of a detector that ignores the image. The error of every detector depends on the strength
+# of the warps; only relative to this baseline does it mean something.
 #
 # </details>
 #
-# **4.** The 58 x 58 map says x = 1. Where on the picture did the detector look?
+# **4.** The 58 x 58 map gives x = 1. Which position in the image is that?
 #
 # <details><summary>Answer</summary>
 #
-# At place 57 of 0 to 57, which is place 60 of 0 to 63 of the picture: x = 2 · 60 / 63 - 1 = 0.905 = 57/63.
-# Nothing further out can ever be found.
+# Position 57 of 0 to 57, which is position 60 of 0 to 63 of the image: x = 2 · 60 / 63 - 1 = 0.905 = 57/63.
+# No point further out can be found.
 #
 # </details>
 #
-# **5.** Keypoints are learned on heads. What stops them from holding *who* it is instead of *how* the head
-# is held?
+# **5.** Keypoints are learned on heads. What keeps them from describing the identity of the person instead of
+# the pose?
 #
 # <details><summary>Answer</summary>
 #
-# Only their number: ten places and ten matrices are little. They do carry some shape of the face, which is
-# why animation takes over movements and not places (notebook 00, "Break it", and notebook 08).
+# Only their number: ten points and ten matrices have little capacity. They do describe some of the shape of
+# the face, which is why animation uses movements and not positions (notebook 00, "Break it", and notebook
+# 08).
 #
 # </details>
 
@@ -907,7 +916,7 @@ check_equivariance(equivariance)
 # ## What you can now do
 #
 # You can turn maps into trainable points, choose a temperature, correct the published bias, read a Jacobian,
-# and measure and train equivariance against an honest baseline. You know what it does not see.
+# and measure and train equivariance against a simple baseline. You know what it does not guarantee.
 #
 # Next: **04 · Dense motion** turns ten points and ten Jacobians into a flow for every pixel; **06 · Losses**
 # adds what keeps the points apart.
@@ -915,6 +924,6 @@ check_equivariance(equivariance)
 # **References.** Siarohin et al., *First Order Motion Model for Image Animation*, NeurIPS 2019,
 # [arXiv:2003.00196](https://arxiv.org/abs/2003.00196). T. Jakab et al., *Unsupervised Learning of Object
 # Landmarks through Conditional Image Generation*, NeurIPS 2018 (soft-argmax heatmaps). J. Thewlis et al.,
-# *Unsupervised Learning of Object Landmarks by Factorized Spatial Embeddings*, ICCV 2017 (equivariance as
-# the only teacher, and a term that keeps points apart). F. Bookstein, *Principal Warps*, PAMI 1989
-# (thin-plate splines).
+# *Unsupervised Learning of Object Landmarks by Factorized Spatial Embeddings*, ICCV 2017 (equivariance as the
+# only loss, and a term that keeps points apart). F. Bookstein, *Principal Warps*, PAMI 1989 (thin-plate
+# splines).

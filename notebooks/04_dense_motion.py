@@ -11,8 +11,9 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/fomm-course/fomm-course/blob/main/notebooks/04_dense_motion.ipynb)
 #
-# Ten points and ten small matrices must say where each of thousands of pixels comes from. You derive how,
-# and measure on rendered heads, where the truth is known, how well it can be done and how well it is done.
+# Ten points and ten small matrices must determine where each of thousands of pixels comes from. You derive
+# how this works. On rendered heads, where the true flow is known, you measure the best possible result and
+# the result of the model.
 
 # %% [markdown]
 # ## At a glance
@@ -20,18 +21,18 @@
 # **You will be able to**
 #
 # - expand a motion to zeroth and first order around a keypoint, and say what each order can represent;
-# - derive why the matrix between two pictures is $J_S J_D^{-1}$, and check it;
+# - derive why the matrix between two images is $J_S J_D^{-1}$, and check it;
 # - read heatmap differences, sparse motions, masks and a dense flow;
-# - say why pictures are warped backward, and what goes wrong forward;
-# - compare a predicted flow with the true one, against honest baselines.
+# - say why images are warped backward, and what goes wrong with a forward warp;
+# - compare a predicted flow with the true one and with simple baselines.
 #
 # | | |
 # |---|---|
 # | Know first | notebook 03; partial derivatives, least squares |
 # | Minutes | 45 to read and run, 35 to practise |
 # | GPU | no; about ten seconds on one CPU core |
-# | Paper | section 3.1; equations 4, 6 and 7 stand in it |
-# | Module | `fomm_lib.motion`, with `fomm_lib.geometry` |
+# | Paper | section 3.1, with equations 4, 6 and 7 |
+# | Module | `fomm_lib/motion.py`, with `geometry.py` |
 
 # %% [markdown]
 # ## Set-up
@@ -59,21 +60,26 @@ from ipywidgets import FloatSlider, interact
 from matplotlib import pyplot as plt
 
 import fomm_lib as fomm
-from fomm_lib import geometry, motion, plots
-from fomm_lib.exercises import check_area_change, check_compose_flows, check_first_order_flow
-from fomm_lib.true_motion import halved, read_true_pairs
+from fomm_lib import geometry, motion
+from fomm_lib.course import plots
+from fomm_lib.course.exercises.nb04_dense_motion import (
+    check_area_change,
+    check_compose_flows,
+    check_first_order_flow,
+)
+from fomm_lib.synthetic.truth import downsample_pair, read_true_pairs
 
 # %% [markdown]
-# The model of notebook 00, and six pairs of frames of rendered heads that it has never seen. A renderer knows
-# which point of the head every pixel shows, so it knows the true backward flow. `person` is where the driving
-# frame shows the person, `seen` the part of it that the source shows too. The truth has 128 x 128 pixels; the
-# model takes 64 x 64, so each of our pixels covers 2 x 2.
+# The model of notebook 00, and six pairs of frames of rendered heads that were not used in training. A
+# renderer knows which point of the head every pixel shows, so it knows the true backward flow. `person` marks
+# the pixels of the person in the driving frame, `seen` those of them that are visible in the source too. The
+# true flow has 128 x 128 pixels; the model takes 64 x 64, so each of our pixels covers 2 x 2.
 
 
 # %%
 def at_half_size(pair):
-    """Pictures (3, 64, 64), true flow (64, 64, 2), and the masks person and seen (64, 64)."""
-    half = halved(pair)
+    """Images (3, 64, 64), true flow (64, 64, 2), and the masks person and seen (64, 64)."""
+    half = downsample_pair(pair)
     person, seen = half.motion.surface == 1, half.motion.visible == 1
     return SimpleNamespace(
         source=half.source, driving=half.driving, flow=half.motion.flow, person=person, seen=person & seen
@@ -81,7 +87,7 @@ def at_half_size(pair):
 
 
 # %% [markdown]
-# All places are in units of [-1, 1]; a unit is 31.5 of our pixels.
+# All points are in units of [-1, 1]; a unit is 31.5 of our pixels.
 
 # %%
 plots.use_style()
@@ -89,12 +95,12 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = plots.COLOURS
 model = fomm.load_model("heads-64", device="cpu")
 pairs = [at_half_size(pair) for pair in read_true_pairs()]
 grid = geometry.coordinate_grid(64, 64)
-print(len(pairs), "pairs; pictures", tuple(pairs[0].source.shape), "flow", tuple(pairs[0].flow.shape))
+print(len(pairs), "pairs; images", tuple(pairs[0].source.shape), "flow", tuple(pairs[0].flow.shape))
 
 # %% [markdown]
-# ## The problem as one picture
+# ## The problem as one image
 #
-# This head turns by 30 degrees between source and driving frame. Three pictures, and below the true flow:
+# This head turns by 30 degrees between source and driving frame. Three images, and below the true flow:
 # two numbers for each of 4,096 pixels.
 
 # %%
@@ -105,38 +111,38 @@ def warped(pair, flow):
     return geometry.warp(pair.source[None], flow[None], padding_mode="border")[0]
 
 
-pictures = [turning.source, turning.driving, warped(turning, turning.flow)]
+images = [turning.source, turning.driving, warped(turning, turning.flow)]
 plots.show(
-    plots.picture_grid([pictures], ["source", "driving frame", "source, by the true flow"]),
+    plots.image_grid([images], ["source", "driving frame", "source, by the true flow"]),
     alt="a head looks to the right; in the driving frame it looks ahead; the source warped by the true flow "
-    "looks ahead too, but is torn at the side that the source did not show",
+    "looks ahead too, but is torn at the side that is not visible in the source",
     colours=256,
 )
 
 plots.show(
     plots.plot_flow(turning.flow),
     alt="the true flow: over the face long arrows to the right, longest in the middle of the face and "
-    "shorter towards its edges and the neck; the background is white, it stands still",
+    "shorter towards its edges and the neck; the background is white, it does not move",
 )
 
 # %% [markdown]
-# *Figure 1. The right flow gives the right pose, but for the side that the source never showed (notebook
-# 05).*
+# *Figure 1. The true flow gives the right pose, except for the side that is not visible in the source
+# (notebook 05).*
 #
 # *Figure 2. The flow of a turning head is smooth, but not constant: the nose moves further than the neck.*
 #
-# How can ten keypoints, 60 numbers a picture, say what takes 8,192 here?
+# How can ten keypoints, 60 numbers for each image, describe what takes 8,192 numbers here?
 #
 # ## 1. A motion near a point: Taylor's expansion
 #
-# Take any smooth motion $T$ and a place $p$. Taylor says (section 3.1)
+# For a smooth motion $T$ and a point $p$, Taylor's formula is (section 3.1)
 #
 # $$T(z) = \underbrace{T(p)}_{\text{zeroth order}} + \underbrace{T'(p)\,(z - p)}_{\text{first order}} +
 # \; o(\lvert z - p \rvert)$$
 #
-# With the value alone, $z$ moves as $p$ does: $T(z) \approx z + (T(p) - p)$. That is Monkey-Net, the paper's
-# ancestor: $T'$ is taken for the identity. With the slope, the surroundings may also turn, stretch and
-# shear.
+# With the value alone, $z$ moves as $p$ does: $T(z) \approx z + (T(p) - p)$. That is Monkey-Net, the
+# predecessor of the paper: $T'$ is the identity. With the slope, the neighbourhood can also rotate, stretch
+# and shear.
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
@@ -145,9 +151,9 @@ plots.show(
 # | $T(p)$ | the same keypoint in the source | (2,) | -1 to 1 | `value` |
 # | $T'(p)$ | Jacobian of the motion | (2, 2) | about the identity | `slope` |
 #
-# We take slope and value of the true flow at a place by laying a plane through its surroundings, by least
-# squares. Then we look along the row of pixels through that place: how far to the right does each of them
-# look, and how wrong are the two expansions?
+# We compute slope and value of the true flow at a point by fitting a plane to its neighbourhood, by least
+# squares. Then we plot the row of pixels through that point: what is the x displacement of each, and how
+# large is the error of the two expansions?
 
 
 # %%
@@ -183,21 +189,20 @@ right.set(xlabel="x, close to the keypoint", ylabel="error, pixels of 64", xlim=
 left.legend(fontsize=7)
 plots.show(
     figure,
-    alt="Left, the true displacement along the forehead is an arch; zeroth order is a level line through the "
-    "keypoint, first order its tangent. Right, the errors close to the keypoint: zeroth order is a V, "
-    "first order a U, which stays low for longer.",
+    alt="Left, the true displacement along the forehead is an arch; zeroth order is a horizontal line "
+    "through the keypoint, first order its tangent. Right, the errors close to the keypoint: zeroth order "
+    "is a V, first order a U, which stays low for longer.",
 )
 
 # %% [markdown]
-# *Figure 3. Zeroth order is a level line, first order a tangent. Both are right at the keypoint (within 0.2
-# pixels: the plane is fitted to the surroundings, not laid on at the point, which bends the U into a W).
-# Leaving it, the error of zeroth order grows in proportion to the distance, that of first order with its
-# square: a V and a U. (Far away Taylor promises nothing: at x = -0.15 zeroth order is right again, by
-# chance.)*
+# *Figure 3. Zeroth order is a horizontal line, first order a tangent. Both are right at the keypoint (within
+# 0.2 pixels: the plane is fitted to the neighbourhood, not only to the point, so the U is slightly a W). With
+# the distance from it, the error of zeroth order grows linearly, that of first order with the square: a V and
+# a U. (Far away Taylor's formula gives no bound: at x = -0.15 zeroth order is right again, by chance.)*
 #
-# So the order decides how far one keypoint reaches. As pictures: this turn of the head in space, and above it
-# a turn **in the picture**, by 30 degrees about its middle. That one is a matrix and nothing else, so first
-# order must be exact, from a single point.
+# So the order determines how far from one keypoint the motion is right. The figure shows the rotation of the
+# head in space, and above it a rotation **in the image**, by 30 degrees about its centre. The latter is
+# exactly a matrix, so first order must be exact, from a single point.
 
 # %%
 angle = math.radians(30)
@@ -211,28 +216,28 @@ for point, wanted, flows in (
     (middle, warped(turning, tilted), tilts),
     (place, turning.driving, expansions),
 ):
-    pictures = [wanted, *(warped(turning, flow) for flow in flows.values())]
-    rows.append([turning.source, *(plots.draw_keypoints(picture, point[None]) for picture in pictures)])
+    images = [wanted, *(warped(turning, flow) for flow in flows.values())]
+    rows.append([turning.source, *(plots.draw_keypoints(image, point[None]) for image in images)])
 plots.show(
-    plots.picture_grid(
-        rows, ["source", "wanted", "zeroth, 1 point", "first, 1 point"], ["tilted", "turned in space"]
+    plots.image_grid(
+        rows, ["source", "wanted", "zeroth, 1 point", "first, 1 point"], ["in the image", "in space"]
     ),
-    alt="two rows. Tilted in the picture: zeroth order does not tilt, first order does exactly. Turned "
+    alt="two rows. Rotated in the image: zeroth order does not rotate, first order does exactly. Rotated "
     "in space: zeroth order only shifts the head, first order also widens it, right near the "
     "keypoint on the forehead and wrong elsewhere",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 4. One keypoint, marked 0. A tilt is first order and nothing more; a turn in space is not, and comes
-# out right only near the keypoint. (The single motion moves the background too.)*
+# *Figure 4. One keypoint, marked 0. A rotation in the image is exactly first order; a rotation in space is
+# not, and is right only near the keypoint. (The single motion moves the background too.)*
 #
-# ### By way of a frame that nobody sees
+# ### Through the reference frame
 #
-# The detector looks at one picture at a time, so it cannot know $T'(p)$ between two. The paper imagines a
-# **reference frame** R. Each picture $X$ has its own motion from it, and the detector gives its value and
-# slope at ten points of R:
-# $p_{X} = T_{X \leftarrow R}(p)$ and $J_X = T'_{X \leftarrow R}(p)$. Then go from D to S by way of R:
+# The detector gets one image at a time, so it cannot know $T'(p)$ between two. The paper defines an abstract
+# **reference frame** R. Each image $X$ has its own motion from it, and the detector gives its value and slope
+# at ten points of R: $p_{X} = T_{X \leftarrow R}(p)$ and $J_X = T'_{X \leftarrow R}(p)$. Then the motion from
+# D to S goes through R:
 #
 # $$T_{S \leftarrow D} = T_{S \leftarrow R} \circ T_{D \leftarrow R}^{-1}$$
 #
@@ -243,13 +248,13 @@ plots.show(
 #
 # $$T_{S \leftarrow D}(z) \approx p_S + J_S\, J_D^{-1}\,(z - p_D)$$
 #
-# R drops out. The check: two affine pictures of R, whose composition we know.
+# R cancels. We check this with two affine maps from R, whose composition we know.
 
 # %%
 torch.manual_seed(0)
 to_source, to_driving = torch.eye(2) + 0.3 * torch.randn(2, 2, 2)
 shift_source, shift_driving = 0.2 * torch.randn(2, 2)
-p = torch.tensor([0.1, -0.4])  # a place in R
+p = torch.tensor([0.1, -0.4])  # a point in R
 kp_source = fomm.Keypoints((to_source @ p + shift_source).view(1, 1, 2), to_source.view(1, 1, 2, 2))
 kp_driving = fomm.Keypoints((to_driving @ p + shift_driving).view(1, 1, 2), to_driving.view(1, 1, 2, 2))
 in_reference = geometry.apply_2x2(torch.linalg.inv(to_driving), grid - shift_driving)
@@ -261,15 +266,15 @@ print("D -> R -> S and the first-order motion agree:", tuple(first_order.shape))
 # %% [markdown]
 # ## 2. How good can ten points be?
 #
-# Before we look at what a network does, let us know what is possible. Cut the head into $K$ parts around $K$
-# places $c_k$ (by k-means; each pixel belongs to the nearest), and give each part the motion that fits the
-# truth best, by least squares:
+# Before we look at what a network does, we measure what is possible. Divide the head into $K$ parts around
+# $K$ centres $c_k$ (by k-means; each pixel belongs to the nearest), and give each part the motion that fits
+# the true flow best, by least squares:
 #
 # $$\min_{v_k,\,A_k} \sum_{z \,\in\, \text{part } k} \big\lvert\, v_k + A_k (z - c_k) - T(z)\, \big\rvert^2,
 # \qquad A_k = I \text{ for zeroth order}$$
 #
-# The measure is the **endpoint error**: the mean distance between predicted and true end of the arrows, in
-# pixels, where the source shows the point.
+# The measure is the **endpoint error**: the mean distance between predicted and true point of the source, in
+# pixels, over the pixels that are visible in the source.
 
 
 # %%
@@ -296,13 +301,14 @@ def endpoint_error(flow, pair):
 
 
 # %% [markdown]
-# A part's best shift is its mean one, and that is the value of its best plane, as the centre is the mean of
-# the part. So one fit serves both orders. `by_parts` puts the parts together; the background stands still.
+# The best shift of a part is its mean shift, and that is the value of its best plane, as the centre is the
+# mean of the part. So one fit serves both orders. `by_parts` puts the parts together; the background does not
+# move.
 
 
 # %%
 def sparse(fits, order):
-    """The motion of every part over the whole picture, (K, 64, 64, 2)."""
+    """The motion of every part over the whole image, (K, 64, 64, 2)."""
     motions = [expand(c, v, a if order else torch.eye(2)) for c, v, a in zip(*fits, strict=True)]
     return torch.stack(motions)
 
@@ -346,8 +352,8 @@ print(f"no motion: {still:.1f} pixels; ten parts: zeroth {curves['zeroth order']
 print(f"first {curves['first order'][4]:.1f}")
 
 # %% [markdown]
-# *Figure 5. The best fit of either order to parts cut by k-means, over six pairs. Three first-order parts are
-# worth ten of zeroth order.*
+# *Figure 5. The best fit of either order to parts from k-means, over six pairs. Three first-order parts are
+# as good as ten of zeroth order.*
 
 # %%
 fits = best_motions(turning, 10)
@@ -357,37 +363,37 @@ points = plots.draw_keypoints(turning.driving, fits[0])
 errors = [(flow - turning.flow).norm(dim=-1) * 31.5 / 4 * turning.seen for flow in flows.values()]
 rows = [[points, *(warped(turning, flow) for flow in flows.values())], [None, *errors]]
 plots.show(
-    plots.picture_grid(rows, ["ten places", *flows], ["source, warped", "error, 0 to 4 px"]),
-    alt="ten numbered places on the turning head. Zeroth order: the chin and sides of the face are broken, "
-    "and the error is bright along the seams. First order: nearly as whole as by the true flow, the error "
+    plots.image_grid(rows, ["ten points", *flows], ["source, warped", "error, 0 to 4 px"]),
+    alt="ten numbered points on the turning head. Zeroth order: the chin and sides of the face are broken, "
+    "and the error is bright along the seams. First order: nearly as good as by the true flow, the error "
     "nearly black",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 6. Below, black is no error, white 4 pixels. Ten shifted pieces are right at their middles and wrong
-# at their seams; ten sheared and stretched ones nearly fit.*
+# *Figure 6. Below, black is no error, white 4 pixels. Ten shifted parts are right at their centres and wrong
+# at their borders; ten sheared and stretched ones nearly fit.*
 #
-# That is the case for the Jacobians. Cutting into parts by hand is over now: a network shall do it.
+# This is the reason for the Jacobians. From here on a network, not k-means, divides the image.
 #
-# ## 3. What the network is given
+# ## 3. The input of the network
 #
-# It must decide, for every pixel, *which* of the ten motions holds there. Which clues could tell? For each
-# keypoint the paper gives two (equation 6 and the text after it):
+# The network must decide, for every pixel, *which* of the ten motions to use. For each keypoint it gets two
+# inputs (equation 6 and the text after it):
 #
 # $$H_k(z) = \exp\!\Big(\!-\frac{\lvert z - p_{D,k} \rvert^2}{2\sigma^2}\Big) -
 # \exp\!\Big(\!-\frac{\lvert z - p_{S,k} \rvert^2}{2\sigma^2}\Big)$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $H_k$ | heatmap difference; $H_0 = 0$ for the background | (K+1, h, w) | -1 to 1 | `bumps` |
-# | $S(T_k(z))$ | the source, moved by motion k alone | (K+1, 3, h, w) | 0 to 1 | `dense.sparse_deformed` |
-# | $\sigma^2$ | 0.01: at half height a bump is 7 of 64 pixels wide | | | |
+# | $H_k$ | heatmap difference; $H_0 = 0$ for the background | (K+1, h, w) | -1 to 1 | `differences` |
+# | $S(T_k(z))$ | the source, warped by motion k alone | (K+1, 3, h, w) | 0 to 1 | `dense.sparse_deformed` |
+# | $\sigma^2$ | 0.01: at half height a Gaussian is 7 of 64 pixels wide | | | |
 #
-# The first says *where*: near $p_D$ the motion is likely to hold, and $p_S$ is the place that was left,
-# where something may appear from behind. The second says *how well*: where the moved source fits its
-# neighbourhood, the motion is right. By hand, against the library; the pair is one whose head tilts and
-# rises.
+# The first says *where*: near $p_D$ the motion is probably right, and $p_S$ is the old position, where the
+# background may become visible. The second says *how well*: where the warped source is consistent with its
+# neighbourhood, the motion is right. We compute the first by hand and compare it with the library, on a pair
+# whose head tilts and rises.
 
 # %%
 tilting = pairs[1]
@@ -395,20 +401,22 @@ with torch.inference_mode():
     kp_source, kp_driving = model.detect(tilting.source[None]), model.detect(tilting.driving[None])
     dense = model.dense_motion(tilting.source[None], kp_source, kp_driving)
 small = geometry.coordinate_grid(32, 32)
-bumps = motion.heatmap_difference(kp_source, kp_driving, 32, 32)[0]
+differences = motion.heatmap_difference(kp_source, kp_driving, 32, 32)[0]
 distances = [(small - kp.value[0, 3]).square().sum(-1) for kp in (kp_driving, kp_source)]
 by_hand = torch.exp(-distances[0] / 0.02) - torch.exp(-distances[1] / 0.02)
-assert torch.allclose(by_hand, bumps[4], atol=1e-5)
-print("heatmap differences", tuple(bumps.shape), "moved sources", tuple(dense.sparse_deformed.shape[1:]))
+assert torch.allclose(by_hand, differences[4], atol=1e-5)
+print(
+    "heatmap differences", tuple(differences.shape), "warped sources", tuple(dense.sparse_deformed.shape[1:])
+)
 
 # %% [markdown]
-# The background and the four motions that count most in this pair, a column each. Masks are the network's
-# answer, and come next.
+# The figure shows the background and the four motions with the largest masks in this pair, one column each.
+# The masks are the output of the network, and are explained next.
 
 # %%
 weight = dense.mask[0].mean(dim=(1, 2))
 chosen = [0, *(weight[1:].argsort(descending=True)[:4] + 1).tolist()]
-grey = 0.5 + 0.5 * bumps
+grey = 0.5 + 0.5 * differences
 rows = [
     [grey[k] for k in chosen],
     [dense.sparse_deformed[0, k] for k in chosen],
@@ -416,24 +424,24 @@ rows = [
 ]
 titles = ["background", *(f"keypoint {k - 1}" for k in chosen[1:])]
 plots.show(
-    plots.picture_grid(rows, titles, ["bumps", "moved", "mask"]),
-    alt="five columns. bumps: a white spot where the keypoint is, a black one where it was, grey for the "
-    "background; moved: the source moved as a whole; mask: bright where that motion is used",
+    plots.image_grid(rows, titles, ["heatmaps", "warped", "mask"]),
+    alt="five columns. heatmaps: a white spot where the keypoint is, a black one where it was, grey for the "
+    "background; warped: the whole source warped by one motion; mask: bright where that motion is used",
     colours=256,
 )
 
 # %% [markdown]
 # *Figure 7. White: the keypoint is here now. Black: it was here. The masks of 7 and 2 lie where their
-# keypoints are; those of 8 and 0, at chin and neck, take a shoulder each: the network is free to use a motion
-# wherever it fits. (The bumps of 8 and 0 are faint because those points hardly moved: white and black
+# keypoints are; those of 8 and 0, at chin and neck, select one shoulder each: the network can use a motion
+# wherever it fits. (The heatmaps of 8 and 0 are faint because those points hardly moved: white and black
 # cancel.)*
 #
-# A map and three colours for each of eleven motions: 44 channels go into an hourglass.
+# One heatmap and three colours for each of eleven motions: 44 channels go into an hourglass network.
 #
 # ## 4. Masks: many motions become one
 #
-# The hourglass gives a score $a_k$ for each motion and pixel; softmax over the motions makes shares of them,
-# and the flow is the mean (equation 7):
+# The hourglass gives a score $a_k$ for each motion and pixel; softmax over the motions turns scores into
+# weights, and the flow is the weighted mean (equation 7):
 #
 # $$M_k(z) = \frac{e^{a_k(z)}}{\sum_j e^{a_j(z)}}, \qquad
 # T(z) = M_0(z)\, z + \sum_{k=1}^{K} M_k(z)\, T_k(z)$$
@@ -444,9 +452,9 @@ plots.show(
 # | $T_k$ | sparse motions; $T_0$ is the identity | (K+1, h, w, 2) | about -1 to 1 | `dense.sparse_motions` |
 # | $T$ | dense flow | (h, w, 2) | about -1 to 1 | `dense.deformation` |
 #
-# What do soft masks change? Make masks by hand, from distances: $a_k(z) = -\lvert z - c_k \rvert^2 /
-# 2s^2$, and mix the best motions of section 2. Small $s$ is cutting into parts; a large one lets every part
-# have a say everywhere.
+# What do soft masks change? We make masks by hand, from distances:
+# $a_k(z) = -\lvert z - c_k \rvert^2 / 2s^2$, and combine the best motions of section 2. A small $s$ gives
+# separate parts; with a large $s$ every motion has an effect everywhere.
 
 
 # %%
@@ -475,7 +483,7 @@ figure = plots.plot_curves(
 figure.axes[0].set_xticks([0.02, 0.05, 0.1, 0.2, 0.5, 1], [0.02, 0.05, 0.1, 0.2, 0.5, 1])
 plots.show(
     figure,
-    alt="Both errors are flat for hard masks; zeroth order dips a little at 0.15; beyond 0.2 both rise "
+    alt="Both errors are flat for hard masks; zeroth order is a little lower at 0.15; beyond 0.2 both rise "
     "steeply; first order stays below zeroth order until masks are far too wide.",
 )
 shown = {f"s = {s:g}": by_masks(bests[1], 0, s) for s in (0.02, 0.15, 0.5)} | {"true": tilting.flow}
@@ -487,34 +495,35 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 8. A little softness costs nothing and mends seams; too much lets far motions spoil near ones.*
+# *Figure 8. Slightly soft masks do no harm and remove the steps between parts; with very soft masks distant
+# motions disturb near ones.*
 #
-# *Figure 9. Ten motions of zeroth order, mixed: patches, a smooth field, a blur; last the truth.* Mixing
-# interpolates between motions. What it can never do is leave them: a mean of motions lies *between* them.
+# *Figure 9. A weighted mean of ten motions of zeroth order: patches, a smooth field, a blur; last the true
+# flow.* The mean interpolates between motions; it cannot extrapolate: a mean of motions lies *between* them.
 #
-# The model's own masks, on the tilting head. How does the network cut it up?
+# Now the model's own masks, on the tilting head. How does the network divide it?
 
 # %%
 field = geometry.resize_flow(dense.deformation, 64, 64)[0]
 owner = dense.mask[0].argmax(dim=0)
 labels = torch.tensor(plt.get_cmap("tab20").colors[:11])[owner].permute(2, 0, 1)
-pictures = [tilting.source, tilting.driving, labels, warped(tilting, field)]
+images = [tilting.source, tilting.driving, labels, warped(tilting, field)]
 plots.show(
-    plots.picture_grid([pictures], ["source", "driving frame", "largest mask", "source, warped"]),
-    alt="source and driving frame of the tilting head; a map of which motion has the largest share: one for "
+    plots.image_grid([images], ["source", "driving frame", "largest mask", "source, warped"]),
+    alt="source and driving frame of the tilting head; a map of which motion has the largest weight: one for "
     "the background, two for the shoulders, and patches for hair, cheeks, forehead and mouth; the warped "
-    "source, posed as the driving frame",
+    "source, in the pose of the driving frame",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 10. A patchwork that nobody drew: each colour is where one motion has the largest share.*
+# *Figure 10. Parts learned without labels: each colour marks where one motion has the largest mask.*
 #
-# ### Try it: drag a keypoint
+# ### Try it: move a keypoint
 #
-# The source's keypoints stand still; you move the driving ones: shift one, turn its Jacobian, stretch it.
-# "all" moves all of them about their middle. The warp is shown twice, with masks by hand (distances,
-# s = 0.15) and with the network's. First a still: everything turned by 15 degrees and moved to the right.
+# The source's keypoints are fixed; you change the driving ones: shift one, rotate its Jacobian, stretch it.
+# "all" changes all of them about their centre. The warp is shown twice, with masks by hand (distances, s =
+# 0.15) and with the network's. First one example: all keypoints rotated by 15 degrees and moved to the right.
 
 
 # %%
@@ -531,7 +540,7 @@ def dragged(point="all", right=0.2, down=0.0, turn=15.0, stretch=1.0):
 
 
 def hand_masks(kp):
-    """Shares of background and keypoints by distance, (1, 11, 64, 64); half-way at 0.45 from the nearest."""
+    """Masks of background and keypoints by distance, (1, 11, 64, 64); equal at 0.45 from the nearest."""
     distance2 = (grid - kp.value[:, :, None, None]).square().sum(-1)
     scores = torch.cat([torch.full_like(distance2[:, :1], 0.45**2), distance2], dim=1)
     return (-scores / (2 * 0.15**2)).softmax(dim=1)
@@ -542,12 +551,12 @@ def drag(point="all", right=0.2, down=0.0, turn=15.0, stretch=1.0):
     motions = motion.sparse_motions(kp_source, kp, 64, 64)
     hand = (hand_masks(kp)[..., None] * motions).sum(dim=1)[0]
     with torch.inference_mode():
-        made = model.generate(tilting.source[None], kp_source, kp, for_people=True)
-    pictures = [plots.draw_keypoints(tilting.source, kp_source, radius=7)]
-    pictures += [plots.draw_keypoints(warped(tilting, hand), kp, radius=7), made.deformed[0]]
+        made = model.generate(tilting.source[None], kp_source, kp, with_visuals=True)
+    images = [plots.draw_keypoints(tilting.source, kp_source, radius=7)]
+    images += [plots.draw_keypoints(warped(tilting, hand), kp, radius=7), made.deformed[0]]
     plots.show(
-        plots.picture_grid(
-            [[*pictures, made.prediction[0]]],
+        plots.image_grid(
+            [[*images, made.prediction[0]]],
             ["source", "masks by hand", "the network's masks", "prediction"],
         ),
         alt=f"keypoint {point} moved right {right:g}, down {down:g}, turned {turn:g} degrees, stretched "
@@ -559,9 +568,9 @@ def drag(point="all", right=0.2, down=0.0, turn=15.0, stretch=1.0):
 drag()
 
 # %% [markdown]
-# *Figure 11. One can animate by hand: no driving frame was used.* Then choose one point, and ask: what does
-# its Jacobian do when its place stands still? Where do the two warps disagree? (Black in the network's warp:
-# it looks beyond the border of the source.)
+# *Figure 11. Animation by hand: no driving frame was used.* Then choose one point: what does its Jacobian
+# change when its position is fixed? Where do the two warps differ? (Black in the network's warp: the flow
+# points outside the source.)
 
 # %% tags=["nbval-ignore-output"]
 _ = interact(
@@ -576,22 +585,24 @@ _ = interact(
 # %% [markdown]
 # ## 5. Backward against forward
 #
-# One field, two uses. **Backward** (pull): every pixel of the result asks the field where to look.
-# **Forward** (push): every pixel of the source is carried to where its own field says. Pushing needs the
-# inverse field, and it does not come out even: some pixels are hit twice, others never.
+# There are two ways to use a flow. **Backward** (pull): every pixel of the result is copied from the point of
+# the source that the flow gives. **Forward** (push): every pixel of the source is moved to the point that its
+# own flow gives. A forward warp needs the inverse flow, and some pixels of the result get two values, others
+# none.
 #
-# Two tests: a known turn that also enlarges by 1.5; and the true flow of the turning head, by which driving
-# pixels are pushed onto the source's places, and source pixels pulled to the driving frame's.
+# Two tests: a known rotation that also enlarges by 1.5; and the true flow of the turning head, with which
+# pixels of the driving frame are pushed to the source, and pixels of the source are pulled to the driving
+# frame.
 
 
 # %%
-def push(picture, flow):
-    """Carry each pixel to the nearest place of its flow; hits (H, W) counts how many landed."""
+def push(image, flow):
+    """Move each pixel to the nearest pixel of its flow; hits (H, W) counts how many arrive."""
     column, line = geometry.to_pixels(flow, 64, 64).round().long().unbind(-1)
     inside = (column >= 0) & (column < 64) & (line >= 0) & (line < 64)
     at = (line * 64 + column)[inside]
     hits = torch.zeros(64 * 64).index_add(0, at, torch.ones(len(at)))
-    total = torch.zeros(3, 64 * 64).index_add(1, at, picture[:, inside])
+    total = torch.zeros(3, 64 * 64).index_add(1, at, image[:, inside])
     return (total / hits.clamp(min=1)).view(3, 64, 64), hits.view(64, 64)
 
 
@@ -605,29 +616,30 @@ rows = [
 ]
 columns = [list(column) for column in zip(*rows, strict=True)]
 plots.show(
-    plots.picture_grid(columns, ["turned, enlarged", "the turning head"], ["pushed", "pulled"]),
-    alt="pushed: the enlarged picture is full of holes, and the turned head has holes where its far side "
+    plots.image_grid(columns, ["turned, enlarged", "the turning head"], ["pushed", "pulled"]),
+    alt="pushed: the enlarged image is full of holes, and the turned head has holes where its far side "
     "should be; pulled: no holes in either; the head shows its right side twice instead",
     colours=256,
 )
-print(f"enlarged by 1.5: {(hits == 0).float().mean():.2f} of the pixels are never hit")
+print(f"enlarged by 1.5: {(hits == 0).float().mean():.2f} of the pixels get no value")
 
 # %% [markdown]
-# *Figure 12. Hatched: never hit. Pushing leaves holes; pulling answers for every pixel, rightly or not.*
+# *Figure 12. Hatched: pixels without a value. The forward warp leaves holes; the backward warp gives every
+# pixel a value, right or wrong.*
 #
-# And pulling can be learned: a bilinear look-up has a gradient with respect to the flow, a rounded landing
-# place has none. Its price: where the source does *not* show what is wanted, it still answers, with something
-# else. That is notebook 05.
+# And a backward warp can be trained: bilinear sampling has a gradient with respect to the flow, a rounded
+# target position has none. Its disadvantage: where the source does *not* show the needed part, it still
+# copies something, but the wrong thing. That is the topic of notebook 05.
 #
 # ## 6. The true flow beside the predicted one
 #
-# Now the model, on heads that it never saw. It was trained on pictures alone: nobody showed it a flow.
+# Now the model, on heads that were not used in training. It was trained only on images, without any flow.
 
 
 # %%
 @torch.inference_mode()
 def predicted(pair, jacobians=True):
-    found = [model.detect(picture[None]) for picture in (pair.source, pair.driving)]
+    found = [model.detect(image[None]) for image in (pair.source, pair.driving)]
     if not jacobians:
         found = [fomm.Keypoints(kp.value) for kp in found]
     dense = model.dense_motion(pair.source[None], *found)
@@ -647,22 +659,22 @@ for pair, name in ((tilting, "tilting"), (turning, "turning")):
     )
 
 # %% [markdown]
-# *Figure 13. The tilt (left true, right predicted) is found nearly whole. Of the turn in space, the middle of
-# the face is found; on its left the arrows are about half of what they should be, and on the hair next to
-# nothing or even backward (cyan: to the left).*
+# *Figure 13. The tilt (left true, right predicted) is found almost completely. For the turn in space, the
+# flow in the middle of the face is right; on its left the arrows have about half of the true length, and on
+# the hair they are almost zero or even point the other way (cyan: to the left).*
 #
-# A number means something only beside others: doing nothing, and the best that ten hard parts can do (section
-# 2). `without J` is the model with its Jacobians taken away.
+# A number is useful only in comparison: with no motion at all, and with the best result of ten separate parts
+# (section 2). `without J` is the model without its Jacobians.
 
 # %%
-judged = {
+compared = {
     "no motion": lambda pair: grid,
     "model without J": lambda pair: predicted(pair, jacobians=False),
     "model": predicted,
     "best zeroth order": lambda pair: by_parts(pair, best_motions(pair, 10), 0),
     "best first order": lambda pair: by_parts(pair, best_motions(pair, 10), 1),
 }
-table = {name: [endpoint_error(flow(pair), pair) for pair in pairs] for name, flow in judged.items()}
+table = {name: [endpoint_error(flow(pair), pair) for pair in pairs] for name, flow in compared.items()}
 for name, values in table.items():
     print(f"{name:18}{sum(values) / 6:5.1f} pixels")
 
@@ -683,21 +695,21 @@ plots.show(
 assert sum(table["model"]) < 0.6 * sum(table["no motion"])
 
 # %% [markdown]
-# *Figure 14. Bars: means of the six pairs, which are the dots. The model finds half of the way. Its Jacobians
-# help little; the green bars show what Jacobians can be worth.*
+# *Figure 14. Bars: means over the six pairs, which are the dots. The model removes half of the error of no
+# motion. Its Jacobians help little; the green bars show how much Jacobians can help.*
 #
-# Be honest about this: `heads-64` was trained for about an hour on one CPU core. Its Jacobians read a turn
-# of the picture by 30 degrees as about 8 (notebook 03, figure 9), so it behaves nearly as a zeroth-order
-# model, and it does not reach the best of that order either. The paper's own ablation, trained for days on
-# GPUs, is where Jacobians pay (its section 4). Keep the measure: green is what the formula allows, orange is
-# what this training has made of it.
+# Note the limits of this model: `heads-64` was trained for about an hour on one CPU core. For a rotation of
+# the image by 30 degrees its Jacobians show about 8 (notebook 03, figure 9), so it behaves almost as a
+# zeroth-order model, and it does not reach the best of that order either. In the paper's own ablation,
+# trained for days on GPUs, Jacobians give a clear gain (its section 4). In the figure, green is what the
+# formula allows, orange is what this training reached.
 
 # %% [markdown]
 # ## From toy to library
 #
-# All of `fomm.DenseMotionNetwork`, with the parts that you have seen: bumps and moved sources interleaved,
-# hourglass, masks, mixture. Masks sum to 1, so the flow never leaves the motions it is mixed of. (The second
-# output, the occlusion map, is for notebook 05.)
+# The cell does all steps of `fomm.DenseMotionNetwork`, which you know by now: heatmaps and warped sources
+# interleaved, hourglass, masks, weighted sum. Masks sum to 1, so the flow always lies between the motions.
+# (The second output, the occlusion map, is the topic of notebook 05.)
 
 # %%
 network = model.generator.dense_motion_network
@@ -706,7 +718,7 @@ with torch.inference_mode():
     small_source = network.downsample(tilting.source[None])
     motions = motion.sparse_motions(kp_source, kp_driving, 32, 32)
     moved = geometry.warp(small_source.expand(11, -1, -1, -1), motions[0])
-    channels = torch.cat([bumps[:, None], moved], dim=1).view(1, 44, 32, 32)
+    channels = torch.cat([differences[:, None], moved], dim=1).view(1, 44, 32, 32)
     mask = network.mask(network.hourglass(channels)).softmax(dim=1)
     mixed = (mask[..., None] * motions).sum(dim=1)
 assert torch.allclose(mixed, dense.deformation, atol=1e-4)
@@ -719,12 +731,12 @@ print("the flow lies between the smallest and the largest sparse motion everywhe
 # %% [markdown]
 # ## Break it
 #
-# $J_D^{-1}$ is dangerous: what if a driving Jacobian is nearly singular? Squeeze all driving Jacobians in y,
-# until almost nothing is left, with the points where they are. Say first what the warped source will look
-# like around each keypoint.
+# $J_D^{-1}$ is a risk: what if a driving Jacobian is nearly singular? We squeeze all driving Jacobians in y
+# to almost zero, with unchanged points. First predict what the warped source will look like around each
+# keypoint.
 
 # %%
-pictures, sizes = [], []
+images, sizes = [], []
 squeezes = [1.0, 0.5, 0.1, 0.01]
 for squeeze in squeezes:
     jacobian = torch.diag(torch.tensor([1.0, squeeze])) @ kp_source.jacobian
@@ -732,12 +744,12 @@ for squeeze in squeezes:
     motions = motion.sparse_motions(kp_source, kp, 64, 64)
     by_distance = (hand_masks(kp)[..., None] * motions).sum(dim=1)[0]
     with torch.inference_mode():
-        by_network = model.generate(tilting.source[None], kp_source, kp, for_people=True).deformed[0]
-    pictures.append([warped(tilting, by_distance), by_network])
+        by_network = model.generate(tilting.source[None], kp_source, kp, with_visuals=True).deformed[0]
+    images.append([warped(tilting, by_distance), by_network])
     sizes.append(float(motions.abs().max()))
 plots.show(
-    plots.picture_grid(
-        [list(row) for row in zip(*pictures, strict=True)],
+    plots.image_grid(
+        [list(row) for row in zip(*images, strict=True)],
         [f"y times {s:g}" for s in squeezes],
         ["by hand", "network"],
     ),
@@ -748,18 +760,18 @@ plots.show(
 print("a flow should stay near 1; its largest value:", [f"{size:.0f}" for size in sizes])
 
 # %% [markdown]
-# *Figure 15. With a small determinant, one step in the driving frame jumps across the whole source.* The
-# network does not save it: it never met such motions in training, and takes them.
+# *Figure 15. With a small determinant, one pixel in the driving frame is a distance larger than the whole
+# source.* The network does not correct it: there were no such motions in training, and it uses them.
 #
-# `geometry.inverse_2x2` guards against the worst: below a determinant of 10⁻⁶ it divides by that, so that
-# numbers stay finite and training can go on; and equivariance (notebook 03) keeps real Jacobians away from
-# it. Neither makes such a flow right.
+# `geometry.inverse_2x2` limits the damage: for a determinant below 10⁻⁶ it divides by 10⁻⁶, so that numbers
+# stay finite and training can continue; and equivariance (notebook 03) keeps trained Jacobians away from it.
+# Neither makes such a flow right.
 
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
-# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. An unchanged stub does
+# not stop the notebook; a wrong answer stops *Run All* at its cell.
 #
 # ### Exercise 1 · A first-order motion  (easy, 5 minutes)
 #
@@ -794,8 +806,9 @@ check_first_order_flow(first_order_flow)
 # ### Exercise 2 · One flow after another  (medium, 10 minutes)
 #
 # `flow_sd` leads from D to S, `flow_de` from a third frame E to D. Which flow leads from E to S? By the
-# composition $T_{S \leftarrow E}(z) = T_{S \leftarrow D}(T_{D \leftarrow E}(z))$: look up the one *at* the
-# other. A flow can be warped like a picture of two channels; beyond its border repeat the border.
+# composition $T_{S \leftarrow E}(z) = T_{S \leftarrow D}(T_{D \leftarrow E}(z))$: sample the first flow *at*
+# the points of the second. A flow can be warped like an image of two channels; outside its border repeat the
+# border.
 
 
 # %%
@@ -809,8 +822,8 @@ check_compose_flows(compose_flows)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `geometry.warp` wants a picture (B, C, H, W), so the two numbers must come to the front (`permute`), and
-# back afterwards.
+# `geometry.warp` takes an image (B, C, H, W), so move the axis of the two numbers to the front (`permute`),
+# and back afterwards.
 #
 # </details>
 #
@@ -818,8 +831,8 @@ check_compose_flows(compose_flows)
 #
 # ```python
 # def compose_flows(flow_sd, flow_de):
-#     picture = flow_sd.permute(2, 0, 1)[None]
-#     found = geometry.warp(picture, flow_de[None], padding_mode="border")
+#     image = flow_sd.permute(2, 0, 1)[None]
+#     found = geometry.warp(image, flow_de[None], padding_mode="border")
 #     return found[0].permute(1, 2, 0)
 # ```
 #
@@ -827,10 +840,9 @@ check_compose_flows(compose_flows)
 #
 # ### Exercise 3 · Where a flow folds  (hard, 15 minutes)
 #
-# The determinant of $T'(z)$ says how many times larger the area is in the source than in the result: 1
-# nothing, below 1 the picture is enlarged, negative: it is mirrored, the flow has *folded*. Take differences
-# to the right and to the lower neighbour, divided by the distance of neighbours, 2 / (W - 1) and
-# 2 / (H - 1).
+# The determinant of $T'(z)$ says how many times larger the area is in the source than in the result: 1 means
+# no change, below 1 the image is enlarged, negative: it is mirrored, the flow has *folded*. Take differences
+# to the right and to the lower neighbour, divided by the distance of neighbours, 2 / (W - 1) and 2 / (H - 1).
 
 
 # %%
@@ -859,27 +871,28 @@ check_area_change(area_change)
 #     return along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]
 # ```
 #
-# Use it on `turning.flow`: it folds along the edges of the head, where the surface hides itself.
+# Use it on `turning.flow`: it folds along the edges of the head, where one part of the surface hides another.
 #
 # </details>
 
 # %% [markdown]
 # ## When it goes wrong
 #
-# | symptom | cause | mend |
+# | symptom | cause | fix |
 # |---|---|---|
-# | the picture moves the wrong way | a forward flow used as a backward one | driving → source |
-# | it turns the wrong way | $J_D J_S^{-1}$, or an inverse too many | $J_S J_D^{-1}$ |
+# | the image moves the wrong way | a forward flow used as a backward one | driving → source |
+# | it rotates the wrong way | $J_D J_S^{-1}$, or one inverse too many | $J_S J_D^{-1}$ |
 # | stripes around one keypoint | its driving Jacobian is nearly singular | look at the determinants |
-# | the whole picture shrinks a little | flow and sampling differ in `align_corners` | the model's setting |
-# | patches with edges | masks too sure of themselves, or zeroth order with few points | Jacobians, training |
+# | the whole image shrinks a little | flow and sampling differ in `align_corners` | the model's setting |
+# | patches with edges | masks too hard, or zeroth order with few points | Jacobians, training |
 # | the background moves with the head | masks of keypoints reach too far | longer training |
 # | a doubled ear or cheek | the source does not show what is needed | occlusion (notebook 05) |
 
 # %% [markdown]
 # ## Questions
 #
-# **1.** A head moves straight towards the camera. Which order of expansion can show it with one keypoint?
+# **1.** A head moves straight towards the camera. Which order of expansion can represent it with one
+# keypoint?
 #
 # <details><summary>Answer</summary>
 #
@@ -893,17 +906,17 @@ check_area_change(area_change)
 #
 # <details><summary>Answer</summary>
 #
-# Nothing: $J_S A (J_D A)^{-1} = J_S J_D^{-1}$. It means another reference frame, and R drops out. From the
-# left it would change.
+# Nothing: $J_S A (J_D A)^{-1} = J_S J_D^{-1}$. It means another reference frame, and R cancels. From the left
+# it would change.
 #
 # </details>
 #
-# **3.** Why is the identity among the motions, and why has its heatmap no bump?
+# **3.** Why is the identity among the motions, and why is its heatmap 0?
 #
 # <details><summary>Answer</summary>
 #
-# For what does not move. Without it the background would have to be mixed of motions that all move. It has
-# no place of its own, so there is nothing to put a bump at: it is what remains.
+# It is for everything that does not move. Without it the background would be a weighted mean of motions that
+# all move. It has no keypoint, so there is no position for a Gaussian.
 #
 # </details>
 #
@@ -911,27 +924,27 @@ check_area_change(area_change)
 #
 # <details><summary>Answer</summary>
 #
-# Only one between them: shares are positive and sum to 1. So where the head turns further than any keypoint
-# says, the masks cannot mend it.
+# Only one between them: masks are positive and sum to 1. So where the head turns further than every keypoint,
+# the masks cannot correct it.
 #
 # </details>
 #
-# **5.** Why measure the endpoint error only where the source shows the point?
+# **5.** Why is the endpoint error measured only where the point is visible in the source?
 #
 # <details><summary>Answer</summary>
 #
-# Elsewhere even the true flow leads to a wrong colour, so a model trained on pictures has no reason to find
-# it: something else may look better there.
+# Elsewhere even the true flow leads to a wrong colour, so a model trained on images has no reason to find it:
+# another flow may look better there.
 #
 # </details>
 
 # %% [markdown]
 # ## What you can now do
 #
-# You can expand a motion around a keypoint, derive $J_S J_D^{-1}$, mix sparse motions into a dense field, say
-# why one pulls and does not push, and judge a flow against the truth and against what is possible.
+# You can expand a motion around a keypoint, derive $J_S J_D^{-1}$, combine sparse motions into a dense flow,
+# say why a backward warp is used, and compare a flow with the true one and with the best possible one.
 #
-# Next: **05 · Occlusion and generator**: what the flow cannot know, and who paints it.
+# Next: **05 · Occlusion and generator**: what the flow cannot copy, and how it is generated.
 #
 # **References.** Siarohin et al., *First Order Motion Model for Image Animation*, NeurIPS 2019,
 # [arXiv:2003.00196](https://arxiv.org/abs/2003.00196), section 3.1. Siarohin et al., *Animating Arbitrary

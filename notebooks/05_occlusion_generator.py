@@ -11,19 +11,19 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/fomm-course/fomm-course/blob/main/notebooks/05_occlusion_generator.ipynb)
 #
-# Even a perfect flow cannot show what the source hides. You measure how much that is, derive what the
-# occlusion map should be, and watch one being learned in seconds, from pictures alone.
+# Even a perfect flow cannot copy what is not visible in the source. You measure how much that is, derive what
+# the occlusion map should be, and train one in seconds, from images alone.
 
 # %% [markdown]
 # ## At a glance
 #
 # **You will be able to**
 #
-# - say, with numbers, what a warp cannot know;
-# - explain why the generator warps features and not pixels, and what that costs;
+# - say, with numbers, what a warp cannot copy;
+# - explain why the generator warps features and not pixels, and what disadvantage that has;
 # - derive the best occlusion map as a regression coefficient, and measure it;
-# - train a small generator with and without an occlusion map, and see what each paints;
-# - judge an occlusion map against the true visibility.
+# - train a small generator with and without an occlusion map, and compare the results;
+# - compare an occlusion map with the true visibility.
 #
 # | | |
 # |---|---|
@@ -31,7 +31,7 @@
 # | Minutes | 40 to read and run, 35 to practise |
 # | GPU | no; about 20 seconds on one CPU core |
 # | Paper | section 3.2 and figure 2 |
-# | Module | `fomm_lib.generator`, with `fomm_lib.motion` and `fomm_lib.geometry` |
+# | Module | `fomm_lib/generator.py`, with `motion.py` and `geometry.py` |
 
 # %% [markdown]
 # ## Set-up
@@ -59,21 +59,28 @@ from torch import nn
 from torch.nn import functional as F
 
 import fomm_lib as fomm
-from fomm_lib import geometry, motion, plots
-from fomm_lib.datasets import to_tensor
-from fomm_lib.exercises import check_best_gain, check_double_reads, check_warp_and_mask
-from fomm_lib.true_motion import halved, read_true_pairs
+from fomm_lib import geometry, motion
+from fomm_lib.animation.movement import relative_motion
+from fomm_lib.course import plots
+from fomm_lib.course.exercises.nb05_occlusion_generator import (
+    check_best_gain,
+    check_double_reads,
+    check_warp_and_mask,
+)
+from fomm_lib.media.tensors import to_tensor
+from fomm_lib.media.video import VideoReader, read_image
+from fomm_lib.synthetic.truth import downsample_pair, read_true_pairs
 
 # %% [markdown]
 # As in notebook 04: the model, and six pairs of frames of rendered heads with their true flow. New is the
-# true **visibility**: which pixels of the driving frame show something that the source shows too. A pixel of
-# ours covers 2 x 2 of the truth's, so `visibility` is 0, 1, or between.
+# true **visibility**: which pixels of the driving frame show a point that is visible in the source too. Each
+# of our pixels covers 2 x 2 of the true map, so `visibility` is 0, 1, or between.
 
 
 # %%
 def at_half_size(pair):
-    """Pictures (3, 64, 64), true flow (64, 64, 2), and the shares visibility and person (64, 64)."""
-    half = halved(pair)
+    """Images (3, 64, 64), true flow (64, 64, 2), visibility and person (64, 64), both from 0 to 1."""
+    half = downsample_pair(pair)
     return SimpleNamespace(
         source=half.source,
         driving=half.driving,
@@ -84,7 +91,7 @@ def at_half_size(pair):
 
 
 # %% [markdown]
-# `visible` and `hidden` are the pixels that are wholly so. What lies between is not judged.
+# `visible` and `hidden` are the pixels with visibility exactly 1 and 0. Pixels between are not counted.
 
 # %%
 plots.use_style()
@@ -96,12 +103,12 @@ hidden = torch.stack([pair.visibility == 0 for pair in pairs])
 sources, drivings, flows = (
     torch.stack([getattr(pair, name) for pair in pairs]) for name in ("source", "driving", "flow")
 )
-print("pictures", tuple(sources.shape), "flows", tuple(flows.shape))
+print("images", tuple(sources.shape), "flows", tuple(flows.shape))
 
 # %% [markdown]
-# ## The problem as one picture
+# ## The problem as one image
 #
-# Two heads, warped by the **true** flow, which is as good as a flow can get.
+# Two heads, warped by the **true** flow, the best possible one.
 
 # %%
 by_truth = geometry.warp(sources, flows, padding_mode="border")
@@ -115,54 +122,54 @@ rows = [
     for i in (1, 5)
 ]
 plots.show(
-    plots.picture_grid(rows, ["source", "driving frame", "by the true flow", "not in the source"]),
+    plots.image_grid(rows, ["source", "driving frame", "by the true flow", "not in the source"]),
     alt="two heads. By the true flow the pose is right, but beside each head its own edge appears a second "
-    "time. Those places are hatched in the last column: cheek and ear that were turned away, and the "
+    "time. These pixels are hatched in the last column: cheek and ear that were turned away, and the "
     "background that the head had covered",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 1. Hatched: what the driving frame shows and the source does not. Exactly there, the perfect warp
-# is wrong: a second edge, half an ear, a ghost.*
+# *Figure 1. Hatched: pixels of the driving frame that are not visible in the source. Exactly there, the
+# perfect warp is wrong: a second edge, half an ear, a ghost.*
 #
-# ## 1. What a warp cannot know
+# ## 1. What a warp cannot copy
 #
-# A warp copies: $\hat{D}(z) = S(T(z))$. Write $V(z) = 1$ where the source shows the point that the driving
-# frame shows at $z$, else 0. Where $V = 1$, the true flow copies the right colour, up to light and
-# interpolation. Where $V = 0$ there is no right place to look, and $T(z)$ leads to whatever lies in front.
+# A warp copies: $\hat{D}(z) = S(T(z))$. Let $V(z) = 1$ if the point that the driving frame shows at $z$ is
+# visible in the source, else 0. Where $V = 1$, the true flow copies the right colour, up to light and
+# interpolation. Where $V = 0$ the source has no right colour, and $T(z)$ leads to the surface in front.
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
 # | $V$ | true visibility | (H, W) | 0 to 1 | `visibility` |
 # | $T$ | true backward flow | (H, W, 2) | -1 to 1 | `flows` |
 #
-# Three ways to be hidden: turned away (the far cheek), covered (by a chin, by hair, by the head before the
-# background), outside of the source. How much is it, and what does it cost?
+# A point can be hidden in three ways: turned away (the far cheek), covered (by a chin, by hair, or the
+# background by the head), outside the source. How many pixels are hidden, and how large is the error there?
 
 
 # %%
-def errors(pictures):
+def errors(images):
     """Mean absolute error over visible and over hidden pixels of all pairs; colours run from 0 to 1."""
-    difference = (pictures - drivings).abs().mean(dim=1)
+    difference = (images - drivings).abs().mean(dim=1)
     return float(difference[visible].mean()), float(difference[hidden].mean())
 
 
 person = torch.stack([pair.person for pair in pairs])
 share = hidden.float().mean(dim=(1, 2))
-print(f"hidden: {share.min():.0%} to {share.max():.0%} of a picture;", end=" ")
+print(f"hidden: {share.min():.0%} to {share.max():.0%} of an image;", end=" ")
 print(f"{(hidden & (person == 1)).sum() / hidden.sum():.0%} of it person, the rest background")
 print("error of the true flow: visible {:.2f}, hidden {:.2f}".format(*errors(by_truth)))
 assert errors(by_truth)[1] > 5 * errors(by_truth)[0]
 
 # %% [markdown]
-# Few pixels, but those that the eye looks at: the outline of the face. And no flow mends them. Something
-# must *paint* there, and to paint, it must know *where*.
+# These are few pixels, but conspicuous ones: the outline of the face. No flow can correct them. A network
+# must *generate* new content there (inpainting), and for that it must know *where*.
 #
 # ## 2. Warp features, not pixels
 #
-# A painter needs room to work after the warp. So FOMM cuts an encoder and a decoder apart and warps between
-# them (section 3.2; Monkey-Net before it did too):
+# To generate content, a network must come after the warp. So FOMM warps between an encoder and a decoder
+# (section 3.2; Monkey-Net did so before):
 #
 # $$\xi = \mathrm{enc}(S), \qquad \hat{D} = \mathrm{dec}\big(\xi(T(z))\big)$$
 #
@@ -171,9 +178,9 @@ assert errors(by_truth)[1] > 5 * errors(by_truth)[0]
 # | $\xi$ | features of the source | (B, c, H/2ⁿ, W/2ⁿ) | 0 or more | `features` |
 # | n | number of down blocks: 1 here, 2 as published | | | |
 #
-# May features be moved like pixels at all? A convolution treats all places alike, so it *commutes with
-# shifts*: the features of a shifted picture are the shifted features. Pooling keeps that for shifts by whole
-# cells. The check: 8 pixels, 4 cells.
+# Can features be moved like pixels at all? A convolution is the same at all positions, so it *commutes with
+# shifts*: the features of a shifted image are the shifted features. With pooling this holds for shifts by
+# whole cells. We check it with 8 pixels, 4 cells.
 
 # %%
 with torch.inference_mode():
@@ -182,12 +189,12 @@ with torch.inference_mode():
 shifted_features = features.roll(4, dims=-1)
 inside = (slice(None), slice(None), slice(8, -8), slice(8, -8))  # rolling spoils the borders
 assert torch.allclose(features_of_shifted[inside], shifted_features[inside], atol=1e-5)
-print("pictures", tuple(sources.shape), "-> features", tuple(features.shape), "; shifts commute")
+print("images", tuple(sources.shape), "-> features", tuple(features.shape), "; shifts commute")
 
 # %% [markdown]
-# Around each place a flow is nearly a shift as long as its Jacobian is near the identity; then it nearly
-# commutes. Where it turns or stretches much, or tears, it does not. Five of the 64 features: of the source,
-# warped by the true flow, and of the driving frame, which they should resemble:
+# Locally a flow is nearly a shift if its Jacobian is near the identity; then it nearly commutes. Where it
+# rotates or stretches strongly, or tears, it does not. The figure shows five of the 64 features: of the
+# source, warped by the true flow, and of the driving frame, the target:
 
 # %%
 with torch.inference_mode():
@@ -197,24 +204,24 @@ warped = geometry.warp(features, small_flows)
 chosen = features[5].flatten(1).std(dim=1).argsort(descending=True)[[0, 2, 4, 6, 8]]
 rows = [[maps[5, c] / features[5, c].max() for c in chosen] for maps in (features, warped, wanted)]
 plots.show(
-    plots.picture_grid(rows, None, ["source", "warped", "driving"]),
+    plots.image_grid(rows, None, ["source", "warped", "driving"]),
     alt="five features of a head as grey maps, for hair, skin, cloth or background. The warped "
-    "ones show the pose of the driving frame's, but for the torn side of the head",
+    "ones have the pose of the driving frame, except for the torn side of the head",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 2. Features are warped as pixels are: same pose as the driving frame's, same ghosts.*
+# *Figure 2. Features are warped like pixels: the same pose as in the driving frame, the same ghosts.*
 #
-# So warping features does not remove the ghosts. What it buys is a decoder behind the warp, with residual
-# blocks that look at the surroundings of every place. The price is a trip through the networks, which costs
-# sharpness where copying would have done. Both, measured on the trained model:
+# So warping features does not remove the ghosts. Its advantage is a decoder after the warp, with residual
+# blocks that use the neighbourhood of every position. Its disadvantage: all content passes through encoder
+# and decoder, which makes it less sharp where a copy would suffice. We measure both on the trained model:
 
 # %%
 with torch.inference_mode():
     kp_source, kp_driving = model.detect(sources), model.detect(drivings)
-    made = model.generate(sources, kp_source, kp_driving, for_people=True)
-judged = {
+    made = model.generate(sources, kp_source, kp_driving, with_visuals=True)
+compared = {
     "source as it is": sources,
     "pixels, true flow": by_truth,
     "pixels, model's flow": made.deformed,
@@ -223,8 +230,8 @@ judged = {
 figure, axis = plt.subplots(figsize=(6, 2.6))
 for j, (label, colour, hatch) in enumerate((("visible", GREEN, ""), ("hidden", RED, "//"))):
     places = [i + 0.4 * j - 0.2 for i in range(4)]
-    axis.barh(places, [errors(p)[j] for p in judged.values()], 0.38, color=colour, hatch=hatch, label=label)
-axis.set_yticks(range(4), list(judged))
+    axis.barh(places, [errors(p)[j] for p in compared.values()], 0.38, color=colour, hatch=hatch, label=label)
+axis.set_yticks(range(4), list(compared))
 axis.invert_yaxis()
 axis.set(xlabel="mean absolute error, colours from 0 to 1")
 axis.legend(title="in the source")
@@ -236,35 +243,37 @@ plots.show(
 assert errors(made.prediction)[1] < errors(made.deformed)[1] < 0.6 * errors(by_truth)[1]
 
 # %% [markdown]
-# *Figure 3. Where the source shows the point, a good flow is hard to beat. Where it does not, painting wins.*
+# *Figure 3. Where the point is visible in the source, a good flow is best. Where it is not, generating is
+# best.*
 #
-# Look at the third pair of bars once more: in hidden places, the model's flow is far better than the *true*
-# one. It was trained on pictures, so there it looks wherever the picture comes out well: it fetches a piece
-# of background from beside the head. Keep that in mind for section 5.
+# Look at the third pair of bars again: for hidden pixels, the model's flow is far better than the *true* one.
+# It was trained on images, so there it points to any position that gives a good image: it copies a piece of
+# background from beside the head. This is used in section 5.
 #
 # ## 3. The occlusion map
 #
-# The decoder sees warped features. A ghost of an ear has the features of an ear: by itself it looks fine.
-# Somebody must say that it does not belong there. That is the occlusion map (section 3.2):
+# The decoder gets warped features. The ghost of an ear has the features of an ear, so the decoder cannot
+# recognise it as wrong. Another input must mark it. That is the occlusion map (section 3.2):
 #
 # $$\xi'(z) = O(z)\; \xi\big(T(z)\big)$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $O$ | occlusion map: 1 copy, 0 paint anew | (B, 1, h, w) | 0 to 1, by a sigmoid | `occlusion` |
-# | $\xi'$ | what the decoder gets | as $\xi$ | | `masked` |
+# | $O$ | occlusion map: 1 copy, 0 generate | (B, 1, h, w) | 0 to 1, by a sigmoid | `occlusion` |
+# | $\xi'$ | input of the decoder | as $\xi$ | | `masked` |
 #
-# What should $O$ be? Say the decoder wants the driving frame's features $t$ and is given $O\,w$ with warped
-# features $w$, both measured from their mean, which a network can add by itself. Over places of one kind,
+# What should $O$ be? Assume that the decoder needs the driving frame's features $t$ and gets $O\,w$ with
+# warped features $w$, both minus their mean, which a network can add itself. Over all positions with the same
+# visibility,
 #
 # $$\min_O \;\mathbb{E}\,\lvert O\,w - t \rvert^2
 # \quad\Rightarrow\quad \mathbb{E}\,[\,w \cdot (O\,w - t)\,] = 0
 # \quad\Rightarrow\quad O = \frac{\mathbb{E}\,[w \cdot t]}{\mathbb{E}\,[w \cdot w]}$$
 #
-# a **regression coefficient**. Where the copy is right, $w = t$ and $O = 1$. Where copy and truth have
-# nothing to do with each other, $\mathbb{E}[w \cdot t] = 0$ and $O = 0$. So the best occlusion map *is* the
-# visibility, and nobody has to be told. That is a claim; here is the measurement, on the encoder's features
-# and the true flow. A feature's cell covers 2 x 2 pixels, so its visibility takes values between 0 and 1.
+# a **regression coefficient**. Where the copy is right, $w = t$ and $O = 1$. Where $w$ and $t$ are
+# uncorrelated, $\mathbb{E}[w \cdot t] = 0$ and $O = 0$. So the best occlusion map *is* the visibility, and no
+# labels are needed. We test this claim on the encoder's features and the true flow. A cell of the features
+# covers 2 x 2 pixels, so its visibility can lie between 0 and 1.
 
 # %%
 mean = features.mean(dim=(0, 2, 3), keepdim=True)
@@ -282,7 +291,9 @@ print(f"size of the best O: hidden cells {abs(gains[0]):.1f}, visible cells {gai
 figure, axis = plt.subplots(figsize=(6, 2.6))
 axis.plot([0, 1], [0, 1], ":", color=BLACK, label="O = visibility")
 axis.plot(centres, gains, "o-", color=BLUE, label="best O, measured")
-axis.set(xlabel="share of the cell that the source shows", ylabel="best O (no unit)", ylim=(-0.2, 1.1))
+axis.set(
+    xlabel="share of the cell that is visible in the source", ylabel="best O (no unit)", ylim=(-0.2, 1.1)
+)
 axis.legend()
 plots.show(
     figure,
@@ -292,15 +303,15 @@ plots.show(
 assert abs(gains[0]) < 0.15 and abs(gains[-1] - 1) < 0.05
 
 # %% [markdown]
-# *Figure 4. The best factor on warped features, by least squares: nothing for hidden cells, all for visible
-# ones.* (Cells between lie above the diagonal: a feature looks around, and the ghost next to a visible edge
-# is often of the same cloth or skin.)
+# *Figure 4. The best factor on warped features, by least squares: about 0 for hidden cells, 1 for visible
+# ones.* (Cells between lie above the diagonal: a feature also depends on its neighbourhood, and the ghost
+# next to a visible edge is often of the same cloth or skin.)
 #
-# ## 4. Learned from pictures alone
+# ## 4. Learned from images alone
 #
-# Can a network find it without being told? A world small enough to train in seconds: a card with a smooth
-# pattern lies on a smooth ground, and between source and driving frame it moves. Flow and visibility are
-# known exactly; the card has left a place where nobody saw the ground.
+# Can a network learn the map without labels? We use data simple enough to train in seconds: a card with a
+# smooth pattern lies on a smooth background, and moves between source and driving frame. Flow and visibility
+# are known exactly; at the old position of the card the background was hidden.
 
 
 # %%
@@ -317,7 +328,7 @@ def lay(card, ground, centre, grid):
     return torch.where(inside, moved, ground), inside[:, 0]
 
 
-def deal(number, generator):
+def sample_cards(number, generator):
     grid = geometry.coordinate_grid(32, 32)
     ground, card = smooth(number, generator), smooth(number, generator)
     start, end = torch.rand(2, number, 2, generator=generator) - 0.5
@@ -329,14 +340,14 @@ def deal(number, generator):
 
 
 # %% [markdown]
-# The painter is the library's own generator, small, and without a dense motion network, as the flow is given.
-# The occlusion map comes from a few convolutions that see a part of what FOMM's see: the heatmap difference
-# of the card's middle (notebook 04). They know where the card went and whence it came, and nothing of
+# The network is the library's own generator, small, and without a dense motion network, as the flow is given.
+# The occlusion map comes from a few convolutions that get a part of FOMM's input: the heatmap difference of
+# the card's centre (notebook 04). It gives the new and the old position of the card, and nothing about
 # visibility.
 
 
 # %%
-class Painter(nn.Module):
+class SmallGenerator(nn.Module):
     def __init__(self, with_map):
         super().__init__()
         self.generator = fomm.OcclusionAwareGenerator(
@@ -346,79 +357,79 @@ class Painter(nn.Module):
         layers += [nn.Conv2d(8, 1, 5, padding=2), nn.Sigmoid()]
         self.occlusion = nn.Sequential(*layers) if with_map else None
 
-    def forward(self, hand):
+    def forward(self, batch):
         occlusion = None
         if self.occlusion is not None:
-            occlusion = self.occlusion(motion.heatmap_difference(*hand.kp, 16, 16)[:, 1:])
-        dense = fomm.DenseMotion(hand.flow, None, occlusion, None, None)
-        features = self.generator.encode(hand.source).features
+            occlusion = self.occlusion(motion.heatmap_difference(*batch.kp, 16, 16)[:, 1:])
+        dense = fomm.DenseMotion(batch.flow, None, occlusion, None, None)
+        features = self.generator.encode(batch.source).features
         return self.generator.decode(self.generator.deform(features, dense)), occlusion
 
 
 # %% [markdown]
-# Train two of them, one with a map and one without, from the same numbers, on the same cards. The loss is
-# the difference of the pictures and nothing else.
+# We train two networks, one with a map and one without, with the same seed, on the same cards. The loss is
+# only the difference of the images.
 
 
 # %%
 def train(with_map, steps=200):
     torch.manual_seed(1)
-    painter, dice = Painter(with_map), torch.Generator().manual_seed(2)
-    optimizer = torch.optim.Adam(painter.parameters(), lr=4e-3, betas=(0.5, 0.999))
+    network, dice = SmallGenerator(with_map), torch.Generator().manual_seed(2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=4e-3, betas=(0.5, 0.999))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        hand = deal(8, dice)
-        loss = (painter(hand)[0] - hand.driving).abs().mean()
+        batch = sample_cards(8, dice)
+        loss = (network(batch)[0] - batch.driving).abs().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    return painter.eval()
+    return network.eval()
 
 
-painters = {"without": train(with_map=False), "with": train(with_map=True)}
+networks = {"without": train(with_map=False), "with": train(with_map=True)}
 
 # %% [markdown]
-# On cards that neither has seen:
+# The results on new cards:
 
 # %%
-test = deal(64, torch.Generator().manual_seed(0))
+test = sample_cards(64, torch.Generator().manual_seed(0))
 with torch.inference_mode():
-    painted = {name: painter(test)[0] for name, painter in painters.items()}
-    learned = painters["with"](test)[1]
+    generated = {name: network(test)[0] for name, network in networks.items()}
+    learned = networks["with"](test)[1]
 ghosts = geometry.warp(test.source, test.flow)
 stages = {
     "source": test.source,
     "driving": test.driving,
     "warped": ghosts,
-    "without O": painted["without"],
-    "with O": painted["with"],
+    "without O": generated["without"],
+    "with O": generated["with"],
     "O": learned,
     "V, true": test.visible[:, None],
 }
-rows = [[pictures[i] for pictures in stages.values()] for i in (0, 4, 5, 7)]
+rows = [[images[i] for images in stages.values()] for i in (0, 4, 5, 7)]
 plots.show(
-    plots.picture_grid(rows, list(stages)),
-    alt="four deals of cards. Warped: each card appears twice, where it is and where it was. Without the "
-    "map both stay. With it, the old place becomes a dull blur of the ground. The learned map "
-    "is black on the old place and white elsewhere, as the true visibility in the last column.",
+    plots.image_grid(rows, list(stages)),
+    alt="four samples with a card. Warped: each card appears twice, where it is and where it was. Without "
+    "the map both stay. With it, the old position becomes a blurred background. The learned map is black on "
+    "the old position and white elsewhere, as the true visibility in the last column.",
 )
 
 # %% [markdown]
-# *Figure 5. Nobody told it about visibility. The map O goes dark where the card has left, because keeping the
-# ghost costs more than painting, even if 200 steps teach no more than a dull blur.* The numbers:
+# *Figure 5. Learned without labels for visibility: the map O is dark at the old position of the card, because
+# a ghost has a larger loss than generated content, even if 200 steps give only a blur.* The numbers:
 
 
 # %%
 def ranking(occlusion, visible, hidden):
-    """How often a visible pixel has a larger O than a hidden one: 0.5 is by dice, 1 is perfect."""
+    """How often a visible pixel has a larger O than a hidden one: 0.5 is random, 1 is perfect."""
     high, low = occlusion[visible][:, None], occlusion[hidden][None]
     return float(((high > low).float() + 0.5 * (high == low)).mean())
 
 
 figure, axis = plt.subplots(figsize=(6, 2.1))
 for j, (mask, colour, hatch) in enumerate(((test.visible, GREEN, ""), (~test.visible, RED, "//"))):
-    bars = [(p - test.driving).abs().mean(dim=1)[mask].mean() for p in (ghosts, *painted.values())]
+    bars = [(p - test.driving).abs().mean(dim=1)[mask].mean() for p in (ghosts, *generated.values())]
     label = "hidden" if j else "visible"
     axis.barh([i + 0.4 * j for i in range(3)], bars, 0.38, color=colour, hatch=hatch, label=label)
 axis.set_yticks([i + 0.2 for i in range(3)], ["warped pixels", "without O", "with O"])
@@ -427,23 +438,23 @@ axis.set(xlabel="mean absolute error, colours from 0 to 1")
 axis.legend(title="in the source")
 plots.show(
     figure,
-    alt="Visible places: the warp has no error, both painters the same small one. Hidden places: the warp is "
+    alt="Visible pixels: the warp has no error, both networks the same small one. Hidden pixels: the warp is "
     "worst, without the map a little better, with the map clearly best.",
 )
 large = F.interpolate(learned, size=32)[:, 0]
-print("O ranks places by visibility:", ranking(large[:16], test.visible[:16], ~test.visible[:16]) > 0.85)
+print("O ranks pixels by visibility:", ranking(large[:16], test.visible[:16], ~test.visible[:16]) > 0.85)
 assert bars[2] < 0.85 * bars[1]
 
 # %% [markdown]
-# *Figure 6. The map pays where something is hidden, and costs nothing where nothing is.*
+# *Figure 6. The map helps where something is hidden, and does no harm elsewhere.*
 #
-# Why did the one without a map not do it? Its decoder sees features only, and two equal cards. Which is the
-# ghost? The motion knows, and the map is the only way by which that knowledge reaches the decoder.
+# Why did the network without a map fail? Its decoder gets only features, with two equal cards. Which one is
+# the ghost? Only the motion shows it, and the map is the only path from the motion to the decoder.
 #
-# ## 5. The trained model's map against the truth
+# ## 5. The trained model's map and the true visibility
 #
-# Now the map of `heads-64`, on heads that it never saw, beside the true visibility. First as it is, white for
-# 1 and black for 0; then stretched, from its smallest value to its largest.
+# Now the map of `heads-64`, on heads not used in training, compared with the true visibility. First as it is,
+# white for 1 and black for 0; then stretched, from its smallest value to its largest.
 
 # %%
 maps = F.interpolate(made.occlusion_map, size=(64, 64), mode="bilinear")[:, 0]
@@ -453,7 +464,7 @@ truth = torch.stack([pair.visibility for pair in pairs])
 ranks = [ranking(*pair) for pair in zip(maps, visible, hidden, strict=True)]
 rows = [list(drivings), list(truth), list(maps), list(stretched)]
 plots.show(
-    plots.picture_grid(
+    plots.image_grid(
         rows,
         [f"O from {float(low[i]):.2f}\nrank {ranks[i]:.2f}" for i in range(6)],
         ["driving", "V, true", "O as it is", "stretched"],
@@ -465,43 +476,44 @@ plots.show(
 print(f"ranking: {sum(ranks) / 6:.2f} on average; above 0.65 in every pair: {min(ranks) > 0.65}")
 
 # %% [markdown]
-# *Figure 7. The right places, far too timid: even the smallest value of a map is 0.82 to 0.97, where it
-# should be 0.*
+# *Figure 7. The darkest parts are right, but far too bright: even the smallest value of a map is 0.82 to
+# 0.97, where it should be 0.*
 #
-# Be honest about it: the ranking, above each head as "rank", says that the map knows something (0.5 would be
-# by dice); its values say that the generator hardly uses it. Set it to 1 everywhere, and see what is lost.
+# The ranking, above each head as "rank", shows that the map has information (0.5 would be random); its values
+# show that the generator hardly uses it. We set it to 1 everywhere, and measure the difference.
 
 # %%
 with torch.inference_mode():
     small = geometry.resize_flow(made.deformation, 32, 32)
     copied = geometry.warp(features, small)
     everywhere = model.generator.decode(copied)
-for name, picture in (("with its O", made.prediction), ("O = 1", everywhere)):
-    print("{:11} visible {:.2f}, hidden {:.2f}".format(name, *errors(picture)))
+for name, image in (("with its O", made.prediction), ("O = 1", everywhere)):
+    print("{:11} visible {:.2f}, hidden {:.2f}".format(name, *errors(image)))
 change = (everywhere - made.prediction).abs().max()
 print("no colour changes by more than a twentieth:", bool(change < 0.05))
 
 # %% [markdown]
-# Nothing is lost. Why could it do without, where the painter of section 4 could not? Figure 3 holds the
-# answer: our painter was *given* the flow, this model *chooses* its flow, and has learned to look beside the
-# head where the ground is hidden. Then hardly a ghost is left for O to remove. At 64 x 64 and after an hour
-# of training that is the easier way; maps in the paper, at 256 x 256 and after days, are dark where a head
-# uncovers ground. The measure for any model is the same: the ranking, the values, what happens without.
+# There is no difference. Why does this model not need the map, while the network of section 4 did? Figure 3
+# gives the answer: the network of section 4 was *given* the flow; this model *chooses* its flow, and has
+# learned to copy from beside the head where the background is hidden. Then there is hardly a ghost for O to
+# remove. At 64 x 64 and after an hour of training that is easier to learn; maps in the paper, at 256 x 256
+# and after days, are dark where a head uncovers background. The tests for any model are the same: the
+# ranking, the values, the result without the map.
 #
-# ## 6. The figure of results
+# ## 6. The results in one figure
 #
-# As papers show it: source, driving frame, occlusion map, prediction. Two pairs of one person each, where
-# the driving frame is also the right answer; and last the photograph of notebook 00, moved as another head
-# moves (relative keypoints, section 3.4), where there is no right answer.
+# As in papers: source, driving frame, occlusion map, prediction. Two pairs show one person each, and the
+# driving frame is also the ground truth. The last row is the photograph of notebook 00 with the movement of
+# another head (relative keypoints, section 3.4), for which there is no ground truth.
 
 # %%
-portrait = to_tensor(fomm.video.read_picture(fomm.data_path("portrait.jpg")), model.size)[None]
-film = list(fomm.video.VideoReader(fomm.data_path("driving.mp4")))
-first, later = (to_tensor(film[i], model.size)[None] for i in (0, 30))
+portrait = to_tensor(read_image(fomm.data_path("portrait.jpg")), model.size)[None]
+video = list(VideoReader(fomm.data_path("driving.mp4")))
+first, later = (to_tensor(video[i], model.size)[None] for i in (0, 30))
 with torch.inference_mode():
     kp_portrait = model.detect(portrait)
-    kp = fomm.animation.relative_motion(kp_portrait, model.detect(later), model.detect(first))
-    other = model.generate(portrait, kp_portrait, kp, for_people=True)
+    kp = relative_motion(kp_portrait, model.detect(later), model.detect(first))
+    other = model.generate(portrait, kp_portrait, kp, with_visuals=True)
 
 
 def stretch(occlusion):
@@ -514,27 +526,27 @@ rows = [
 ]
 rows.append([portrait[0], later[0], other.deformed[0], stretch(other.occlusion_map[0]), other.prediction[0]])
 plots.show(
-    plots.picture_grid(
+    plots.image_grid(
         rows,
         ["source", "driving", "source, warped", "O, stretched", "prediction"],
         ["same person", "same person", "another"],
     ),
     alt="three rows: source, driving frame, source warped, occlusion map, prediction. Predictions have the "
     "pose of the driving frame and the person of the source; they are soft; the map is darkest on the side "
-    "that comes into view",
+    "that becomes visible",
     colours=256,
 )
 
 # %% [markdown]
 # *Figure 8. Source, driving frame, the source warped, the map (black is its smallest value), the prediction.*
-# Compare the last column with the third: what was torn is closed, and everything is a little softer.
+# Compare the last column with the third: torn parts are filled, and everything is slightly softer.
 
 # %% [markdown]
 # ## From toy to library
 #
-# `OcclusionAwareGenerator` is three steps, and calling it does all of them: `encode` depends on the source
-# alone, so a film computes it once and keeps it, as an `EncodedSource`; `deform` warps and masks; `decode`
-# paints. `expand` lends one encoded source to many driving frames without copying it.
+# `OcclusionAwareGenerator` has three steps, and calling it does all of them: `encode` depends only on the
+# source, so for a video it is computed once and kept as an `EncodedSource`; `deform` warps and masks;
+# `decode` makes the image. `expand` uses one encoded source for many driving frames without a copy.
 
 # %%
 network = model.generator
@@ -554,40 +566,40 @@ print("one source", tuple(sources[1:2].shape), "-> three predictions", tuple(at_
 # %% [markdown]
 # ## Break it
 #
-# Mask with a map of your own: all 1; the true visibility; the same upside down; all 0. The flow is the true
-# one. Say before you run it what the last two will show: how much does the decoder know about heads?
+# Replace the map by four others: all 1; the true visibility; its inverse; all 0. The flow is the true one.
+# Before you run it, predict the last two: how much does the decoder know about heads?
 
 # %%
 cells = F.avg_pool2d(truth[:, None], 2)
 own_maps = {"O = 1": torch.ones_like(cells), "O = V": cells, "O = 1 - V": 1 - cells, "O = 0": 0 * cells}
 with torch.inference_mode():
     forced = {name: network.decode(warped * own) for name, own in own_maps.items()}
-rows = [[drivings[i], *(pictures[i] for pictures in forced.values())] for i in (1, 5)]
+rows = [[drivings[i], *(images[i] for images in forced.values())] for i in (1, 5)]
 plots.show(
-    plots.picture_grid(rows, ["driving", *forced]),
-    alt="two heads, true flow. O = 1: ghosts beside the head. O = V: the ghosts are gone, grey bands in "
-    "their place. O = 1 - V: only the bands are painted, the rest is grey. O = 0: plain grey.",
+    plots.image_grid(rows, ["driving", *forced]),
+    alt="two heads, true flow. O = 1: ghosts beside the head. O = V: grey bands instead of ghosts. "
+    "O = 1 - V: only the bands have content, the rest is grey. O = 0: uniform grey.",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 9. With O = 0 nothing reaches the decoder, and it paints plain grey: it knows no heads by heart, it
-# paints from the surroundings.*
+# *Figure 9. With O = 0 the decoder gets no information, and gives uniform grey: it has not memorised heads,
+# it generates content from the neighbourhood.*
 #
-# And `O = V`, the right map: the ghosts are gone, but the bands stay greyish. This decoder has hardly ever
-# met a small O, so it never learned to paint into such a hole. Map and decoder must be trained **together**,
-# as in section 4. Parts cannot be swapped for better ones.
+# With `O = V`, the right map, the ghosts are gone, but the bands stay grey. In training this decoder hardly
+# ever got a small O, so it has not learned to fill such a hole. Map and decoder must be trained **together**,
+# as in section 4. One part cannot simply be replaced by a better one.
 
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. Left as it
-# is, the notebook goes on; a wrong answer stops *Run All* at its cell.
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why. An unchanged stub does
+# not stop the notebook; a wrong answer stops *Run All* at its cell.
 #
 # ### Exercise 1 · Warp, then mask  (easy, 5 minutes)
 #
-# Warp features by a flow of their size, and mask them. The map may be smaller than the features: bring it to
-# their size first, with `F.interpolate(..., mode="bilinear", align_corners=False)`.
+# Warp features by a flow of their size, and mask them. The map may be smaller than the features: first resize
+# it to theirs, with `F.interpolate(..., mode="bilinear", align_corners=False)`.
 
 
 # %%
@@ -612,8 +624,8 @@ check_warp_and_mask(warp_and_mask)
 #
 # ### Exercise 2 · The best factor, channel by channel  (medium, 10 minutes)
 #
-# Section 3 took one factor for all channels. Give each its own: measure `warped` and `wanted` from their own
-# means (over batch and places), then regress `wanted` on `warped` in every channel.
+# Section 3 used one factor for all channels. Compute one for each: subtract from `warped` and `wanted` their
+# means (over batch and positions), then regress `wanted` on `warped` in every channel.
 
 
 # %%
@@ -645,9 +657,9 @@ check_best_gain(best_gain)
 # ### Exercise 3 · Ghosts in a flow  (hard, 15 minutes)
 #
 # A point of the source can be right for one pixel of the result at most. Where two pixels read the *same*
-# pixel of the source (each place rounded to the nearest one, beyond the border to the border), one of them
-# may read a ghost (or the picture is enlarged there). Mark all pixels that share what they read. A flow alone
-# tells much about occlusion!
+# pixel of the source (each point rounded to the nearest pixel, outside the border to the border), one of them
+# may read a ghost (or the image is enlarged there). Mark all pixels that read the same source pixel as
+# another one. The flow alone shows much of the occlusion!
 
 
 # %%
@@ -677,23 +689,23 @@ check_double_reads(double_reads)
 #     return readers[number] > 1
 # ```
 #
-# Try it on `pairs[5].flow`: it finds most of the hidden pixels, and also their partners, and every place that
-# is enlarged.
+# Try it on `pairs[5].flow`: it finds most of the hidden pixels, and also the visible ones that read the same
+# source pixels, and every region that is enlarged.
 #
 # </details>
 
 # %% [markdown]
 # ## When it goes wrong
 #
-# | symptom | cause | mend |
+# | symptom | cause | fix |
 # |---|---|---|
 # | a doubled ear, cheek or collar | the warp copies what is not there | an occlusion map, more training |
 # | O is 1 everywhere | the flow avoids ghosts by itself | harmless, if hidden errors are small |
-# | O is grey everywhere | its scale is free: a larger weight behind undoes it | look at the ranking |
-# | O is 0 on the background | the decoder paints a plain ground more easily | data with varied backgrounds |
-# | everything is soft, also what could be copied | features too coarse | fewer down blocks; larger pictures |
+# | O is grey everywhere | its scale is free: later weights can undo it | look at the ranking |
+# | O is 0 on the background | a uniform background is easy to generate | data with varied backgrounds |
+# | everything is soft, visible parts too | features too coarse | fewer down blocks; larger images |
 # | grey patches | O far from what the decoder was trained with | train map and decoder together |
-# | a film is slow | the source is encoded for every frame | `encode` once, then `expand` |
+# | a video is slow | the source is encoded for every frame | `encode` once, then `expand` |
 
 # %% [markdown]
 # ## Questions
@@ -702,17 +714,18 @@ check_double_reads(double_reads)
 #
 # <details><summary>Answer</summary>
 #
-# They would carry features of the *source's* pose past the warp, and the decoder would have to forget them
-# again. Whatever goes to the decoder must be warped.
+# They would pass features in the *source's* pose around the warp, and the decoder would have to remove them
+# again. All features that reach the decoder must be warped.
 #
 # </details>
 #
-# **2.** Which places of an occlusion map are dark when a head moves to the right before a still background?
+# **2.** Which parts of an occlusion map are dark when a head moves to the right in front of a still
+# background?
 #
 # <details><summary>Answer</summary>
 #
-# A band along the left side of the head: the ground that the head had covered. On its right side the head now
-# covers ground; nothing new comes into view there.
+# A band along the left side of the head: the background that the head had covered. On its right side the head
+# now covers background; nothing new becomes visible there.
 #
 # </details>
 #
@@ -722,18 +735,18 @@ check_double_reads(double_reads)
 # <details><summary>Answer</summary>
 #
 # Nothing changes in the prediction, for a decoder that begins with a plain convolution (ours begins with a
-# residual block; its later weights can make up for a scale in the same way, roughly). So the absolute value
-# of O means little by itself; the order of places, and their ratios, do. That is why we rank, and why figure
-# 7 is stretched. (Its ratios are near 1: it *is* timid.)
+# residual block; its later weights can compensate a scale in the same way, approximately). So the absolute
+# value of O means little by itself; the order of its values and their ratios are meaningful. That is why we
+# rank, and why figure 7 is stretched. (Its ratios are near 1: it *does* have little effect.)
 #
 # </details>
 #
-# **4.** Could the loss of the visible pixels alone teach the map?
+# **4.** Could the map be learned from the loss of the visible pixels alone?
 #
 # <details><summary>Answer</summary>
 #
-# Hardly: there the copies are right, and O = 1 everywhere is perfect. It is the error in hidden places that
-# pulls O down.
+# Hardly: there the copies are right, and O = 1 everywhere is perfect. Only the error of hidden pixels reduces
+# O.
 #
 # </details>
 #
@@ -741,21 +754,21 @@ check_double_reads(double_reads)
 #
 # <details><summary>Answer</summary>
 #
-# V = 1 everywhere, the flow is the identity, and the prediction is the source after a trip through encoder
-# and decoder: whatever is lost there, no flow and no map can give back.
+# V = 1 everywhere, the flow is the identity, and the prediction is the source after encoder and decoder: what
+# is lost there, no flow and no map can restore.
 #
 # </details>
 
 # %% [markdown]
 # ## What you can now do
 #
-# You can say what a warp cannot know, warp features and mask them, derive what a mask should be, train one,
-# and judge one against the truth, by its ranking, its values, and what happens without it.
+# You can say what a warp cannot copy, warp features and mask them, derive what a mask should be, train one,
+# and compare one with the true visibility, by its ranking, its values, and the result without it.
 #
-# Next: **06 · Losses**: what pulls all these parts into place.
+# Next: **06 · Losses**: the losses that train all these parts.
 #
 # **References.** Siarohin et al., *First Order Motion Model for Image Animation*, NeurIPS 2019,
 # [arXiv:2003.00196](https://arxiv.org/abs/2003.00196), section 3.2. Siarohin et al., *Animating Arbitrary
 # Objects via Deep Motion Transfer* (Monkey-Net), CVPR 2019: features are warped, without a map. Grigorev et
 # al., *Coordinate-Based Texture Inpainting for Pose-Guided Human Image Generation*, CVPR 2019: copy what is
-# seen, paint the rest.
+# visible, inpaint the rest.

@@ -20,7 +20,7 @@ from fomm_lib.blocks import (
     UpBlock,
     scale_name,
 )
-from fomm_lib.files import InputError
+from fomm_lib.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def copies_its_input(block):
 
 
 def test_down_block_averages_and_up_block_repeats():
-    picture = torch.rand(1, 3, 8, 8)
-    down = copies_its_input(DownBlock(3, 3))(picture)
-    up = copies_its_input(UpBlock(3, 3))(picture)
-    means = picture.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean(dim=(3, 5))
+    image = torch.rand(1, 3, 8, 8)
+    down = copies_its_input(DownBlock(3, 3))(image)
+    up = copies_its_input(UpBlock(3, 3))(image)
+    means = image.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean(dim=(3, 5))
     torch.testing.assert_close(down, means, rtol=1e-4, atol=1e-5)  # batch norm adds 1e-5 to the variance
-    repeated = picture.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    repeated = image.repeat_interleave(2, 2).repeat_interleave(2, 3)
     torch.testing.assert_close(up, repeated, rtol=1e-4, atol=1e-5)
 
 
@@ -65,8 +65,8 @@ def test_residual_block_whose_last_convolution_is_zero_is_the_identity():
     block = ResidualBlock(4)
     torch.nn.init.zeros_(block.conv2.weight)
     torch.nn.init.zeros_(block.conv2.bias)
-    picture = torch.randn(2, 4, 8, 8)
-    assert torch.equal(block(picture), picture)
+    image = torch.randn(2, 4, 8, 8)
+    assert torch.equal(block(image), image)
 
 
 # --- hourglass ----------------------------------------------------------------------------------------------
@@ -77,11 +77,11 @@ def test_residual_block_whose_last_convolution_is_zero_is_the_identity():
 )
 def test_hourglass_keeps_the_size(expansion, channels, blocks, most):
     hourglass = Hourglass(expansion, channels, blocks, most)
-    picture = torch.rand(2, channels, 16, 24)
-    result = hourglass(picture)
+    image = torch.rand(2, channels, 16, 24)
+    result = hourglass(image)
     assert result.shape == (2, expansion + channels, 16, 24)
     assert hourglass.out_features == expansion + channels
-    assert torch.equal(result[:, expansion:], picture), "the last skip is the raw input"
+    assert torch.equal(result[:, expansion:], image), "the last skip is the raw input"
 
 
 def test_every_level_of_the_encoder_is_kept():
@@ -122,25 +122,25 @@ def test_kernel(scale, size):
 @pytest.mark.parametrize("scale", [1, 1.0])
 def test_scale_1_does_nothing(scale):
     down = AntiAliasDownsample(3, scale)
-    picture = torch.rand(1, 3, 8, 8)
-    assert down(picture) is picture
+    image = torch.rand(1, 3, 8, 8)
+    assert down(image) is image
     assert list(down.state_dict()) == []
 
 
 @pytest.mark.parametrize(("scale", "radius"), [(0.5, 2), (0.25, 6), (0.125, 14)])
 def test_it_is_a_gaussian_blur_and_every_nth_pixel(scale, radius):
-    picture = torch.rand(2, 3, 64, 96)
+    image = torch.rand(2, 3, 64, 96)
     step = round(1 / scale)
     sigma = (step - 1) / 2
-    blurred = transforms.gaussian_blur(picture, [2 * radius + 1] * 2, [sigma] * 2)
-    result = AntiAliasDownsample(3, scale)(picture)
+    blurred = transforms.gaussian_blur(image, [2 * radius + 1] * 2, [sigma] * 2)
+    result = AntiAliasDownsample(3, scale)(image)
     assert result.shape == (2, 3, 64 // step, 96 // step)
     inside = slice(math.ceil(radius / step), -math.ceil(radius / step))  # at the border the paddings differ
     expected = blurred[..., ::step, ::step][..., inside, inside]
     torch.testing.assert_close(result[..., inside, inside], expected, rtol=0, atol=1e-5)
 
 
-def test_a_constant_picture_stays_constant_inside_and_darkens_at_the_border():
+def test_a_constant_image_stays_constant_inside_and_darkens_at_the_border():
     result = AntiAliasDownsample(1, 0.25)(torch.full((1, 1, 64, 64), 0.7))[0, 0]
     torch.testing.assert_close(result[2:-1, 2:-1], torch.full((13, 13), 0.7))
     # The kernel's middle row and column stay inside, so a corner keeps a little more than a quarter.
@@ -157,12 +157,12 @@ def test_scales_that_are_no_fraction(scale):
 def test_pyramid():
     scales = [1, 0.5, 0.25, 0.125]
     pyramid = ImagePyramid(3, scales)
-    picture = torch.rand(2, 3, 64, 32)
-    levels = pyramid(picture)
+    image = torch.rand(2, 3, 64, 32)
+    levels = pyramid(image)
     assert list(levels) == scales
     assert [tuple(level.shape[2:]) for level in levels.values()] == [(64, 32), (32, 16), (16, 8), (8, 4)]
-    assert levels[1] is picture
-    assert torch.equal(levels[0.25], AntiAliasDownsample(3, 0.25)(picture))
+    assert levels[1] is image
+    assert torch.equal(levels[0.25], AntiAliasDownsample(3, 0.25)(image))
     assert list(pyramid.parameters()) == []
 
 

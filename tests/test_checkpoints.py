@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_model import small_config, small_model
 
 from fomm_lib.checkpoints import (
     convert,
@@ -23,8 +22,9 @@ from fomm_lib.checkpoints import (
     weights_path,
     write_weights,
 )
-from fomm_lib.files import InputError
+from fomm_lib.errors import InputError
 from fomm_lib.model import build_discriminator
+from tests.support.small_model import small_config, small_model
 
 BOTH_SERIALISATIONS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-zip"])
 
@@ -133,7 +133,7 @@ def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path, networks, 
         == f"{path}: asks for {os.mkdir.__module__}.mkdir, which is code, not weights; it was not loaded"
     )
     assert not marker.exists()
-    # The file would have done it: whoever trusts it runs it.
+    # Loaded as a pickle, the file would have done it.
     torch.load(path, weights_only=False)
     assert marker.exists()
 

@@ -30,31 +30,31 @@ def test_parts_of_the_blocks():
 
 def test_the_first_block_by_hand():
     block = Discriminator(**SMALL).down_blocks[0]
-    picture = torch.rand(1, 3, 9, 9)
-    windows = picture.unfold(2, 4, 1).unfold(3, 4, 1)  # (1, 3, 6, 6, 4, 4)
+    image = torch.rand(1, 3, 9, 9)
+    windows = image.unfold(2, 4, 1).unfold(3, 4, 1)  # (1, 3, 6, 6, 4, 4)
     expected = torch.einsum("bchwij,ocij->bohw", windows, block.conv.weight) + block.conv.bias[:, None, None]
     expected = torch.where(expected > 0, expected, 0.2 * expected)
     expected = expected.unflatten(3, (3, 2)).unflatten(2, (3, 2)).mean(dim=(3, 5))
-    torch.testing.assert_close(block(picture), expected)
+    torch.testing.assert_close(block(image), expected)
 
 
 def test_a_patch_is_judged_by_what_it_shows():
-    # Without instance norm, which looks at the whole picture, patch j sees the pixels 2 j to 2 j + 10.
+    # Without instance norm, which looks at the whole image, patch j sees the pixels 2 j to 2 j + 10.
     discriminator = Discriminator(**SMALL)
     discriminator.down_blocks[1].norm = None
-    picture = torch.rand(1, 3, 32, 32)
-    changed = picture.clone()
+    image = torch.rand(1, 3, 32, 32)
+    changed = image.clone()
     changed[..., 24:] = 0
-    before, after = discriminator(picture)[1], discriminator(changed)[1]
+    before, after = discriminator(image)[1], discriminator(changed)[1]
     assert torch.equal(before[..., :7], after[..., :7])
     assert (before[..., 7:] != after[..., 7:]).all()
 
 
 def test_spectral_normalisation_bounds_the_largest_singular_value():
     discriminator = Discriminator(**SMALL, sn=True)
-    picture = torch.rand(1, 3, 32, 32)
+    image = torch.rand(1, 3, 32, 32)
     for _ in range(50):  # a step of power iteration each
-        discriminator(picture)
+        discriminator(image)
     for module in [*(block.conv for block in discriminator.down_blocks), discriminator.conv]:
         before, after = (
             torch.linalg.matrix_norm(w.flatten(1), 2) for w in (module.weight_orig, module.weight)
@@ -69,34 +69,34 @@ def test_spectral_normalisation_is_off_by_default():
 
 def test_keypoints_are_seen_as_gaussians():
     discriminator = Discriminator(**SMALL, use_kp=True, num_kp=2)
-    picture = torch.rand(1, 3, 32, 32)
+    image = torch.rand(1, 3, 32, 32)
     keypoints = Keypoints(torch.tensor([[[0.0, 0.5], [-0.5, 0.2]]]))
     seen = {}
     discriminator.down_blocks[0].register_forward_pre_hook(lambda _, inputs: seen.update(x=inputs[0]))
-    discriminator(picture, keypoints)
-    assert torch.equal(seen["x"][:, :3], picture)
+    discriminator(image, keypoints)
+    assert torch.equal(seen["x"][:, :3], image)
     assert torch.equal(seen["x"][:, 3:], gaussian_heatmaps(keypoints.value, 32, 32))
 
 
 def test_keypoints_must_be_given():
     discriminator = Discriminator(**SMALL, use_kp=True)
-    with pytest.raises(ValueError, match=r"looks at keypoints too \(use_kp\): pass kp=driving keypoints"):
+    with pytest.raises(ValueError, match=r"needs keypoints \(use_kp\): pass kp=driving keypoints"):
         discriminator(torch.rand(1, 3, 32, 32))
 
 
 def test_keypoints_are_ignored_by_one_that_does_not_look():
     discriminator = Discriminator(**SMALL)
-    picture = torch.rand(1, 3, 32, 32)
-    assert torch.equal(discriminator(picture, Keypoints(torch.zeros(1, 10, 2)))[1], discriminator(picture)[1])
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(discriminator(image, Keypoints(torch.zeros(1, 10, 2)))[1], discriminator(image)[1])
 
 
 def test_one_discriminator_a_scale():
     discriminator = MultiScaleDiscriminator(scales=[1, 0.5], **SMALL)
     assert {name.split(".")[1] for name in discriminator.state_dict()} == {"1", "0-5"}
     pyramid = {1: torch.rand(2, 3, 32, 32), 0.5: torch.rand(2, 3, 16, 16), 0.25: torch.rand(2, 3, 8, 8)}
-    judged = discriminator(pyramid)
-    assert list(judged) == [1, 0.5], "scales of the pyramid that it does not look at are left out"
-    for scale, (features, prediction) in judged.items():
+    predicted = discriminator(pyramid)
+    assert list(predicted) == [1, 0.5], "scales of the pyramid that it does not look at are left out"
+    for scale, (features, prediction) in predicted.items():
         alone_features, alone = discriminator.discs[{1: "1", 0.5: "0-5"}[scale]](pyramid[scale])
         assert torch.equal(prediction, alone)
         assert len(features) == 2 and all(map(torch.equal, features, alone_features))

@@ -1,4 +1,4 @@
-"""`files`: the error for bad input, where data lies, and output that appears whole or not at all."""
+"""`files`: where data lies, and files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from pathlib import Path
 import pytest
 
 from fomm_lib import files
-from fomm_lib.files import InputError, atomic_output, data_path
+from fomm_lib.errors import InputError
+from fomm_lib.files import atomic_folder, atomic_output, data_path
+from tests.support.paths import ROOT
 
 needs_umask = pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
-
-
-def test_bad_input_is_a_value_error():
-    with pytest.raises(ValueError, match="no such file"):
-        raise InputError("portrait.jpg: no such file")
 
 
 # --- where data lies ----------------------------------------------------------------------------------------
@@ -27,7 +24,7 @@ def test_bad_input_is_a_value_error():
 
 def test_data_of_the_repository(monkeypatch):
     monkeypatch.delenv("FOMM_DATA", raising=False)
-    assert data_path() == Path(__file__).resolve().parent.parent / "data"
+    assert data_path() == ROOT / "data"
     assert data_path("configs", "vox-256.yaml").is_file()
     assert data_path("no", "such", "thing").parts[-3:] == ("no", "such", "thing")
 
@@ -162,3 +159,135 @@ def test_permissions_are_those_of_any_new_file(tmp_path, umask, mode):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "out.mp4").stat().st_mode) == mode
+
+
+# --- folders ------------------------------------------------------------------------------------------------
+
+FRAMES = r"\d+\.png"
+
+
+def test_the_folder_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "frames"
+    with atomic_folder(path) as temporary:
+        (temporary / "0.png").write_text("0")
+        assert not path.exists() and list(temporary.iterdir()) == [temporary / "0.png"]
+        assert [name[0] for name in names(tmp_path)] == ["."], "hidden, and beside the result"
+    assert names(path) == ["0.png"] and names(tmp_path) == ["frames"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_on_an_error_the_old_folder_stays(tmp_path, error):
+    path = tmp_path / "frames"
+    with pytest.raises(error), atomic_folder(path) as temporary:
+        (temporary / "0.png").touch()
+        raise error
+    assert names(tmp_path) == []
+    path.mkdir()
+    (path / "7.png").touch()
+    with pytest.raises(error), atomic_folder(path, overwrite=True, replaceable=FRAMES) as temporary:
+        (temporary / "0.png").touch()
+        raise error
+    assert names(tmp_path) == ["frames"] and names(path) == ["7.png"]
+
+
+FOLDER_SCRIPT = """
+import os, signal, sys, time
+from fomm_lib.files import atomic_folder
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with atomic_folder(sys.argv[1], overwrite=True, replaceable=r".*") as temporary:
+    (temporary / "0.png").touch()
+    os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+    time.sleep(10)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+@pytest.mark.parametrize("signal", ["SIGINT", "SIGKILL"])
+def test_a_signal_leaves_the_old_folder(tmp_path, signal):
+    path = tmp_path / "frames"
+    path.mkdir()
+    (path / "7.png").touch()
+    run = subprocess.run([sys.executable, "-c", FOLDER_SCRIPT, str(path), signal], capture_output=True)
+    assert run.returncode != 0 and names(path) == ["7.png"]
+    others = [name for name in names(tmp_path) if name != "frames"]
+    if signal == "SIGINT":
+        assert others == []
+    else:
+        assert [name.startswith(".frames.") and name.endswith(".partial") for name in others] == [True]
+
+
+def test_only_earlier_results_are_replaced(tmp_path):
+    path = tmp_path / "frames"
+    path.mkdir()
+    with atomic_folder(path) as temporary:  # an empty folder holds nothing to lose
+        (temporary / "0.png").touch()
+        (temporary / "1.png").touch()
+    for arguments in ({}, {"replaceable": FRAMES}):
+        with pytest.raises(InputError, match="frames: exists already; choose another name"):
+            atomic_folder(path, **arguments).__enter__()
+    with atomic_folder(path, overwrite=True, replaceable=FRAMES) as temporary:
+        (temporary / "5.png").touch()
+    assert names(path) == ["5.png"], "replaced as a whole"
+    for replaceable in (None, r"\d\.jpg"):
+        with pytest.raises(InputError, match="holds more than an earlier result, and is left as it is"):
+            atomic_folder(path, overwrite=True, replaceable=replaceable).__enter__()
+    (path / "thesis.doc").touch()
+    with pytest.raises(InputError, match="holds more than an earlier result"):
+        atomic_folder(path, overwrite=True, replaceable=FRAMES).__enter__()
+    assert names(path) == ["5.png", "thesis.doc"] and names(tmp_path) == ["frames"]
+
+
+def test_what_comes_there_in_the_meantime_stays(tmp_path):
+    path = tmp_path / "frames"
+    with pytest.raises(InputError, match="exists already"), atomic_folder(path) as temporary:
+        (temporary / "0.png").touch()
+        path.mkdir()
+        (path / "in the way").touch()
+    assert names(tmp_path) == ["frames"] and names(path) == ["in the way"]
+
+
+def test_when_the_last_step_fails_the_old_folder_comes_back(tmp_path, monkeypatch):
+    path = tmp_path / "frames"
+    path.mkdir()
+    (path / "7.png").touch()
+    rename = Path.rename
+
+    def fails(self, target):
+        if self.name == "new":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with (
+        pytest.raises(OSError, match="No space left"),
+        atomic_folder(path, overwrite=True, replaceable=FRAMES) as temporary,
+    ):
+        (temporary / "0.png").touch()
+    assert names(tmp_path) == ["frames"] and names(path) == ["7.png"]
+
+
+def test_places_where_no_folder_can_be(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file; give the name of a folder"):
+        atomic_folder(tmp_path / "file", overwrite=True, replaceable=".*").__enter__()
+    with pytest.raises(InputError, match="no does not exist; make it first"):
+        atomic_folder(tmp_path / "no" / "frames").__enter__()
+
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(InputError, match=r"frames: cannot write there \(No space left on device\)"):
+        atomic_folder(tmp_path / "frames").__enter__()
+
+
+@needs_umask
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o755), (0o027, 0o750), (0o077, 0o700)])
+def test_permissions_of_a_folder_are_those_of_any_new_one(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with atomic_folder(tmp_path / "frames") as temporary:
+            assert stat.S_IMODE(temporary.parent.stat().st_mode) == 0o700, "private while it is unfinished"
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "frames").stat().st_mode) == mode

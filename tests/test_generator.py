@@ -6,7 +6,6 @@ from dataclasses import fields
 
 import pytest
 import torch
-from small_model import small_model
 from torch.nn import functional as F
 
 from fomm_lib import generator as module
@@ -14,10 +13,11 @@ from fomm_lib.generator import EncodedSource, Generated, OcclusionAwareGenerator
 from fomm_lib.geometry import coordinate_grid, resize_flow, warp
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.motion import DenseMotion
+from tests.support.small_model import small_model
 
 SOURCE = Keypoints(torch.tensor([[[0.1, 0.2], [-0.5, 0.3], [0.4, -0.6]]]), torch.eye(2).expand(1, 3, 2, 2))
 DRIVING = Keypoints(SOURCE.value + 0.3, 1.2 * SOURCE.jacobian)
-PICTURE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+IMAGE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(3))
 
 
 def network(**changes) -> OcclusionAwareGenerator:
@@ -36,7 +36,7 @@ def _no_gradients():
 
 
 def test_shapes():
-    generated = network()(PICTURE, SOURCE, DRIVING, for_people=True)
+    generated = network()(IMAGE, SOURCE, DRIVING, with_visuals=True)
     shapes = {field.name: tuple(getattr(generated, field.name).shape) for field in fields(Generated)}
     assert shapes == {
         "prediction": (1, 3, 32, 32),
@@ -49,40 +49,40 @@ def test_shapes():
     assert ((generated.prediction > 0) & (generated.prediction < 1)).all()
 
 
-def test_the_picture_is_a_sigmoid_of_the_last_convolution():
+def test_the_image_is_a_sigmoid_of_the_last_convolution():
     model = network()
     last = {}
     model.final.register_forward_hook(lambda _, __, result: last.update(result=result))
-    prediction = model(PICTURE, SOURCE, DRIVING).prediction
+    prediction = model(IMAGE, SOURCE, DRIVING).prediction
     assert torch.equal(prediction, torch.sigmoid(last["result"]))
 
 
 def test_the_deformed_source_is_the_source_warped_by_the_flow():
-    generated = network()(PICTURE, SOURCE, DRIVING, for_people=True)
-    expected = warp(PICTURE, resize_flow(generated.deformation, 32, 32))
+    generated = network()(IMAGE, SOURCE, DRIVING, with_visuals=True)
+    expected = warp(IMAGE, resize_flow(generated.deformation, 32, 32))
     torch.testing.assert_close(generated.deformed, expected)
 
 
-def test_pictures_for_people_are_not_made_for_nobody(monkeypatch):
+def test_images_for_people_are_not_made_for_nobody(monkeypatch):
     sizes = []
 
-    def counted(picture, flow, **options):
+    def counted(image, flow, **options):
         sizes.append(tuple(flow.shape[1:3]))
-        return warp(picture, flow, **options)
+        return warp(image, flow, **options)
 
     monkeypatch.setattr(module, "warp", counted)
     model = network()
-    plain = model(PICTURE, SOURCE, DRIVING)
+    plain = model(IMAGE, SOURCE, DRIVING)
     assert plain.deformed is None and plain.sparse_deformed is None
     assert sizes == [(8, 8)], "the features only"
-    for_people = model(PICTURE, SOURCE, DRIVING, for_people=True)
+    with_visuals = model(IMAGE, SOURCE, DRIVING, with_visuals=True)
     assert sizes == [(8, 8), (8, 8), (32, 32)]
-    assert torch.equal(plain.prediction, for_people.prediction)
+    assert torch.equal(plain.prediction, with_visuals.prediction)
 
 
-def test_other_motion_gives_another_picture():
+def test_other_motion_gives_another_image():
     model = network()
-    still, moved = (model(PICTURE, SOURCE, kp).prediction for kp in (SOURCE, DRIVING))
+    still, moved = (model(IMAGE, SOURCE, kp).prediction for kp in (SOURCE, DRIVING))
     assert (still - moved).abs().max() > 1e-4
 
 
@@ -124,15 +124,16 @@ def test_flow_and_occlusion_of_another_size_are_resized_bilinearly():
 def test_align_corners_reaches_every_warp(monkeypatch):
     seen = []
 
-    def noted(picture, flow, *, align_corners):
+    def noted(image, flow, *, align_corners):
         seen.append(align_corners)
-        return warp(picture, flow, align_corners=align_corners)
+        return warp(image, flow, align_corners=align_corners)
 
     monkeypatch.setattr(module, "warp", noted)
     monkeypatch.setattr("fomm_lib.motion.warp", noted)
     for align_corners in (True, False):
         seen.clear()
-        network()(PICTURE, SOURCE, DRIVING, align_corners=align_corners, for_people=True)
+        model = small_model({"model_params.align_corners": align_corners}).generator
+        model(IMAGE, SOURCE, DRIVING, with_visuals=True)
         assert seen == [align_corners] * 3
 
 
@@ -141,27 +142,27 @@ def test_align_corners_reaches_every_warp(monkeypatch):
 
 def test_a_source_encoded_once_gives_the_same():
     model = network()
-    direct = model(PICTURE, SOURCE, DRIVING, for_people=True)
-    encoded = model(model.encode(PICTURE), SOURCE, DRIVING, for_people=True)
+    direct = model(IMAGE, SOURCE, DRIVING, with_visuals=True)
+    encoded = model(model.encode(IMAGE), SOURCE, DRIVING, with_visuals=True)
     for field in fields(Generated):
         assert torch.equal(getattr(direct, field.name), getattr(encoded, field.name)), field.name
 
 
 def test_one_source_for_many_frames():
     model = network()
-    encoded = model.encode(PICTURE)
+    encoded = model.encode(IMAGE)
     many = encoded.expand(5)
-    assert many.picture.shape[0] == many.features.shape[0] == many.small.shape[0] == 5
+    assert many.image.shape[0] == many.features.shape[0] == many.small.shape[0] == 5
     assert many.features.data_ptr() == encoded.features.data_ptr(), "not copied"
     offsets = torch.linspace(0, 0.4, 5)[:, None, None]
     driving = Keypoints(DRIVING.value + offsets, DRIVING.jacobian.expand(5, -1, -1, -1))
     together = model(many, SOURCE, driving).prediction
-    one_by_one = [model(PICTURE, SOURCE, driving[i : i + 1]).prediction for i in range(5)]
+    one_by_one = [model(IMAGE, SOURCE, driving[i : i + 1]).prediction for i in range(5)]
     torch.testing.assert_close(together, torch.cat(one_by_one), rtol=0, atol=1e-5)
 
 
 def test_several_sources_cannot_be_expanded():
-    several = network().encode(PICTURE.expand(2, -1, -1, -1))
+    several = network().encode(IMAGE.expand(2, -1, -1, -1))
     with pytest.raises(RuntimeError, match="expand"):
         several.expand(5)
 
@@ -171,7 +172,7 @@ def test_several_sources_cannot_be_expanded():
 
 def test_without_occlusion_map():
     model = network(estimate_occlusion_map=False)
-    generated = model(PICTURE, SOURCE, DRIVING)
+    generated = model(IMAGE, SOURCE, DRIVING)
     assert generated.occlusion_map is None and generated.deformation is not None
     assert generated.prediction.shape == (1, 3, 32, 32)
 
@@ -179,21 +180,21 @@ def test_without_occlusion_map():
 def test_without_dense_motion_it_is_an_auto_encoder():
     model = network(dense_motion_params=None)
     assert not any("dense_motion" in name for name in model.state_dict())
-    assert model.encode(PICTURE).small is None
-    assert model.encode(PICTURE).expand(3).small is None
-    generated = model(PICTURE, SOURCE, DRIVING, for_people=True)
+    assert model.encode(IMAGE).small is None
+    assert model.encode(IMAGE).expand(3).small is None
+    generated = model(IMAGE, SOURCE, DRIVING, with_visuals=True)
     assert generated.prediction.shape == (1, 3, 32, 32)
     others = [field.name for field in fields(Generated) if field.name != "prediction"]
     assert [name for name in others if getattr(generated, name) is not None] == []
-    assert torch.equal(generated.prediction, model(PICTURE, SOURCE, SOURCE).prediction), (
+    assert torch.equal(generated.prediction, model(IMAGE, SOURCE, SOURCE).prediction), (
         "keypoints are not used"
     )
-    assert isinstance(model.encode(PICTURE), EncodedSource)
+    assert isinstance(model.encode(IMAGE), EncodedSource)
 
 
 def test_without_down_blocks_and_bottleneck():
     model = network(num_down_blocks=0, num_bottleneck_blocks=0)
-    assert model(PICTURE, SOURCE, DRIVING).prediction.shape == (1, 3, 32, 32)
+    assert model(IMAGE, SOURCE, DRIVING).prediction.shape == (1, 3, 32, 32)
 
 
 def test_widths():
@@ -211,10 +212,10 @@ def test_widths():
 
 def test_autocast_and_bfloat16_weights_give_nearly_the_same():
     model = network()
-    exact = model(PICTURE, SOURCE, DRIVING)
+    exact = model(IMAGE, SOURCE, DRIVING)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast = model(PICTURE, SOURCE, DRIVING)
-    halved = model.bfloat16()(PICTURE.bfloat16(), SOURCE, DRIVING)
+        cast = model(IMAGE, SOURCE, DRIVING)
+    halved = model.bfloat16()(IMAGE.bfloat16(), SOURCE, DRIVING)
     for rough in (cast, halved):
         assert rough.prediction.dtype == torch.bfloat16
         assert rough.deformation.dtype == torch.float32

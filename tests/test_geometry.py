@@ -187,71 +187,71 @@ def test_at_least_float32():
 @BOTH
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
 def test_identity_warp_is_the_identity(align_corners, padding_mode):
-    picture = torch.rand(2, 3, 13, 18)
+    image = torch.rand(2, 3, 13, 18)
     grid = coordinate_grid(13, 18, align_corners=align_corners).expand(2, -1, -1, -1)
-    result = warp(picture, grid, align_corners=align_corners, padding_mode=padding_mode)
-    torch.testing.assert_close(result, picture, rtol=0, atol=1e-5)
+    result = warp(image, grid, align_corners=align_corners, padding_mode=padding_mode)
+    torch.testing.assert_close(result, image, rtol=0, atol=1e-5)
 
 
 def test_a_grid_of_one_kind_sampled_with_the_other_is_no_identity():
-    picture = torch.rand(1, 3, 64, 64)
-    result = warp(picture, coordinate_grid(64, 64)[None], align_corners=False)
-    assert (result - picture).abs().mean() > 0.1
+    image = torch.rand(1, 3, 64, 64)
+    result = warp(image, coordinate_grid(64, 64)[None], align_corners=False)
+    assert (result - image).abs().mean() > 0.1
 
 
 @BOTH
 @pytest.mark.parametrize(("down", "right"), [(0, 3), (2, 0), (-4, 5)])
 def test_shift_by_whole_pixels(align_corners, down, right):
-    picture = torch.rand(1, 2, 16, 20)
+    image = torch.rand(1, 2, 16, 20)
     grid = coordinate_grid(16, 20, align_corners=align_corners)
     step = grid[1, 1] - grid[0, 0]
     flow = grid - step * torch.tensor(
         [right, down]
-    )  # look up and to the left: the picture moves down and right
-    expected = torch.zeros_like(picture)
+    )  # look up and to the left: the image moves down and right
+    expected = torch.zeros_like(image)
     rows, columns = slice(max(down, 0), 16 + min(down, 0)), slice(max(right, 0), 20 + min(right, 0))
-    expected[..., rows, columns] = torch.roll(picture, (down, right), (2, 3))[..., rows, columns]
-    result = warp(picture, flow[None], align_corners=align_corners)
+    expected[..., rows, columns] = torch.roll(image, (down, right), (2, 3))[..., rows, columns]
+    result = warp(image, flow[None], align_corners=align_corners)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
 
 
 def test_a_warp_is_backward():
-    picture = torch.zeros(1, 1, 9, 9)
-    picture[..., 2, 7] = 1  # row 2, column 7
+    image = torch.zeros(1, 1, 9, 9)
+    image[..., 2, 7] = 1  # row 2, column 7
     flow = torch.full((1, 9, 9, 2), 5.0)  # elsewhere: outside
     flow[0, 6, 1] = from_pixels(torch.tensor([7.0, 2.0]), 9, 9)
-    result = warp(picture, flow)
+    result = warp(image, flow)
     assert result[0, 0, 6, 1] == 1 and result.sum() == 1
 
 
 @pytest.mark.parametrize(("padding_mode", "seen"), [("zeros", 0), ("border", 3), ("reflection", 2)])
 def test_what_lies_outside(padding_mode, seen):
-    picture = torch.arange(4.0).expand(1, 1, 4, 4)
+    image = torch.arange(4.0).expand(1, 1, 4, 4)
     flow = from_pixels(torch.tensor([4.0, 1.0]), 4, 4)[None, None, None]  # one pixel to the right of the last
-    assert warp(picture, flow, padding_mode=padding_mode).item() == pytest.approx(seen, abs=1e-5)
-    assert warp(picture, flow).item() == 0, "the default"
+    assert warp(image, flow, padding_mode=padding_mode).item() == pytest.approx(seen, abs=1e-5)
+    assert warp(image, flow).item() == 0, "the default"
 
 
 def test_warp_to_another_size():
-    picture = coordinate_grid(9, 9).permute(2, 0, 1)[None]
-    result = warp(picture, coordinate_grid(17, 33)[None])
+    image = coordinate_grid(9, 9).permute(2, 0, 1)[None]
+    result = warp(image, coordinate_grid(17, 33)[None])
     torch.testing.assert_close(result[0].permute(1, 2, 0), coordinate_grid(17, 33))
 
 
 @BOTH
 def test_warp_gradients(align_corners):
-    picture = torch.rand(1, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    image = torch.rand(1, 2, 4, 5, dtype=torch.float64, requires_grad=True)
     # Between pixels, where a bilinear look-up has a derivative.
     pixels = torch.randint(0, 3, (1, 3, 3, 2)) + 0.2 + 0.6 * torch.rand(1, 3, 3, 2, dtype=torch.float64)
     flow = from_pixels(pixels, 4, 5)
     if not align_corners:
         flow = flow * torch.tensor([4 / 5, 3 / 4])
     flow.requires_grad_()
-    assert torch.autograd.gradcheck(lambda p, f: warp(p, f, align_corners=align_corners), (picture, flow))
+    assert torch.autograd.gradcheck(lambda p, f: warp(p, f, align_corners=align_corners), (image, flow))
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_half_precision_pictures_are_sampled_where_the_flow_says(autocast):
+def test_half_precision_images_are_sampled_where_the_flow_says(autocast):
     # A ramp shows where a pixel was looked up. A flow in bfloat16 would miss by up to a quarter of a pixel.
     ramp = torch.arange(256.0).expand(1, 1, 256, 256).to(torch.bfloat16)
     flow = coordinate_grid(256, 256)[None]
@@ -395,7 +395,7 @@ def test_the_motion_of_singular_jacobians_has_finite_gradients():
 
 
 def test_flow_at_points_between_pixels():
-    """Bilinear: exact for an affine flow; outside the picture as at its edge."""
+    """Bilinear: exact for an affine flow; outside the image as at its edge."""
     matrix, shift = torch.tensor([[0.9, -0.2], [0.1, 1.1]]), torch.tensor([0.05, -0.1])
     flow = (apply_2x2(matrix, coordinate_grid(9, 7)) + shift)[None]
     points = 2 * torch.rand(1, 20, 2, generator=torch.Generator().manual_seed(0)) - 1

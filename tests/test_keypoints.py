@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_model import small_model
 from torch import nn
 
-from fomm_lib.files import InputError
+from fomm_lib.errors import InputError
 from fomm_lib.geometry import coordinate_grid
 from fomm_lib.keypoints import KeypointDetector, Keypoints, soft_argmax
+from tests.support.small_model import small_model
 
 SMALL = {"num_kp": 3, "block_expansion": 4, "max_features": 16, "num_blocks": 2, "scale_factor": 0.5}
 
@@ -104,12 +104,12 @@ def test_without_shrinking():
 
 
 def test_a_lower_temperature_gives_peakier_maps():
-    picture = torch.rand(1, 3, 32, 32)
+    image = torch.rand(1, 3, 32, 32)
     detector = small_model().kp_detector
     peaks = []
     for temperature in (1.0, 0.1, 0.01):
         detector.temperature = temperature
-        peaks.append(detector(picture).heatmap.amax(dim=(2, 3)))
+        peaks.append(detector(image).heatmap.amax(dim=(2, 3)))
     assert (peaks[0] < peaks[1]).all() and (peaks[1] < peaks[2]).all()
 
 
@@ -125,9 +125,9 @@ def looks_at_bright_pixels(pad: int) -> KeypointDetector:
 
 @pytest.mark.parametrize(("pad", "size", "factor"), [(0, 58, 63 / 57), (3, 64, 1)])
 def test_how_far_keypoints_lie_outside_what_they_look_at(pad, size, factor):
-    picture = torch.zeros(1, 2, 64, 64)
-    picture[..., 20, 45] = 1
-    keypoints = looks_at_bright_pixels(pad)(picture)
+    image = torch.zeros(1, 2, 64, 64)
+    image[..., 20, 45] = 1
+    keypoints = looks_at_bright_pixels(pad)(image)
     assert keypoints.heatmap.shape == (1, 1, size, size)
     torch.testing.assert_close(keypoints.value[0, 0], factor * coordinate_grid(64, 64)[20, 45])
 
@@ -140,10 +140,10 @@ def test_published_size_of_the_map():
 
 def test_half_precision_gives_points_in_float32():
     detector = small_model().kp_detector
-    picture = torch.rand(4, 3, 32, 32)
-    exact = detector(picture)
+    image = torch.rand(4, 3, 32, 32)
+    exact = detector(image)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = detector(picture)
+        rough = detector(image)
     assert rough.value.dtype == rough.jacobian.dtype == rough.heatmap.dtype == torch.float32
     assert not torch.equal(rough.value, exact.value), "the hourglass did run in bfloat16"
     assert (rough.value - exact.value).abs().max() < 0.05
@@ -155,7 +155,7 @@ def test_float64_stays():
     assert keypoints.value.dtype == keypoints.jacobian.dtype == torch.float64
 
 
-def test_a_picture_that_does_not_fit():
+def test_an_image_that_does_not_fit():
     with pytest.raises(InputError, match="multiples of 4, not 15x16"):
         KeypointDetector(**SMALL)(torch.rand(1, 3, 30, 32))
     with pytest.raises(InputError, match=r"scale must be 1 divided by a whole number .* not 0\.3"):
@@ -170,7 +170,7 @@ def keypoints():
     return Keypoints(torch.rand(5, 3, 2, requires_grad=True), torch.rand(5, 3, 2, 2), torch.rand(5, 3, 4, 4))
 
 
-def test_some_of_the_pictures(keypoints):
+def test_some_of_the_images(keypoints):
     assert len(keypoints) == 5
     for index, length in [(slice(1, 3), 2), ([0, 4, 0], 3), (torch.tensor([2]), 1)]:
         some = keypoints[index]
@@ -192,7 +192,7 @@ def test_detach_and_to(keypoints):
     assert {double.value.dtype, double.jacobian.dtype, double.heatmap.dtype} == {torch.float64}
 
 
-def test_one_picture_for_many_frames(keypoints):
+def test_one_image_for_many_frames(keypoints):
     many = keypoints[2:3].expand(4)
     for part in ("value", "jacobian", "heatmap"):
         one = getattr(keypoints, part)[2:3]

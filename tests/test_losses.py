@@ -24,15 +24,15 @@ SPLINES = pytest.mark.parametrize("textbook", [False, True], ids=["published", "
 
 
 class Features(nn.Module):
-    """Stands in for a VGG: the picture itself, its square, its cube; counts how far it was asked to go."""
+    """Stands in for a VGG: the image itself, its square, its cube; counts how far it was asked to go."""
 
     def __init__(self):
         super().__init__()
         self.depths = []
 
-    def forward(self, picture, depth=3):
+    def forward(self, image, depth=3):
         self.depths.append(depth)
-        return [picture ** (i + 1) for i in range(depth)]
+        return [image ** (i + 1) for i in range(depth)]
 
 
 # --- perceptual ---------------------------------------------------------------------------------------------
@@ -70,11 +70,11 @@ def test_perceptual_loss_computes_no_deeper_than_its_weights():
 def test_perceptual_loss_has_no_gradient_on_the_real_side():
     fake, real = pyramids()
     for pyramid in (fake, real):
-        for picture in pyramid.values():
-            picture.requires_grad_()
+        for image in pyramid.values():
+            image.requires_grad_()
     perceptual_loss(Features(), fake, real, [1, 1]).backward()
-    assert all(picture.grad.abs().sum() > 0 for picture in fake.values())
-    assert all(picture.grad is None for picture in real.values())
+    assert all(image.grad.abs().sum() > 0 for image in fake.values())
+    assert all(image.grad is None for image in real.values())
 
 
 def test_perceptual_loss_of_half_precision_features_is_summed_in_float32():
@@ -87,36 +87,36 @@ def test_perceptual_loss_of_half_precision_features_is_summed_in_float32():
 
 def test_perceptual_loss_gradients():
     real = {1: torch.rand(1, 1, 3, 3, dtype=torch.float64)}
-    picture = torch.rand(1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    image = torch.rand(1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
     network = Features()
-    assert torch.autograd.gradcheck(lambda p: perceptual_loss(network, {1: p}, real, [10, 5, 1]), picture)
+    assert torch.autograd.gradcheck(lambda p: perceptual_loss(network, {1: p}, real, [10, 5, 1]), image)
 
 
 # --- adversarial and feature matching -----------------------------------------------------------------------
 
 
-def judged(value: float, features: float = 0.0, scales=(1,)):
+def output_of(value: float, features: float = 0.0, scales=(1,)):
     return {s: ([torch.full((2, 4, 5, 5), features)] * 2, torch.full((2, 1, 3, 3), value)) for s in scales}
 
 
 def test_least_squares_by_hand():
-    assert generator_gan_loss(judged(1.0)) == 0
-    assert generator_gan_loss(judged(0.0)) == 1
-    assert generator_gan_loss(judged(-0.5)).item() == 2.25
-    assert discriminator_gan_loss(judged(1.0), judged(0.0)) == 0
-    assert discriminator_gan_loss(judged(0.0), judged(1.0)) == 2, "no half"
-    assert discriminator_gan_loss(judged(0.5), judged(0.25)).item() == 0.25 + 0.0625
+    assert generator_gan_loss(output_of(1.0)) == 0
+    assert generator_gan_loss(output_of(0.0)) == 1
+    assert generator_gan_loss(output_of(-0.5)).item() == 2.25
+    assert discriminator_gan_loss(output_of(1.0), output_of(0.0)) == 0
+    assert discriminator_gan_loss(output_of(0.0), output_of(1.0)) == 2, "no half"
+    assert discriminator_gan_loss(output_of(0.5), output_of(0.25)).item() == 0.25 + 0.0625
 
 
 def test_scales_are_summed():
-    assert generator_gan_loss(judged(0.0, scales=(1, 0.5))) == 2
-    assert discriminator_gan_loss(judged(0.0, scales=(1, 0.5)), judged(1.0, scales=(1, 0.5))) == 4
-    both = judged(0.0, 0.0, scales=(1, 0.5)), judged(0.0, 0.5, scales=(1, 0.5))
+    assert generator_gan_loss(output_of(0.0, scales=(1, 0.5))) == 2
+    assert discriminator_gan_loss(output_of(0.0, scales=(1, 0.5)), output_of(1.0, scales=(1, 0.5))) == 4
+    both = output_of(0.0, 0.0, scales=(1, 0.5)), output_of(0.0, 0.5, scales=(1, 0.5))
     assert feature_matching_loss(*both, [10, 10]).item() == 2 * (5 + 5)
 
 
 def test_feature_matching_by_hand():
-    real, fake = judged(0.0, features=0.25), judged(0.0, features=1.0)
+    real, fake = output_of(0.0, features=0.25), output_of(0.0, features=1.0)
     assert feature_matching_loss(real, fake, [10, 2]).item() == 7.5 + 1.5
     assert feature_matching_loss(real, fake, [0, 2]).item() == 1.5
     assert feature_matching_loss(real, real, [10, 10]) == 0
@@ -131,7 +131,7 @@ def test_feature_matching_has_no_gradient_on_the_real_side():
 
 def test_feature_matching_wants_one_weight_a_block():
     with pytest.raises(ValueError, match="zip"):
-        feature_matching_loss(judged(0.0), judged(0.0), [10])
+        feature_matching_loss(output_of(0.0), output_of(0.0), [10])
 
 
 def test_gradients_of_adversarial_and_feature_matching_losses():
@@ -168,8 +168,8 @@ def test_without_noise_it_is_the_identity():
     points = torch.rand(2, 7, 2)
     assert torch.equal(transform(points), points)
     assert torch.equal(transform.jacobian(points), torch.eye(2).expand(2, 7, 2, 2))
-    picture = torch.rand(2, 3, 8, 8)
-    torch.testing.assert_close(transform.warp_picture(picture), picture, rtol=0, atol=1e-5)
+    image = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(transform.warp_image(image), image, rtol=0, atol=1e-5)
 
 
 def test_affine_by_hand():
@@ -260,24 +260,24 @@ def test_an_affine_transform_has_no_spline(nothing):
 
 
 @SPLINES
-def test_what_the_deformed_picture_shows_at_p_lies_at_t_of_p(textbook):
-    # A bright spot; where the deformed picture shows it is measured, not computed.
+def test_what_the_deformed_image_shows_at_p_lies_at_t_of_p(textbook):
+    # A bright spot; where the deformed image shows it is measured, not computed.
     spot = torch.tensor([[0.3, -0.2], [-0.4, 0.1]])
     transform = sample(textbook, sigma_tps=0.01)
-    picture = gaussian_heatmaps(spot[:, None], 129, 129)
-    shown = transform.warp_picture(picture)
+    image = gaussian_heatmaps(spot[:, None], 129, 129)
+    shown = transform.warp_image(image)
     place = soft_argmax(shown / shown.sum(dim=(2, 3), keepdim=True))
     assert (place[:, 0] - spot).abs().max() > 0.02, "it moved"
     torch.testing.assert_close(transform(place)[:, 0], spot, rtol=0, atol=2 / 128)
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
-def test_the_picture_is_continued_by_reflection(align_corners):
+def test_the_image_is_continued_by_reflection(align_corners):
     transform = RandomTransform(torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]))  # look to the right
-    picture = torch.rand(1, 3, 16, 16)
-    shown = transform.warp_picture(picture, align_corners=align_corners)
+    image = torch.rand(1, 3, 16, 16)
+    shown = transform.warp_image(image, align_corners=align_corners)
     flow = coordinate_grid(16, 16)[None] + torch.tensor([0.5, 0.0])
-    expected = warp(picture, flow, align_corners=align_corners, padding_mode="reflection")
+    expected = warp(image, flow, align_corners=align_corners, padding_mode="reflection")
     assert torch.equal(shown, expected)
     assert (shown[..., -4:].sum(dim=1) > 0).all(), "nothing black comes in"
 
@@ -286,7 +286,7 @@ def test_the_picture_is_continued_by_reflection(align_corners):
 
 
 def ideal(transform: RandomTransform) -> tuple[Keypoints, Keypoints]:
-    """What a perfect detector finds in a picture and in the deformed picture."""
+    """What a perfect detector finds in an image and in the deformed image."""
     dtype = transform.theta.dtype
     points = torch.rand(2, 4, 2, dtype=dtype) * 1.6 - 0.8
     jacobian = torch.eye(2, dtype=dtype) + 0.2 * torch.randn(2, 4, 2, 2, dtype=dtype)
@@ -378,10 +378,10 @@ def test_losses_of_points_are_exact_under_autocast():
 
 
 def test_a_spot_that_moves_by_whole_pixels_is_followed():
-    # The picture is looked up three pixels to the right, so what it shows moves three pixels to the left.
+    # The image is looked up three pixels to the right, so what it shows moves three pixels to the left.
     shift = from_pixels(torch.tensor([3.0, 0.0]), 33, 33) - from_pixels(torch.zeros(2), 33, 33)
     theta = torch.cat([torch.eye(2), shift[:, None]], dim=1)[None]
-    picture = torch.zeros(1, 1, 33, 33)
-    picture[..., 10, 20] = 1
-    shown = RandomTransform(theta).warp_picture(picture)
+    image = torch.zeros(1, 1, 33, 33)
+    image[..., 10, 20] = 1
+    shown = RandomTransform(theta).warp_image(image)
     assert (shown > 0.99).nonzero().tolist() == [[0, 0, 10, 17]]

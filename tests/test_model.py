@@ -9,14 +9,14 @@ import warnings
 
 import pytest
 import torch
-from small_model import small_config, small_model
 
 from fomm_lib.checkpoints import write_weights
 from fomm_lib.config import load_config
-from fomm_lib.files import InputError
+from fomm_lib.errors import InputError
 from fomm_lib.geometry import coordinate_grid
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator, load_model, start_from
+from tests.support.small_model import small_config, small_model
 
 SOURCE, DRIVING = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -150,12 +150,12 @@ def test_a_model_is_its_parts_in_a_row():
     assert torch.equal(at_once.deformation, motion.deformation)
     assert torch.equal(at_once.occlusion_map, motion.occlusion)
     assert at_once.deformed is None
-    assert model(SOURCE, DRIVING, for_people=True).deformed.shape == (2, 3, 32, 32)
+    assert model(SOURCE, DRIVING, with_visuals=True).deformed.shape == (2, 3, 32, 32)
 
 
-def test_a_picture_driven_by_itself_does_not_move():
+def test_an_image_driven_by_itself_does_not_move():
     ramp = torch.arange(32.0).expand(1, 3, 32, 32) / 31
-    generated = small_model()(ramp, ramp, for_people=True)
+    generated = small_model()(ramp, ramp, with_visuals=True)
     identity = coordinate_grid(16, 16)[None]
     torch.testing.assert_close(generated.deformation, identity, rtol=0, atol=1e-4)
     # The flow is resized with align_corners=False, as published, which is wrong by up to half a pixel.
@@ -171,7 +171,7 @@ def test_an_encoded_source_gives_the_same():
     assert torch.equal(model.generate(encoded, kp_source, kp_driving).prediction, direct)
 
 
-def test_pictures_of_a_batch_do_not_mix():
+def test_images_of_a_batch_do_not_mix():
     model = small_model()
     together = model(SOURCE, DRIVING).prediction
     apart = torch.cat([model(SOURCE[i : i + 1], DRIVING[i : i + 1]).prediction for i in range(2)])
@@ -181,13 +181,12 @@ def test_pictures_of_a_batch_do_not_mix():
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_align_corners_is_one_setting_of_the_config(align_corners):
     model = small_model({"model_params.align_corners": align_corners})
-    assert model.align_corners is align_corners
-    keypoints = model.detect(SOURCE)
-    options = {"align_corners": align_corners}
-    direct = model.generator(SOURCE, keypoints, keypoints, **options)
-    assert torch.equal(model.generate(SOURCE, keypoints, keypoints).prediction, direct.prediction)
     dense = model.generator.dense_motion_network
-    motion = dense(dense.downsample(SOURCE), keypoints, keypoints, **options)
+    assert model.align_corners is model.generator.align_corners is dense.align_corners is align_corners
+    keypoints = model.detect(SOURCE)
+    direct = model.generator(SOURCE, keypoints, keypoints)
+    assert torch.equal(model.generate(SOURCE, keypoints, keypoints).prediction, direct.prediction)
+    motion = dense(dense.downsample(SOURCE), keypoints, keypoints)
     assert torch.equal(model.dense_motion(SOURCE, keypoints, keypoints).mask, motion.mask)
 
 
@@ -241,7 +240,7 @@ def test_discriminator_as_configured():
     assert "discs.0-5.conv.weight_orig" in discriminator.state_dict()
 
 
-def test_size_of_the_pictures():
+def test_size_of_the_images():
     assert small_model({"dataset_params.frame_shape": [32, 64, 3]}).size == (32, 64)
 
 
@@ -273,7 +272,7 @@ def test_nothing_warns(recwarn):
         warnings.simplefilter("error")
         model = small_model({"model_params.discriminator_params.sn": True})
         build_discriminator(model.config)({1: SOURCE})
-        model(SOURCE, DRIVING, for_people=True)
+        model(SOURCE, DRIVING, with_visuals=True)
     assert [str(warning.message) for warning in recwarn] == []
 
 
@@ -403,7 +402,7 @@ def test_the_default_device(data, monkeypatch):
 
 
 def test_weights_go_on_at_another_scale(data):
-    """The fixed kernel that makes pictures smaller is not learned: each model keeps its own, unwarned."""
+    """The fixed kernel that makes images smaller is not learned: each model keeps its own, unwarned."""
     scale = {"model_params.kp_detector_params.scale_factor": 0.25}
     scale["model_params.generator_params.dense_motion_params.scale_factor"] = 1
     model, discriminator = FirstOrderMotionModel(small_config(scale)), build_discriminator(small_config())
@@ -432,8 +431,8 @@ def test_weights_go_on_with_and_without_jacobians(order, data, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         start_from(tmp_path / "other.safetensors", model)
-    picture = torch.rand(1, 3, 64, 64)
-    expected, found = taken.eval().detect(picture), model.eval().detect(picture)
+    image = torch.rand(1, 3, 64, 64)
+    expected, found = taken.eval().detect(image), model.eval().detect(image)
     assert torch.equal(found.value, expected.value)
     if config is zeroth:
         assert found.jacobian is None

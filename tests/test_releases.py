@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from fomm_lib import cli, releases
-from fomm_lib.files import InputError
+from fomm_lib import releases
+from fomm_lib.cli import main
+from fomm_lib.errors import InputError
 from fomm_lib.releases import check_release, importing, newer_than_tested
 
 pytestmark = pytest.mark.quick
@@ -112,9 +113,8 @@ def test_the_command_line_gives_the_line(tmp_path):
     metadata = tmp_path / "av-16.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: av\nVersion: 16.0\n")
-    script = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from fomm_lib.cli import main; main(['animate'])"
-    )
+    first = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+    script = f"{first}; from fomm_lib.cli.main import main; main(['animate'])"
     run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 2
     assert run.stderr == f"fomm: av 16.0 is too old; this needs av{BOUND}: pip install --upgrade av\n"
@@ -146,12 +146,12 @@ def test_a_crash_names_them_before_its_traceback(error, monkeypatch, capsys):
     def crash(*_, **__):
         raise error
 
-    monkeypatch.setattr(cli, "app", crash)
-    monkeypatch.setattr(cli, "newer_than_tested", lambda: ["av 20.0 (tested: 19.0.2)"])
+    monkeypatch.setattr(main, "app", crash)
+    monkeypatch.setattr(releases, "newer_than_tested", lambda: ["av 20.0 (tested: 19.0.2)"])
     with pytest.raises(type(error)):
-        cli.main(["animate"])
-    assert "never tested with this: av 20.0 (tested: 19.0.2)" in capsys.readouterr().err
-    monkeypatch.setattr(cli, "newer_than_tested", lambda: [])
+        main.main(["animate"])
+    assert "newer than tested: av 20.0 (tested: 19.0.2)" in capsys.readouterr().err
+    monkeypatch.setattr(releases, "newer_than_tested", lambda: [])
     with pytest.raises(type(error)):
-        cli.main(["animate"])
+        main.main(["animate"])
     assert capsys.readouterr().err == ""

@@ -1,10 +1,10 @@
-"""Keep the table of files in data/README.md true: every file of data/ with its size and SHA-256.
+"""The table of files in data/README.md: every file of data/ with its size and SHA-256.
 
-    python tools/data_manifest.py             say what is out of step (exit code 1)
-    python tools/data_manifest.py --write     write the table anew
+    python tools/data_manifest.py             print what differs (exit code 1)
+    python tools/data_manifest.py --write     update the table
 
-Where a file came from and its licence stand in the hand-written table above the generated one; its first
-column holds patterns, and every file must match exactly one of them, so that nothing gets in without origin.
+The hand-written table above it gives the source and the licence of each file; its first column has patterns,
+and every file must match exactly one of them, so that no file is added without a source.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from fomm_lib.files import InputError, atomic_output
+from fomm_lib.errors import InputError
+from fomm_lib.files import atomic_output
 
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- files: made by tools/data_manifest.py -->", "<!-- end of files -->"
@@ -44,7 +45,7 @@ def split(text: str) -> tuple[str, str, str]:
     """A README's text before the generated table, the table, and the text after it.
 
     Raises:
-        InputError: one of the two marks is not there exactly once, in this order.
+        InputError: the two marks are not there exactly once each, in this order.
     """
     if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
         raise InputError(f"data/README.md: needs the lines {START!r} and {END!r}, once each, in this order")
@@ -54,13 +55,13 @@ def split(text: str) -> tuple[str, str, str]:
 
 
 def origins(text: str) -> list[str]:
-    """The patterns of the hand-written table: what stands in backticks in the first column of its rows."""
+    """The patterns of the hand-written table, in backticks in its first column."""
     before, _, _ = split(text)
     return re.findall(r"^\| `([^`]+)` \|", before, flags=re.MULTILINE)
 
 
 def differences(data: Path) -> list[str]:
-    """What is out of step between `data` and its README, one line each; empty when all is well."""
+    """Differences between `data` and its README, one line each; empty if there are none."""
     text = (data / "README.md").read_text(encoding="utf-8")
     _, listed, _ = split(text)
     old, new = set(listed.splitlines()), set(table(data).splitlines())
@@ -78,7 +79,7 @@ def differences(data: Path) -> list[str]:
 
 
 def write(data: Path) -> None:
-    """Put the table of what lies in `data` now into its README; the rest of the text stays as it is."""
+    """Write the table of the files in `data` into its README; the rest of the text does not change."""
     path = data / "README.md"
     before, _, after = split(path.read_text(encoding="utf-8"))
     with atomic_output(path, overwrite=True) as temporary:
@@ -86,7 +87,7 @@ def write(data: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Compare, with `--write` after writing; the exit code is 1 where something is out of step."""
+    """Compare, with `--write` after writing; the exit code is 1 if something differs."""
     data = ROOT / "data"
     if "--write" in arguments:
         write(data)

@@ -1,4 +1,4 @@
-"""Make the tables of data/evaluation: all shipped weights, the repeated frame and the truth, on fixed frames.
+"""Make the tables of data/evaluation: all shipped weights and the repeated frame, on fixed frames of clips.
 
     python tools/evaluation_table.py --jobs 2                 all weights of data/weights
     python tools/evaluation_table.py heads-64 runs/mine/weights.safetensors --out mine --jobs 2
@@ -8,22 +8,22 @@ named gap in the table. Writes, into data/evaluation or the folder `--out`:
 
     reconstruction.csv, animation.csv   a row a method and frame
     motion.csv                          a row a method and clip: flow, occlusion, keypoints against the truth
-    disturbed.csv                       what the metrics say of true pictures that were spoilt
+    disturbed.csv                       the metrics of true images that were disturbed in known ways
     frames.jpg                          the best, the median and the worst frame of every metric
     README.md                           the tables
 
 and, without `--out`, the short table in the project's README. What was measured before is kept in a cache
-(`--cache`), so that one more model costs its own time only.
+(`--cache`), so that one more model takes its own time only.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,36 +32,37 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from fomm_lib.checkpoints import shipped_weights
-from fomm_lib.comparison import bootstrap_interval, in_words, markdown_table
-from fomm_lib.datasets import find_clips, to_tensor
-from fomm_lib.evaluation import compare_pictures, evaluate
-from fomm_lib.evaluation_page import write_picture_page
-from fomm_lib.evaluation_report import METRICS, REAL, REPEATED, Report
-from fomm_lib.files import InputError, atomic_output, data_path
-from fomm_lib.protocols import read_protocol
-from fomm_lib.true_motion import METRICS as MOTION
-from fomm_lib.true_motion import NO_MOTION, MotionReport, evaluate_motion
+from fomm_lib.data.clips import find_clips
+from fomm_lib.data.tables import write_cells
+from fomm_lib.errors import InputError
+from fomm_lib.evaluation.comparison import bootstrap_interval, format_interval, markdown_table, mean_or_nan
+from fomm_lib.evaluation.evaluate import compare_images, evaluate
+from fomm_lib.evaluation.page import write_image_page
+from fomm_lib.evaluation.protocol import read_protocol
+from fomm_lib.evaluation.report import METRICS, REAL, REPEATED, Report
+from fomm_lib.evaluation.true_motion import MOTION_METRICS, NO_MOTION, MotionReport, evaluate_motion
+from fomm_lib.files import atomic_output, data_path
+from fomm_lib.media.tensors import to_tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- evaluation: made by tools/evaluation_table.py -->", "<!-- end of evaluation -->"
-SHORT = ("l1", "lpips", "akd", "mkr", "aed")  # the columns of the README's table, and then EPE
+SHORT = ("l1", "lpips", "akd", "mkr", "aed")  # the columns of the README's table; EPE follows
 
 
 def short_table(reconstruction: Report, motion: MotionReport | None) -> str:
-    """One row a method: what fits on a page."""
-    metrics = [name for name in SHORT if name in reconstruction.metrics]
-    arrows = {"lower": " ↓", "higher": " ↑", "": ""}
-    titles = ["", *(METRICS[name].title + arrows[METRICS[name].better] for name in metrics), "EPE, person ↓"]
+    """The table of the README: one row a method, of a few metrics."""
+    metrics = {name: metric for name, metric in reconstruction.metrics.items() if name in SHORT}
+    titles = ["", *(metric.heading for metric in metrics.values()), MOTION_METRICS["epe_person"].heading]
     rows = []
     for method in reconstruction.methods:
         if method == REAL:
             continue
-        row = [method]
-        for name in metrics:
-            row.append(in_words(reconstruction.interval(method, name), METRICS[name].digits))
+        intervals = (
+            format_interval(reconstruction.interval(method, n), m.digits) for n, m in metrics.items()
+        )
         moved = None if motion is None else motion.videos.get(NO_MOTION if method == REPEATED else method)
-        epe = "–" if moved is None else in_words(bootstrap_interval(moved["epe_person"]), 2)
-        rows.append([*row, epe])
+        epe = "–" if moved is None else format_interval(bootstrap_interval(moved["epe_person"]), 2)
+        rows.append([method, *intervals, epe])
     return markdown_table(titles, rows)
 
 
@@ -80,7 +81,7 @@ def paired_table(report: Report) -> str:
                 [
                     f"{first} – {second}",
                     metric.title,
-                    in_words(found.difference, metric.digits),
+                    format_interval(found.difference, metric.digits),
                     f"{found.wins} : {found.losses}",
                     f"{found.p:.3f}",
                 ]
@@ -88,20 +89,20 @@ def paired_table(report: Report) -> str:
     return markdown_table(["difference", "metric", "mean, 95 % interval", "better : worse", "p"], rows)
 
 
-def page(reconstruction: Report, animation: Report, motion: MotionReport | None, gap: str, words: str) -> str:
-    """The whole of data/evaluation/README.md."""
+def page(reconstruction: Report, animation: Report, motion: MotionReport | None, gap: str, note: str) -> str:
+    """The text of data/evaluation/README.md."""
     parts = [
         "# Evaluation",
-        "Made by `python tools/evaluation_table.py`; which frames were taken stands in `reconstruction.json` "
-        "and `animation.json`, every single number in the CSV files. How to read it: notebook 09. What each "
-        "metric is, and in what it differs from published tables: the docstrings of `fomm_lib.metrics`, "
-        "`fomm_lib.face_metrics` and `fomm_lib.true_motion`.",
-        words,
+        "Made by `python tools/evaluation_table.py`. `reconstruction.json` and `animation.json` say which "
+        "frames were evaluated; the CSV files have every single number. How to read it: notebook 09. What "
+        "each metric is, and how it differs from published tables: the docstrings of "
+        "`fomm_lib.evaluation.images`, `fomm_lib.evaluation.faces` and `fomm_lib.evaluation.true_motion`.",
+        note,
         "## Reconstruction",
         reconstruction.markdown().strip(),
         "## Two by two",
         paired_table(reconstruction),
-        "Video by video on the same videos; p by turning signs at random.",
+        "Differences on the same videos; p by flipping their signs.",
         "## Animation of other heads",
         animation.markdown().strip(),
         "## True motion",
@@ -115,48 +116,44 @@ def page(reconstruction: Report, animation: Report, motion: MotionReport | None,
 
 def write_motion(motion: MotionReport, clips: list[str], path: Path) -> None:
     """A CSV, one row a method and clip."""
-    with (
-        atomic_output(path, overwrite=True) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["method", "clip", *MOTION])
-        for method in motion.methods:
-            for i, clip in enumerate(clips):
-                values = [motion.videos[method][name][i] for name in MOTION]
-                writer.writerow([method, clip, *("" if np.isnan(v) else f"{v:.6g}" for v in values)])
+    rows = [
+        [method, clip, *_cells(motion.videos[method][name][i] for name in MOTION_METRICS)]
+        for method in motion.methods
+        for i, clip in enumerate(clips)
+    ]
+    write_cells(path, [["method", "clip", *MOTION_METRICS], *rows], overwrite=True)
 
 
 def true_motion_of(weights: list[str], cache: Path) -> MotionReport:
-    """`evaluate_motion` of each, kept in the cache as long as the file of weights is the same."""
+    """`evaluate_motion` of each, from the cache as long as the file of weights is the same."""
     methods: dict[str, dict[str, np.ndarray]] = {}
     pairs = 0
     for name in weights:
         file = data_path("weights", f"{name}.safetensors")
         file = file if file.is_file() else Path(name)
-        kept = None
+        cached = None
         if file.is_file():
-            key = hashlib.sha256(file.read_bytes() + " ".join(MOTION).encode()).hexdigest()[:16]
-            kept = cache / f"motion-{file.stem}-{key}.json"
-        if kept is not None and kept.exists():
-            found = json.loads(kept.read_text(encoding="utf-8"))
+            key = hashlib.sha256(file.read_bytes() + " ".join(MOTION_METRICS).encode()).hexdigest()[:16]
+            cached = cache / f"motion-{file.stem}-{key}.json"
+        if cached is not None and cached.exists():
+            found = json.loads(cached.read_text(encoding="utf-8"))
         else:
             report = evaluate_motion([name], data_path("heads", "test"))
             videos = {m: {n: v.tolist() for n, v in of.items()} for m, of in report.videos.items()}
             found = {"pairs": report.pairs, "videos": videos}
-            if kept is not None:
-                with atomic_output(kept, overwrite=True) as temporary:
+            if cached is not None:
+                with atomic_output(cached, overwrite=True) as temporary:
                     temporary.write_text(json.dumps(found), encoding="utf-8")
         pairs = found["pairs"]
-        for method, of in found["videos"].items():  # "no motion" is the first one's
+        for method, of in found["videos"].items():  # "no motion" is that of the first weights
             methods.setdefault(method, {n: np.array(v, float) for n, v in of.items()})
     return MotionReport(list(methods), methods, pairs)
 
 
 def disturbed(size: int) -> list[tuple[str, dict[str, float]]]:
-    """True pictures, spoilt in ways that people and metrics judge differently: the metrics of each way.
+    """The metrics of true images that were disturbed in ways which people and metrics rank differently.
 
-    Of every clip three frames: shifted by a 32nd of the picture, blurred, brighter, noisy, the same frames of
+    Three frames of every clip: shifted by 1/32 of the image, blurred, brighter, noisy, the same frames of
     another person, and the frozen first frame.
     """
     tasks = read_protocol(data_path("evaluation", "reconstruction.json")).tasks
@@ -179,35 +176,29 @@ def disturbed(size: int) -> list[tuple[str, dict[str, float]]]:
             "wrong person": wrong[:-1],
             "frozen": still,
         }
-        for way, pictures in ways.items():
-            found.setdefault(way, []).append(compare_pictures(pictures, true, frames))
+        for way, images in ways.items():
+            found.setdefault(way, []).append(compare_images(images, true, frames))
     return [
-        (way, {name: _mean(np.concatenate([part[name] for part in parts])) for name in parts[0]})
+        (way, {name: mean_or_nan(np.concatenate([part[name] for part in parts])) for name in parts[0]})
         for way, parts in found.items()
     ]
 
 
 def write_disturbed(rows: list[tuple[str, dict[str, float]]], path: Path) -> None:
-    """A CSV, one row a way to spoil a picture."""
-    with (
-        atomic_output(path, overwrite=True) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["way", *rows[0][1]])
-        for way, values in rows:
-            writer.writerow([way, *("" if np.isnan(v) else f"{v:.6g}" for v in values.values())])
+    """A CSV, one row a way to disturb an image."""
+    records = ([way, *_cells(values.values())] for way, values in rows)
+    write_cells(path, [["way", *rows[0][1]], *records], overwrite=True)
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+def _cells(values: Iterable[float]) -> list[str]:
+    return ["" if np.isnan(value) else f"{value:.6g}" for value in values]
 
 
 def put_into_readme(table: str, readme: Path) -> None:
-    """Replace what stands between the two marks.
+    """Replace the text between the two marks.
 
     Raises:
-        InputError: the marks are not there, once each.
+        InputError: a mark is missing, or there more than once.
     """
     text = readme.read_text(encoding="utf-8")
     if text.count(START) != 1 or text.count(END) != 1:
@@ -226,10 +217,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("weights", nargs="*", help="by default all of data/weights")
     parser.add_argument("--out", type=Path, help="another folder than data/evaluation")
     parser.add_argument(
-        "--cache", type=Path, default=Path("runs/evaluation"), help="what is kept between runs"
+        "--cache", type=Path, default=Path("runs/evaluation"), help="a folder for what was measured"
     )
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--size", type=int, default=128, help="pixels at which pictures are compared")
+    parser.add_argument("--size", type=int, default=128, help="pixels at which images are compared")
     options = parser.parse_args(arguments)
     try:
         make(options.weights or shipped_weights(), options.out, options.cache, options.jobs, options.size)
@@ -265,12 +256,12 @@ def make(weights: list[str], out: Path | None, cache: Path, jobs: int, size: int
         report.write(folder / f"{mode}.csv", overwrite=True)
     if motion is not None:
         write_motion(motion, reconstruction.clips, folder / "motion.csv")
-    if not (folder / "disturbed.csv").exists():  # no model is in it
+    if not (folder / "disturbed.csv").exists():  # it does not depend on models
         write_disturbed(disturbed(size), folder / "disturbed.csv")
-    write_picture_page(reconstruction, folder / "frames.jpg", overwrite=True)
-    words = f"Weights: {', '.join(f'`{label}`' for label in reconstruction.models)}."
+    write_image_page(reconstruction, folder / "frames.jpg", overwrite=True)
+    note = f"Weights: {', '.join(f'`{label}`' for label in reconstruction.models)}."
     with atomic_output(folder / "README.md", overwrite=True) as temporary:
-        text = page(reconstruction, reports["animation"], motion, gap, words)
+        text = page(reconstruction, reports["animation"], motion, gap, note)
         temporary.write_text(text, encoding="utf-8")
     table = short_table(reconstruction, motion)
     if out is None:

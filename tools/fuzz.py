@@ -1,13 +1,13 @@
-"""Break small files in hundreds of ways, and see whether the readers survive.
+"""Damage small files in hundreds of ways, and check that the readers handle them.
 
     python -m tools.fuzz                          # 500 mutations; prints a table
-    python -m tools.fuzz --count 20000 --seed 7 --keep bad    # and keeps the files that did harm
+    python -m tools.fuzz --count 20000 --seed 7 --keep bad    # and keeps the files that caused a fault
 
-It makes small pictures and videos, changes each in one of the ways that disks, networks and hostile people do
-(flipped bits, a missing end, zeroed, repeated, deleted and swapped stretches, swapped boxes, absurd lengths),
-and gives it to every reader in a process of its own. What may come out is frames, or an `InputError` of one
-line. A crash, a hang, another exception, and files or memory that stay in use are faults: they are listed,
-and the exit code is 1. The same seed makes the same mutations.
+It makes small images and videos, changes each in one of the ways that disks, networks and attackers do
+(flipped bits, a missing end, zeroed, repeated, deleted and swapped parts, swapped boxes, absurd lengths),
+and gives it to every reader in a process of its own. A reader may return frames, or raise an `InputError` of
+one line. A crash, a hang, another exception, and files or memory that stay in use are faults: they are
+listed, and the exit code is 1. The same seed makes the same mutations.
 """
 
 from __future__ import annotations
@@ -29,19 +29,16 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # for the process that reads, too
+from fomm_lib.errors import InputError
+from fomm_lib.media.containers import encryption_marks, missing_end
+from fomm_lib.media.outputs import open_output
+from fomm_lib.media.sandbox import CallStopped, close_idle, guarded_call
+from fomm_lib.media.video import VideoReader, read_frames, read_image
 
-from fomm_lib.containers import encryption_marks, missing_end  # noqa: E402
-from fomm_lib.files import InputError  # noqa: E402
-from fomm_lib.guard import CallStopped, close_idle, guarded_call  # noqa: E402
-from fomm_lib.outputs import open_output  # noqa: E402
-from fomm_lib.video import VideoReader, read_frames, read_picture  # noqa: E402
-
-SECONDS = 30  # for reading one small file in all ways; a healthy one takes a tenth
-MEMORY = 1 << 30  # bytes on top of what the process has
+SECONDS = 30  # limit for reading one small file in all ways; a good file takes 0.1 s
+MEMORY = 1 << 30  # limit in bytes, on top of the memory of the process
 MOST_FRAMES = 500
-LEAK = 64 << 20  # bytes by which a process may grow from its tenth call to its last
+LEAK = 64 << 20  # largest growth of a process in bytes, from its tenth call to its last
 SIZE = 48
 
 
@@ -49,13 +46,13 @@ SIZE = 48
 
 
 def make_files(folder: Path) -> list[Path]:
-    """Small healthy files of many kinds."""
+    """Small good files of many formats."""
     frames = [_frame(number) for number in range(10)]
     paths = []
     for name in ("a.mp4", "a.webm", "a.mov", "a.gif", "a.apng"):
-        sound = _sound(folder / "tone.wav") if name in {"a.mp4", "a.webm"} else None
+        audio = _audio(folder / "tone.wav") if name in {"a.mp4", "a.webm"} else None
         with open_output(
-            folder / name, 25, (SIZE, SIZE), audio_from=sound, metadata={"comment": "fuzz"}
+            folder / name, 25, (SIZE, SIZE), audio_from=audio, metadata={"comment": "fuzz"}
         ) as writer:
             for frame in frames:
                 writer.write(frame)
@@ -78,7 +75,7 @@ def _frame(number: int) -> np.ndarray:
     )
 
 
-def _sound(path: Path) -> Path:
+def _audio(path: Path) -> Path:
     if not path.exists():
         with av.open(str(path), "w") as container:
             stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
@@ -117,7 +114,7 @@ def truncate(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def overwrite(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """A stretch is all zeros, all ones, or noise."""
+    """A part is all zeros, all ones, or noise."""
     start, end = _stretch(data, rng)
     fill = [bytes(end - start), b"\xff" * (end - start), rng.bytes(end - start)][rng.integers(3)]
     data[start:end] = fill
@@ -125,21 +122,21 @@ def overwrite(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def delete(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """A stretch is missing."""
+    """A part is missing."""
     start, end = _stretch(data, rng)
     del data[start:end]
     return data
 
 
 def repeat(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """A stretch is there twice."""
+    """A part is repeated."""
     start, end = _stretch(data, rng)
     data[end:end] = data[start:end]
     return data
 
 
 def swap(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """Two stretches of one length change places."""
+    """Two parts of the same length are swapped."""
     length = int(rng.integers(1, max(2, len(data) // 4)))
     a, b = sorted(rng.integers(0, len(data) - length + 1, 2))
     data[a : a + length], data[b : b + length] = data[b : b + length], data[a : a + length]
@@ -147,7 +144,7 @@ def swap(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def swap_boxes(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """Two labels of four letters change places: boxes of MP4, chunks of PNG, AVI and WebP."""
+    """Two labels of four letters are swapped: boxes of MP4, chunks of PNG, AVI and WebP."""
     labels = [i for i in range(len(data) - 3) if bytes(data[i : i + 4]).isalpha()]
     if len(labels) < 2:
         return swap(data, rng)
@@ -157,7 +154,7 @@ def swap_boxes(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def absurd_number(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """A number of two, four or eight bytes says nothing, or far too much; most often near the beginning."""
+    """A number of two, four or eight bytes becomes 0, 1 or the largest; most often near the beginning."""
     width = int(rng.choice([2, 4, 8]))
     place = int((len(data) - width) * rng.random() ** 2) if len(data) > width else 0
     value = [0, 1, (1 << (8 * width - 1)) - 1, (1 << (8 * width)) - 1][rng.integers(4)]
@@ -188,13 +185,13 @@ MUTATIONS: list[Callable[[bytearray, np.random.Generator], bytearray]] = [
 
 @dataclass
 class Reading:
-    """What became of one file, and of the process that read it.
+    """The result of reading one file, and the state of the process that read it.
 
     Attributes:
-        results: reader to what came out: "frames", "error", or the text of a fault.
-        process: its number.
-        files: how many it has open afterwards.
-        memory: bytes it has in use afterwards.
+        results: reader to its result: "frames", "error", or the text of a fault.
+        process: its id.
+        files: number of files that are open afterwards.
+        memory: bytes in use afterwards.
     """
 
     results: dict[str, str]
@@ -217,8 +214,8 @@ def _read_some(path: str) -> int:
     return len(read_frames(path, [0, 3]))
 
 
-def _sound_of(path: str) -> int:
-    """Take over its sound into another film."""
+def _audio_of(path: str) -> int:
+    """Copy its audio into another video."""
     with (
         tempfile.TemporaryDirectory() as folder,
         open_output(Path(folder, "a.mp4"), 25, (16, 16), audio_from=path) as writer,
@@ -229,12 +226,12 @@ def _sound_of(path: str) -> int:
 
 
 READERS: dict[str, Callable[[str], object]] = {
-    "picture": read_picture,
+    "image": read_image,
     "video": _read_all,
     "some frames": _read_some,
     "times": lambda path: VideoReader(path).times,
     "container": lambda path: (encryption_marks(path), missing_end(path)),
-    "sound": _sound_of,
+    "audio": _audio_of,
 }
 
 
@@ -251,7 +248,7 @@ def _outcome(read: Callable[[str], object], path: str) -> str:
 
 
 def _in_use() -> tuple[int, int]:
-    """Open files, and bytes of memory; zeros where there is no /proc."""
+    """(number of open files, bytes of memory); zeros if there is no /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE")
@@ -263,7 +260,7 @@ def _in_use() -> tuple[int, int]:
 
 
 def mutants(files: list[Path], count: int, seed: int) -> Iterator[tuple[str, str, bytes]]:
-    """(file, mutation, content): every kind of file and every mutation in turn."""
+    """(file, mutation, content): every file and every mutation in turn."""
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         path, mutate = files[number % len(files)], MUTATIONS[number // len(files) % len(MUTATIONS)]
@@ -271,14 +268,14 @@ def mutants(files: list[Path], count: int, seed: int) -> Iterator[tuple[str, str
 
 
 def fuzz(count: int, seed: int = 0, keep: Path | None = None, progress: bool = True) -> Report:
-    """Read `count` mutations; files that did harm go into the folder `keep`."""
+    """Read `count` mutations; files that caused a fault are written into the folder `keep`."""
     report = Report()
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder))
-        for path in files:  # the healthy ones first, or nothing below would mean anything
-            healthy = read_in_all_ways(str(path)).results
-            if "frames" not in (healthy["picture"], healthy["video"]):
-                raise RuntimeError(f"{path.name} cannot be read as it is: {healthy}")
+        for path in files:  # first check that all can be read before they are damaged
+            results = read_in_all_ways(str(path)).results
+            if "frames" not in (results["image"], results["video"]):
+                raise RuntimeError(f"{path.name} cannot be read before it is damaged: {results}")
         bar = tqdm(mutants(files, count, seed), total=count, unit="file", disable=not progress)
         for number, (name, mutation, content) in enumerate(bar):
             path = Path(folder, f"mutant{Path(name).suffix}")
@@ -299,12 +296,12 @@ def fuzz(count: int, seed: int = 0, keep: Path | None = None, progress: bool = T
 
 
 class Report:
-    """What came of all mutations.
+    """The results of all mutations.
 
     Attributes:
-        table: (mutation, what came of it) to how often.
+        table: (mutation, result) to its number.
         faults: one line each.
-        longest: seconds that the slowest file took.
+        longest: seconds of the slowest file.
     """
 
     def __init__(self):
@@ -314,16 +311,16 @@ class Report:
         self._use: dict[int, list[tuple[int, int]]] = {}
 
     def add(self, name: str, mutation: str, reading: Reading) -> bool:
-        """Note what became of a file; whether that is a fault."""
+        """Add the result of a file; returns whether it is a fault."""
         bad = {key: text for key, text in reading.results.items() if text not in ("frames", "error")}
         self.faults += [f"{mutation} {name}: {key}: {text}" for key, text in bad.items()]
-        readable = "frames" in (reading.results["picture"], reading.results["video"])
+        readable = "frames" in (reading.results["image"], reading.results["video"])
         self.table[mutation, "fault" if bad else "frames" if readable else "error"] += 1
         self._use.setdefault(reading.process, []).append((reading.files, reading.memory))
         return bool(bad)
 
     def stop(self, name: str, mutation: str, why: str) -> bool:
-        """Note that a file had to be stopped. Too much memory is refused by the limit, as it should be."""
+        """Add a file that had to be stopped; too much memory is no fault, since the limit refused it."""
         harmless = "of memory" in why
         self.table[mutation, "memory" if harmless else "fault"] += 1
         if not harmless:
@@ -331,7 +328,7 @@ class Report:
         return not harmless
 
     def look_for_leaks(self) -> None:
-        """Compare each process at its last call with its tenth, when all libraries are loaded."""
+        """Compare each process at its last call with its tenth, at which all libraries are loaded."""
         for use in self._use.values():
             for what, allowed, (first, last) in zip(
                 ("files", "bytes of memory"),
@@ -353,7 +350,7 @@ class Report:
 
 
 def sum_of(table: Counter, column: str) -> int:
-    """How often something came of any mutation."""
+    """The number of one result over all mutations."""
     return sum(count for (_, what), count in table.items() if what == column)
 
 
@@ -361,8 +358,8 @@ def main(arguments: Iterable[str] | None = None) -> int:
     """Print the table; 1 where there is a fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--count", type=int, default=500, help="how many mutations")
-    parser.add_argument("--seed", type=int, default=0, help="other seeds, other mutations")
-    parser.add_argument("--keep", type=Path, help="a folder for the files that did harm")
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations")
+    parser.add_argument("--keep", type=Path, help="a folder for the files that caused a fault")
     options = parser.parse_args(None if arguments is None else list(arguments))
     report = fuzz(options.count, options.seed, options.keep)
     print(report)

@@ -1,11 +1,10 @@
-"""Make the pictures and clips of data/: synthetic heads with their truth, the driving clip, the portrait.
+"""Make the images and clips of data/: synthetic heads with their truth, the driving clip, the portrait.
 
-    python tools/make_data.py                   make what is not there yet
+    python tools/make_data.py                   make what is missing
     python tools/make_data.py driving portrait  make these only, of: heads truth driving portrait sheet
 
-Nothing is overwritten: delete a file to have it made again. Needs the extra `synthetic` and EGL; the portrait
-needs `pip install scikit-image`, which carries the photograph. Where it all comes from stands in
-data/heads/README.md.
+Nothing is overwritten: delete a file to make it again. Needs the extra `synthetic` and EGL; the portrait
+needs `pip install scikit-image`, which contains the photograph. Sources and licences: data/heads/README.md.
 """
 
 from __future__ import annotations
@@ -17,15 +16,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fomm_lib.files import InputError, atomic_output
-from fomm_lib.synthetic import SyntheticClip, synthesize
-from fomm_lib.synthetic_anatomy import load_anatomy
-from fomm_lib.synthetic_motion import Motion, add_actions, bump, ease, finish_motion
-from fomm_lib.synthetic_render import Scene, camera_towards, sample_scene
-from fomm_lib.video import VideoWriter
+from fomm_lib.errors import InputError
+from fomm_lib.files import atomic_output
+from fomm_lib.media.encoding import VideoWriter
+from fomm_lib.synthetic.anatomy import load_anatomy
+from fomm_lib.synthetic.clip import SyntheticClip
+from fomm_lib.synthetic.folder import synthesize
+from fomm_lib.synthetic.motion import Motion, add_actions, bump, ease, finish_motion
+from fomm_lib.synthetic.scene import Scene, camera_towards, sample_scene
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-HEADS = {  # folder: what `fomm synthesize` is called with
+HEADS = {  # folder: arguments of `synthesize`
     "train": {"clips": 40, "frames": 48, "size": 128, "seed": 1, "fps": 12.5, "crf": 23},
     "test": {"clips": 12, "frames": 48, "size": 128, "seed": 2, "fps": 12.5, "crf": 23},
     "large": {"clips": 3, "frames": 75, "size": 256, "seed": 3, "fps": 25, "crf": 23},
@@ -79,7 +80,7 @@ def driving_motion(times: np.ndarray) -> Motion:
     """Five seconds that begin and end neutral: turns, nods, tilts; speech, a smile, raised brows, blinks."""
     actions = np.zeros((len(times), len(load_anatomy().action_names)))
     head, gaze, sway = np.zeros((len(times), 3)), np.zeros((len(times), 2)), np.zeros((len(times), 6))
-    keys = (  # second at which the head gets there: pitch, yaw, roll in degrees
+    keys = (  # second: pitch, yaw, roll in degrees at that time
         (0.4, (0, 0, 0)),
         (1.0, (2, 32, 2)),
         (1.8, (2, -32, -2)),
@@ -94,8 +95,8 @@ def driving_motion(times: np.ndarray) -> Motion:
     for (start, before), (end, after) in pairwise(keys):
         step = ease((times[:, None] - start) / (end - start))
         head += np.deg2rad(np.subtract(after, before)) * step
-    gaze -= 0.35 * head[:, :2]  # the eyes keep looking at the camera, more or less
-    sounds = (  # second, mouth
+    gaze -= 0.35 * head[:, :2]  # the eyes look roughly at the camera
+    visemes = (  # second, mouth shape
         (0.45, {"jawOpen": 0.5, "mouthLowerDown": 0.4, "mouthUpperUp": 0.3}),
         (0.75, {"mouthPress": 0.5, "mouthRollLower": 0.3}),
         (0.95, {"jawOpen": 0.35, "mouthFunnel": 0.8}),
@@ -107,7 +108,7 @@ def driving_motion(times: np.ndarray) -> Motion:
         (3.0, {"jawOpen": 0.3, "mouthStretch": 0.4, "mouthLowerDown": 0.5}),
         (3.3, {"jawOpen": 0.7, "mouthLowerDown": 0.3, "mouthUpperUp": 0.3}),
     )
-    for second, recipe in sounds:
+    for second, recipe in visemes:
         add_actions(actions, recipe, bump(times, second, 0.15, 0.02, 0.18))
     smile = {"mouthSmile": 0.9, "cheekSquint": 0.5, "mouthUpperUp": 0.3, "mouthLowerDown": 0.2}
     add_actions(actions, smile, bump(times, 3.6, 0.3, 0.5, 0.35))
@@ -124,12 +125,12 @@ def driving_clip(size: int = 256, frames: int = 125) -> SyntheticClip:
     fov = np.deg2rad(20)
     target = np.array([0, body.chin + 0.42 * height, 0.6])
     view, camera = camera_towards(target, height / 0.56 / (2 * np.tan(fov / 2)), fov)
-    scene = Scene(view, {**random.uniforms, **camera})  # straight from the front, without grain and blur
+    scene = Scene(view, {**random.uniforms, **camera})  # frontal, without grain and blur
     return SyntheticClip(DRIVING_SEED, DRIVING_NUMBER, frames, size, 25, motion=driving_motion, scene=scene)
 
 
 def driving() -> None:
-    """data/driving.mp4: what `fomm animate` drives with by default; it starts neutral and frontal."""
+    """data/driving.mp4: the default driving video of `fomm animate`; it starts neutral and frontal."""
     path = DATA / "driving.mp4"
     if path.exists():
         return
@@ -142,7 +143,7 @@ def driving() -> None:
 
 
 def portrait() -> None:
-    """data/portrait.jpg: the NASA photograph that scikit-image carries, cropped to head and shoulders."""
+    """data/portrait.jpg: the NASA photograph in scikit-image, cropped to head and shoulders."""
     path = DATA / "portrait.jpg"
     if path.exists():
         return
@@ -174,7 +175,7 @@ PARTS = {"heads": heads, "truth": truth, "driving": driving, "portrait": portrai
 
 
 def main(arguments: list[str]) -> int:
-    """Make the parts that are named, or all; 2 for bad input."""
+    """Make the named parts, or all; the exit code is 2 for bad input."""
     unknown = [name for name in arguments if name not in PARTS]
     if unknown:
         print(f"unknown: {' '.join(unknown)}; choose from {' '.join(PARTS)}", file=sys.stderr)

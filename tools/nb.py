@@ -1,15 +1,15 @@
-"""Keeps the notebooks whole: pairs of `NN_topic.py`, which people edit, and `NN_topic.ipynb` with outputs.
+"""Keeps the notebooks in step: pairs of `NN_topic.py`, which people edit, and `NN_topic.ipynb` with outputs.
 
-    python -m tools.nb pair  [FILE ...]   the .py wins: its cells go into the .ipynb; outputs and ids stay
-    python -m tools.nb run   [FILE ...]   pair, then run all cells in place, leaving no times in the file
-    python -m tools.nb check [FILE ...]   say which rule is broken, and give advice
+    python -m tools.nb pair  [FILE ...]   copy the cells of the .py into the .ipynb; outputs and ids stay
+    python -m tools.nb run   [FILE ...]   pair, then run all cells in place; no times are stored
+    python -m tools.nb check [FILE ...]   list broken rules, and give advice
 
-Without FILE, all notebooks, and `check` also says which public name of fomm_lib none of them uses; either
-file of a pair may be named. Whether a notebook still prints what it did is compared by pytest
-(tests/test_notebooks.py).
+Without FILE the command takes all notebooks, and `check` also lists the public names of fomm_lib that no
+notebook uses. FILE is either file of a pair. pytest (tests/project/test_notebooks.py) compares the outputs of
+a new run with the stored ones.
 
-`run` notes a hash of the code that it ran in the metadata of the .ipynb. That survives a git checkout, which
-file times do not, and tells `check` when somebody edited code and forgot to run it.
+`run` stores a hash of the code cells in the metadata of the .ipynb, so that `check` finds code that was
+edited and not run. Unlike file times, a hash survives a git checkout.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ REPOSITORY = re.search(r'^Repository = "(.+)"$', (ROOT / "pyproject.toml").read_
 SECTIONS = (
     "At a glance",
     "Set-up",
-    "The problem as one picture",
+    "The problem as one image",
     "From toy to library",
     "Break it",
     "Exercises",
@@ -59,7 +59,7 @@ GLANCE = ("you will be able to", "know first", "minutes", "gpu", "paper", "modul
 MAX_BYTES = 2**20
 MAX_PIXELS = (600, 350)
 WIDGET = "application/vnd.jupyter.widget-view+json"
-# Two parts or more after a slash that nothing stands before; not a web address, a closing tag or a fraction.
+# A slash at the start of a word and two parts or more; not a web address, a closing tag or a fraction.
 ABSOLUTE = re.compile(r"(?<![\w./:<)}\]\\$~-])/[A-Za-z_][\w.-]*(?:/[\w.-]+)+|\b[A-Z]:\\{1,2}Users\b")
 
 
@@ -67,7 +67,7 @@ ABSOLUTE = re.compile(r"(?<![\w./:<)}\]\\$~-])/[A-Za-z_][\w.-]*(?:/[\w.-]+)+|\b[
 
 
 def pair(script: Path) -> Path:
-    """Bring the .ipynb of a .py up to date: cells from the .py, outputs and ids from the .ipynb that was."""
+    """Update the .ipynb of a .py: cells from the .py, outputs and ids from the existing .ipynb."""
     notebook = script.with_suffix(".ipynb")
     update = ["--update"] if notebook.exists() else []
     jupytext.cli.jupytext(["--quiet", "--to", "ipynb", *update, str(script)])
@@ -75,7 +75,7 @@ def pair(script: Path) -> Path:
 
 
 def script_of(notebook: Path) -> str:
-    """The .py that a notebook stands for."""
+    """The text of the .py that belongs to a notebook."""
     # jupytext writes bytes.
     with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")) as text:
         jupytext.cli.jupytext(["--quiet", "--to", "py:percent", "--output", "-", str(notebook)])
@@ -86,16 +86,17 @@ def script_of(notebook: Path) -> str:
 
 
 def code_hash(nb: nbformat.NotebookNode) -> str:
-    """A hash of all code cells in their order: what `run` notes, and `check` compares."""
+    """A hash of all code cells in their order, which `run` stores and `check` compares."""
     return hashlib.sha256(json.dumps([cell.source for cell in code_cells(nb)]).encode()).hexdigest()
 
 
 def environment() -> dict[str, str]:
     """The environment of a kernel, for `run` and for the comparison.
 
-    One thread each, because the last digits of a number depend on how many add it up, and because two
-    notebooks at a time then fill two cores. Matplotlib takes the backend that notebooks have. A kernel asks
-    its child processes for colour, which Python 3.13 and later give to tracebacks: plain text on all.
+    One thread each, because the last digits of a sum depend on the number of threads, and because two
+    notebooks at a time then use two cores. Without MPLBACKEND, Matplotlib uses the backend of notebooks.
+    Kernels ask child processes for coloured output, which Python 3.13 and later use for tracebacks:
+    PYTHON_COLORS turns it off.
     """
     inherited = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
     return inherited | {"OMP_NUM_THREADS": "1", "PYTHON_COLORS": "0"}
@@ -129,16 +130,16 @@ def run(notebook: Path, cell_timeout: float = 600) -> dict[int, float]:
         on_cell_execute=started,
         on_cell_executed=ended,
     )
-    # Nor shall the client follow widgets itself: for `interact` it looks for a state it has not kept.
+    # The client must not follow widgets itself: for `interact` it looks for a state that it does not store.
     client.widget_registry = {}
     client.execute(env=environment())
     for cell in code_cells(nb):
-        # A widget lives only as long as its kernel; what remained would be garbage, and its first picture.
+        # A widget works only while its kernel runs: its stored output would be useless.
         if any(WIDGET in output.get("data", {}) for output in cell.outputs):
             cell.outputs = []
         cell.outputs = joined(cell.outputs)
     nb.metadata.pop("widgets", None)
-    # The exact version differs from machine to machine and means nothing here.
+    # The exact Python version differs between machines and has no meaning here.
     nb.metadata.get("language_info", {}).pop("version", None)
     nb.metadata["executed"] = {"code_sha256": code_hash(nb)}
     nbformat.write(nb, notebook)
@@ -146,7 +147,7 @@ def run(notebook: Path, cell_timeout: float = 600) -> dict[int, float]:
 
 
 def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """Printed text that a busy machine delivered in pieces, in one piece again."""
+    """Join printed text that a busy machine delivered in pieces."""
     found: list[nbformat.NotebookNode] = []
     for output in outputs:
         last = found[-1] if found else {}
@@ -161,7 +162,7 @@ def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
 
 
 def check(notebook: Path) -> list[str]:
-    """What breaks a rule in one pair, each as a line; an empty list is a whole notebook."""
+    """The broken rules of one pair, one line each; empty if the notebook keeps all rules."""
     script = notebook.with_suffix(".py")
     for path in (script, notebook):
         if not path.exists():
@@ -172,7 +173,7 @@ def check(notebook: Path) -> list[str]:
     except Exception as error:  # nbformat raises many kinds
         return [f"{notebook.name} is no valid notebook: {str(error).splitlines()[0]}"]
     found = list(_in_step(notebook, script))
-    for rule in (_executed, _headings, _sections, _start, _outputs, _pictures, _paths):
+    for rule in (_executed, _headings, _sections, _start, _outputs, _images, _paths):
         found += rule(nb, notebook)
     if notebook.stat().st_size >= MAX_BYTES:
         found.append(f"the file has {notebook.stat().st_size / 2**20:.2f} MB; keep it under 1 MB")
@@ -235,7 +236,7 @@ def _sections(nb, notebook) -> Iterator[str]:
         if not least <= folded <= most:
             yield f"'{part}' has {folded} folded answers (<details>); there must be {least} to {most}"
     if "|" not in " ".join(section(nb, "When it goes wrong")):
-        yield "'When it goes wrong' has no table of symptom, cause and mend"
+        yield "'When it goes wrong' has no table of symptom, cause and fix"
 
 
 def _start(nb, notebook) -> Iterator[str]:
@@ -261,34 +262,34 @@ def _outputs(nb, notebook) -> Iterator[str]:
         for output in cell.outputs:
             data = output.get("data", {})
             if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", []):
-                yield f"cell {number}: ended in {output.ename}; where that is meant, tag it raises-exception"
+                yield f"cell {number}: ended in {output.ename}; if that is intended, tag it raises-exception"
             if output.get("name") == "stderr":
-                yield f"cell {number}: writes to stderr, {output.text.strip()[:60]!r}; mend the cause"
+                yield f"cell {number}: writes to stderr, {output.text.strip()[:60]!r}; fix the cause"
             if WIDGET in data:
                 yield f"cell {number}: a widget is saved: python -m tools.nb run leaves none"
             if data.keys() & {"image/svg+xml", "application/pdf"}:
-                yield f"cell {number}: an SVG or PDF is compared letter by letter; use fomm_lib.plots.show"
+                yield f"cell {number}: an SVG or PDF is compared letter by letter; use plots.show"
 
 
-def _pictures(nb, notebook) -> Iterator[str]:
+def _images(nb, notebook) -> Iterator[str]:
     for number, cell in numbered(nb, "code"):
         for output in cell.outputs:
             for kind, data in output.get("data", {}).items():
                 if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt", "").strip():
-                    yield f"cell {number}: a picture without alternative text; use fomm_lib.plots.show"
+                    yield f"cell {number}: an image without alternative text; use plots.show"
                 if kind == "image/png":
                     size = Image.open(io.BytesIO(base64.b64decode(data))).size
                     if size[0] > MAX_PIXELS[0] or size[1] > MAX_PIXELS[1]:
-                        yield f"cell {number}: a picture of {size[0]} x {size[1]} pixels; at most 600 x 350"
+                        yield f"cell {number}: an image of {size[0]} x {size[1]} pixels; at most 600 x 350"
                 if kind == "text/html":
-                    yield from _html_pictures(number, data)
+                    yield from _html_images(number, data)
     for number, cell in numbered(nb, "markdown"):
         if re.search(r"!\[\s*\]\(", cell.source):
-            yield f"cell {number}: a picture without alternative text; write it into ![...]"
-        yield from _html_pictures(number, cell.source)
+            yield f"cell {number}: an image without alternative text; write it into ![...]"
+        yield from _html_images(number, cell.source)
 
 
-def _html_pictures(number: int, html: str) -> Iterator[str]:
+def _html_images(number: int, html: str) -> Iterator[str]:
     for tag in re.findall(r"<(?:img|video)\b[^>]*>", html):
         if not re.search(r"""\b(?:alt|aria-label|title)=["'][^"']*\w""", tag):
             yield f"cell {number}: {tag.split()[0]}> without alternative text (alt or aria-label)"
@@ -301,11 +302,11 @@ def _paths(nb, notebook) -> Iterator[str]:
             written += [output.get("text", ""), *output.get("traceback", []), output.get("evalue", "")]
             written += [value for kind, value in output.get("data", {}).items() if kind.startswith("text/")]
         for path in ABSOLUTE.findall("\n".join(written)):
-            yield f"cell {number}: names {path}, which no other machine has"
+            yield f"cell {number}: names the absolute path {path}, which other machines do not have"
 
 
 def advice(notebook: Path) -> list[str]:
-    """Where a notebook is longer, shorter or denser than most; nothing that fails."""
+    """Where a notebook is longer, shorter or denser than most; `check` does not fail because of it."""
     nb = nbformat.read(notebook, as_version=4)
     code = code_cells(nb)
     words = sum(len(re.sub(r"<[^>]+>|\$[^$]*\$", " ", text).split()) for text in texts(nb))
@@ -326,7 +327,7 @@ def advice(notebook: Path) -> list[str]:
         if imports and len(imports) < len(statements) and cell.source not in setup:
             found.append(f"cell {number}: both imports and computes")
         if number < len(nb.cells) and nb.cells[number].cell_type == "code":
-            found.append(f"cell {number}: the next is code too; say between them what to look at")
+            found.append(f"cell {number}: the next is code too; explain between them what to look at")
     return found
 
 
@@ -338,7 +339,7 @@ def _lines(source: str) -> int:
 
 
 def unused_names(notebooks: list[Path], names: list[str]) -> list[str]:
-    """The names that the code of no notebook uses; an import alone is no use, nor is a word in a text."""
+    """The names that no notebook uses in its code; an import or a word in a text does not count."""
     used: set[str] = set()
     for notebook in notebooks:
         for cell in code_cells(nbformat.read(notebook, as_version=4)):
@@ -347,14 +348,14 @@ def unused_names(notebooks: list[Path], names: list[str]) -> list[str]:
 
 
 def _used_names(code: str) -> set[str]:
-    # A line of IPython's, `!pip` or `%matplotlib`, is no Python.
+    # Lines of IPython such as `!pip` or `%matplotlib` are not Python.
     tree = ast.parse(re.sub(r"^[ \t]*[!%].*$", "pass", code, flags=re.M))
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
         node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
     }
 
 
-# What the above share
+# Cells and sections
 
 
 def code_cells(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -371,7 +372,7 @@ def numbered(nb: nbformat.NotebookNode, kind: str) -> Iterator[tuple[int, nbform
 
 
 def headings(nb: nbformat.NotebookNode) -> list[tuple[int, int, str]]:
-    """(number of the cell, level, text) of every heading; a # in a block of code is none."""
+    """(number of the cell, level, text) of every heading; a # in a block of code does not count."""
     found = []
     for number, cell in numbered(nb, "markdown"):
         text = _without_code(cell.source)
@@ -383,11 +384,11 @@ def headings(nb: nbformat.NotebookNode) -> list[tuple[int, int, str]]:
 
 
 def section(nb: nbformat.NotebookNode, title: str, kind: str = "markdown") -> list[str]:
-    """What stands between a heading of level 2 and the next: its texts, or its cells of code."""
+    """The texts, or the code cells, between a heading of level 2 and the next."""
     found = []
     inside = False
     for cell in nb.cells:
-        # One cell may end a section and begin the next; a heading in a block of code does neither.
+        # One cell may end a section and begin the next; a heading in a block of code does not count.
         parts = (
             re.split(r"^## ", _without_code(cell.source), flags=re.M) if cell.cell_type == "markdown" else []
         )
@@ -446,7 +447,7 @@ def main(arguments: list[str] | None = None) -> int:
         unused = unused_names([script.with_suffix(".ipynb") for script in scripts], fomm_lib.__all__)
         failed |= bool(unused)
         for name in unused:
-            print(f"no notebook uses fomm_lib.{name}; use it where a learner would want it")
+            print(f"no notebook uses fomm_lib.{name}; use it where a learner needs it")
     return int(failed)
 
 

@@ -1,8 +1,8 @@
-"""The course as a site: README, notebooks as committed (nothing is run), glossary, guide for teachers.
+"""The course as a site: README, committed notebooks (nothing is run), glossary, guide for teachers.
 
     python -m sphinx -q -c tools/site . site      # then open site/README.html
 
-Everything that a page needs, formulas too, lies in the built folder: it reads without a network.
+The built folder has everything that a page needs, formulas too, so that it can be read without a network.
 """
 
 import json
@@ -20,7 +20,7 @@ copyright = "text CC BY 4.0, code MIT"
 
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx-mathjax-offline"]
 root_doc = "README"
-# Sphinx would look into every folder otherwise, environments included.
+# By default Sphinx searches every folder, virtual environments included.
 include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
@@ -36,8 +36,8 @@ nb_merge_streams = True
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = [
-    "myst.header",  # the README's table of contents is ours
-    "myst.xref_missing",  # links to files that are no pages: they lead to the repository, see below
+    "myst.header",  # headings of notebooks may skip a level
+    "myst.xref_missing",  # links to files that are not pages lead to the repository, see below
     "misc.highlighting_failure",
 ]
 
@@ -67,8 +67,8 @@ TREE = """
 
 
 def prepare(app, page, content):
-    """What the files do not say themselves: the order of the pages, and the words of each picture."""
-    text = BADGE.sub(r"[Open in Colab](\g<url>)", content[0])  # the badge is a picture from the network
+    """Add what the files do not contain: the order of the pages, and alternative texts of images."""
+    text = BADGE.sub(r"[Open in Colab](\g<url>)", content[0])  # the badge is an image from the network
     if page == "README":
         text = _repository_links(text)
         text += TREE.format(caption="The course", pages="\n".join(f"notebooks/{name}" for name in NOTEBOOKS))
@@ -84,7 +84,7 @@ def prepare(app, page, content):
 
 
 def _repository_links(text: str) -> str:
-    """Links to files that are no pages of the site lead to the repository."""
+    """Make links to files that are not pages of the site lead to the repository."""
     return re.sub(
         r"\]\(((?!https?:|#|mailto:)[\w./-]+?(?:\.cff|LICENSE(?:-TEXT)?|\.py|\.csv|\.txt))\)",
         rf"]({REPOSITORY}/blob/main/\1)",
@@ -93,7 +93,7 @@ def _repository_links(text: str) -> str:
 
 
 def _with_alternative_texts(notebook: dict) -> dict:
-    """MyST takes the alternative text of a picture from the cell, Jupyter from the output."""
+    """Copy alternative texts from outputs, where Jupyter reads them, to cells, where MyST reads them."""
     for cell in notebook["cells"]:
         texts = [
             output["metadata"]["image/png"]["alt"]

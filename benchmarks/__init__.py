@@ -1,0 +1,1 @@
+"""Timings and peaks of memory: `python -m benchmarks.NAME --help`."""

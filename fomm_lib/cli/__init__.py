@@ -1,0 +1,13 @@
+"""The command line `fomm`: a file for each group of verbs.
+
+main        errors and exit codes; imports the verbs, in the order of `fomm --help`
+app         the application that verbs register with
+options     options that several verbs share, and how their texts become values
+animating   animate, live, export, augment
+training    train, pretrain
+evaluating  evaluate
+data        synthesize, clean, voxceleb
+weights     convert, info
+
+The modules import what a verb needs inside the verb, so that `fomm --help` does not wait for PyTorch.
+"""

@@ -1,0 +1,285 @@
+"""Verbs that use a trained model: `animate`, `live`, `export` and `augment`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fomm_lib.cli.app import app
+from fomm_lib.cli.options import (
+    Backend,
+    BestFrame,
+    ConfigOfWeights,
+    Device,
+    Jobs,
+    Overwrite,
+    Precision,
+    Size,
+    Smooth,
+    Strength,
+    Threads,
+    Watermark,
+    Weights,
+    free_name,
+    number_of_frame,
+    square,
+)
+from fomm_lib.errors import InputError
+from fomm_lib.files import DEFAULT_WEIGHTS, data_path
+
+Source = Annotated[Path | None, typer.Option(help="The portrait; a public-domain one by default.")]
+Driving = Annotated[Path | None, typer.Option(help="The driving video; a synthetic one by default.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="What to write: .mp4, .webm, .gif or .apng, or a name without an ending for a folder of frames. "
+        "By default out.mp4, or if it exists out-2.mp4, ..."
+    ),
+]
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|X,Y,SIZE",
+        help="The square of the portrait to use; auto finds the face, in the driving video too (extra "
+        "'faces'). By default the middle.",
+    ),
+]
+DrivingCrop = Annotated[
+    str | None,
+    typer.Option(metavar="auto|middle|X,Y,SIZE", help="The square of the driving video to use."),
+]
+Relative = Annotated[
+    bool,
+    typer.Option(
+        "--relative/--absolute",
+        help="Move as the video moves away from its first frame, or take over its pose.",
+    ),
+]
+AdaptScale = Annotated[
+    bool, typer.Option("--adapt-scale", help="Scale the movement by the size of the two heads.")
+]
+PasteBack = Annotated[bool, typer.Option("--paste-back", help="Put the result back into the whole portrait.")]
+Compare = Annotated[bool, typer.Option("--compare", help="Write source | driving | result side by side.")]
+Zoom = Annotated[
+    int, typer.Option(help="Enlarge the result by this factor; 0 enlarges small results to about 256 pixels.")
+]
+BatchSize = Annotated[int, typer.Option(help="Driving frames per batch.")]
+
+
+@app.command(epilog="Example: fomm animate --source me.jpg --driving clip.mp4 --output moving.mp4 --compare")
+def animate(
+    source: Source = None,
+    driving: Driving = None,
+    weights: Weights = DEFAULT_WEIGHTS,
+    config: ConfigOfWeights = None,
+    output: Output = None,
+    crop: Crop = None,
+    driving_crop: DrivingCrop = None,
+    relative: Relative = True,
+    adapt_scale: AdaptScale = False,
+    best_frame: BestFrame = None,
+    strength: Strength = 1.0,
+    smooth: Smooth = 0.0,
+    size: Size = None,
+    paste_back: PasteBack = False,
+    watermark: Watermark = False,
+    compare: Compare = False,
+    zoom: Zoom = 0,
+    batch_size: BatchSize = 4,
+    device: Device = None,
+    backend: Backend = "torch",
+    precision: Precision = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Animate a portrait by a driving video."""
+    from fomm_lib.animation.animate import animate as animate_file
+    from fomm_lib.media.outputs import VIEWING_SIZE
+
+    source, driving = _inputs(source, driving)
+    model = _model(weights, config, device, backend, precision, source, driving)
+    result = animate_file(
+        model,
+        source,
+        driving,
+        output or free_name(Path("out.mp4")),
+        overwrite=overwrite,
+        relative=relative,
+        adapt_scale=adapt_scale,
+        best_frame=number_of_frame(best_frame),
+        strength=strength,
+        smooth=smooth,
+        crop=square(crop, "--crop"),
+        driving_crop=square(driving_crop, "--driving-crop"),
+        size=size,
+        paste_back=paste_back,
+        compare=compare,
+        zoom=zoom or (1 if paste_back else max(1, VIEWING_SIZE // max(size or 1, *model.size))),
+        watermark=watermark,
+        batch_size=batch_size,
+    )
+    width, height = result.size
+    noun = "frame" if result.frames == 1 else "frames"
+    print(f"{source} moves like {driving}, by {weights}:")
+    if best_frame == "auto":
+        print(f"Movement counts from frame {result.best_frame}.")
+    print(
+        f"{result.path}: {result.frames} {noun} of {width}x{height} at {float(result.fps):g} a second, "
+        f"{result.frames / result.seconds:.1f} made a second"
+    )
+
+
+@app.command(epilog="Example: fomm live --source me.jpg")
+def live(
+    source: Annotated[
+        Path | None, typer.Option(help="The portrait; a public-domain one by default. The page takes others.")
+    ] = None,
+    weights: Weights = DEFAULT_WEIGHTS,
+    config: ConfigOfWeights = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|middle",
+            help="auto finds the faces, in the portrait and in front of the camera; middle uses the middle. "
+            "By default auto if the extra 'faces' is installed.",
+        ),
+    ] = None,
+    strength: Strength = 1.0,
+    smooth: Smooth = 0.0,
+    watermark: Annotated[
+        bool, typer.Option("--watermark/--no-watermark", help="Write 'AI-generated' into every image.")
+    ] = True,
+    port: Annotated[int, typer.Option(help="Port of this computer; 0 takes any free one.")] = 7860,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
+    ] = True,
+    device: Device = None,
+    backend: Backend = "torch",
+    precision: Precision = None,
+    threads: Threads = None,
+) -> None:
+    """Let a portrait follow the camera, live, on a page in the browser (extra 'live').
+
+    The page is for this computer only. To see the results of another computer, forward its port with ssh:
+    ssh -L 7860:127.0.0.1:7860 NAME, and open http://127.0.0.1:7860.
+    """
+    if find_spec("tornado") is None:
+        raise InputError("fomm live needs tornado; run: pip install tornado, or pip install 'fomm-lib[live]'")
+    if crop not in (None, "auto", "middle"):
+        raise InputError(f"--crop {crop}: should be auto or middle")
+    import torch
+
+    from fomm_lib.animation.live_server import serve
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    source, driving = _inputs(source, None)
+    settings = {"strength": strength, "smooth": smooth, "watermark": watermark}
+    if crop is not None:
+        settings["find_faces"] = crop == "auto"
+    model = _model(weights, config, device, backend, precision, source, driving)
+    serve(model, source, port=port, browser=browser, **settings)
+
+
+@app.command(epilog="Example: fomm export --weights heads-128 --out heads-128-onnx --int8")
+def export(
+    out: Annotated[Path, typer.Option(help="The folder for the files.")],
+    weights: Weights = DEFAULT_WEIGHTS,
+    config: ConfigOfWeights = None,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Also a generator in 8 bits, calibrated on --source and --driving."),
+    ] = False,
+    source: Source = None,
+    driving: Driving = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a model as ONNX files, for onnxruntime, OpenVINO and other programs (extra 'export')."""
+    from fomm_lib.animation.export import calibration_images, export_model
+    from fomm_lib.model import load_model
+
+    model = load_model(weights, config=config, device="cpu")
+    calibration = calibration_images(*_inputs(source, driving), model.size) if int8 else None
+    for file in export_model(model, out, calibration=calibration, overwrite=overwrite):
+        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    print(f"to use it: fomm animate --backend onnxruntime --weights {out}")
+
+
+@app.command(epilog="Example: fomm augment --sources faces --drivings clips --out grown --crop auto --jobs 2")
+def augment(
+    sources: Annotated[Path, typer.Option(help="A folder of portraits.")],
+    drivings: Annotated[Path, typer.Option(help="A folder of driving videos.")],
+    out: Annotated[
+        Path, typer.Option(help="The folder for videos and manifest.csv; run again, it continues.")
+    ],
+    weights: Weights = DEFAULT_WEIGHTS,
+    config: ConfigOfWeights = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="auto", help="auto finds the faces; by default the middle.")
+    ] = None,
+    best_frame: BestFrame = None,
+    strength: Strength = 1.0,
+    smooth: Smooth = 0.0,
+    size: Size = None,
+    watermark: Watermark = False,
+    jobs: Jobs = 1,
+    limit: Annotated[int | None, typer.Option(help="Make at most this many pairs.")] = None,
+    device: Device = None,
+) -> None:
+    """Animate every portrait of a folder by every video of another, to grow a data set."""
+    from fomm_lib.animation.augment import augment as augment_folders
+    from fomm_lib.animation.augment import summary
+
+    rows = augment_folders(
+        sources,
+        drivings,
+        out,
+        weights=weights,
+        config=config,
+        device=device,
+        jobs=jobs,
+        limit=limit,
+        crop=square(crop, "--crop"),
+        best_frame=number_of_frame(best_frame),
+        strength=strength,
+        smooth=smooth,
+        size=size,
+        watermark=watermark,
+    )
+    print(summary(rows))
+    print(f"the manifest: {out / 'manifest.csv'}")
+
+
+def _inputs(source: Path | None, driving: Path | None) -> tuple[Path, Path]:
+    """The portrait and the driving video, or those of the course."""
+    return source or data_path("portrait.jpg"), driving or data_path("driving.mp4")
+
+
+def _model(
+    weights: str,
+    config: str | None,
+    device: str | None,
+    backend: str,
+    precision: str | None,
+    source: Path,
+    driving: Path,
+):
+    """The model for a backend; it is exported first unless `weights` is a folder of exported files."""
+    from fomm_lib.model import load_model
+
+    if backend == "torch":
+        from fomm_lib.animation.fast import FastModel
+
+        return FastModel(load_model(weights, config=config, device=device), precision=precision)
+
+    from fomm_lib.animation.export import ExportedModel, calibration_images, check_backend, exported_copy
+
+    precision = precision or "float32"
+    check_backend(backend, precision, device or "cpu")
+    if Path(weights, "generate.onnx").is_file():
+        return ExportedModel(weights, backend=backend, precision=precision)
+    model = load_model(weights, config=config, device="cpu")
+    calibration = calibration_images(source, driving, model.size) if precision == "int8" else None
+    return exported_copy(model, backend=backend, precision=precision, calibration=calibration)

@@ -1,0 +1,76 @@
+"""The verb that measures models: `evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fomm_lib.cli.app import app
+from fomm_lib.cli.options import ConfigOfWeights, Device, Jobs, Overwrite
+from fomm_lib.errors import InputError
+from fomm_lib.files import DEFAULT_WEIGHTS
+
+
+@app.command(epilog="Example: fomm evaluate --weights heads-64 --data data/heads --report out.csv --jobs 2")
+def evaluate(
+    data: Annotated[Path, typer.Option(help="A folder of clips, or one with a test/ in it.")],
+    report: Annotated[Path, typer.Option(help="The CSV to write, one row a method and frame.")],
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help=f"As for animate; repeat it to compare several. {DEFAULT_WEIGHTS} by default."),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option(help="reconstruction (the truth is known) or animation (of another head).")
+    ] = "reconstruction",
+    protocol: Annotated[
+        Path | None, typer.Option(help="Which frames of which clips; by default some of every clip.")
+    ] = None,
+    save_protocol: Annotated[Path | None, typer.Option(help="Keep which frames were taken.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Write the table to this .md too.")] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", "--pictures", help="A .jpg to write: best, median and worst frames of each metric."
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train or test; - for the folder as it is.")] = "test",
+    size: Annotated[
+        int | None, typer.Option(help="Compare at so many pixels; by default those of the largest model.")
+    ] = None,
+    config: ConfigOfWeights = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keep what was measured here; by default beside the report, until that is whole."),
+    ] = None,
+    jobs: Jobs = 1,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure how good a model is, against the repeated frame; started again, it goes on where it stopped."""
+    from fomm_lib.evaluation.evaluate import evaluate_to_files
+    from fomm_lib.evaluation.page import write_image_page
+
+    if images is not None and images.exists() and not overwrite:
+        raise InputError(f"{images}: exists already; choose another name, or --overwrite")
+    result = evaluate_to_files(
+        weights or [DEFAULT_WEIGHTS],
+        data,
+        report,
+        table=table,
+        save_protocol=save_protocol,
+        overwrite=overwrite,
+        mode=mode,
+        split=None if split == "-" else split,
+        protocol=protocol,
+        size=size,
+        config=config,
+        cache=cache,
+        jobs=jobs,
+        device=device,
+    )
+    if images is not None:
+        write_image_page(result, images, overwrite=overwrite)
+    print(result.markdown())
+    print(f"the report: {report}")

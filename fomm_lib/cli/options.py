@@ -1,0 +1,109 @@
+"""Options that several verbs share, and how the texts of options become values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fomm_lib.errors import InputError
+
+Weights = Annotated[str, typer.Option(help="A name in data/weights, a .safetensors, a published .pth.tar.")]
+ConfigOfWeights = Annotated[
+    str | None, typer.Option(help="For published weights: a YAML file or a name, e.g. vox-adv-256.")
+]
+ConfigToTrain = Annotated[str, typer.Option(help="A YAML file, or the name of one in data/configs.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; by default the GPU if there is one.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="What runs the model: torch; or onnxruntime or openvino (extra 'export'), on the CPU. For "
+        "these two --weights may be a folder written by fomm export."
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help="float32; bfloat16, with torch and openvino; int8, with onnxruntime and openvino. The last two "
+        "are faster and less exact."
+    ),
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; one is often fastest for small models.")]
+Bf16 = Annotated[bool, typer.Option("--bf16", help="Run the networks in bfloat16.")]
+Init = Annotated[str | None, typer.Option(help="Weights to start from.")]
+Jobs = Annotated[int, typer.Option(help="Number of processes; -1 means one per core.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+Seed = Annotated[int, typer.Option(help="Random seed of networks, pairs and transforms.")]
+
+BestFrame = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|N",
+        help="The driving frame that movement is measured from; auto takes the one whose pose is nearest to "
+        "the portrait's. By default the first.",
+    ),
+]
+Strength = Annotated[
+    float, typer.Option(help="Of the movement: 0 is none, 1 as in the video, 2 twice as far.")
+]
+Smooth = Annotated[float, typer.Option(help="Smooth jitter over this many frames; 0 is off.")]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Height and width of the generated images, beyond what the model was trained for; slower."
+    ),
+]
+Watermark = Annotated[bool, typer.Option("--watermark", help="Write 'AI-generated' into every frame.")]
+
+
+def number_of_frame(text: str | None) -> int | str | None:
+    """The value of `--best-frame`: a frame number, or auto.
+
+    Raises:
+        InputError: it is neither.
+
+    Example:
+        >>> number_of_frame("12")
+        12
+    """
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal():
+        raise InputError(f"--best-frame {text}: should be auto, or the number of a frame from 0 on")
+    return int(text)
+
+
+def square(text: str | None, option: str) -> tuple[int, int, int] | str | None:
+    """The value of `--crop` and the like: `X,Y,SIZE` as numbers, auto or middle.
+
+    Raises:
+        InputError: it is none of them.
+
+    Example:
+        >>> square("120,40,600", "--crop")
+        (120, 40, 600)
+    """
+    if text in (None, "auto", "middle"):
+        return text
+    try:
+        x, y, side = (int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"{option} {text}: should be auto, or three whole numbers X,Y,SIZE, e.g. {option} 120,40,600"
+        ) from None
+    return x, y, side
+
+
+def free_name(path: Path) -> Path:
+    """The path, or if it exists the first of out-2.mp4, out-3.mp4, ... that does not.
+
+    Example:
+        >>> free_name(Path("no-such-folder/out.mp4")).name
+        'out.mp4'
+    """
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free

@@ -1,0 +1,127 @@
+"""Verbs that train a model: `train` and `pretrain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fomm_lib.cli.app import app
+from fomm_lib.cli.options import Bf16, ConfigToTrain, Device, Init, Seed, Threads
+from fomm_lib.errors import InputError
+
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue the training in --out from its last state, if there is one."),
+]
+
+
+@app.command(epilog="Example: fomm train --config heads-64 --data data/heads --out runs/first --steps 200")
+def train(
+    config: ConfigToTrain,
+    data: Annotated[Path, typer.Option(help="A folder of clips, with train/ and test/ in it.")],
+    out: Annotated[Path, typer.Option(help="A new folder for weights, losses and samples.")],
+    steps: Annotated[int | None, typer.Option(help="By default the epochs of the config.")] = None,
+    seed: Seed = 0,
+    init: Init = None,
+    resume: Resume = False,
+    perceptual: Annotated[
+        str | None,
+        typer.Option(
+            help="vgg19, or vgg16-lpips if VGG-19 cannot be downloaded; by default that of the config."
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pairs a step; by default that of the config.")
+    ] = None,
+    device: Device = None,
+    bf16: Bf16 = False,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Run them in float16, for GPUs without bfloat16.")
+    ] = False,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Compute each batch in this many parts, for less memory.")
+    ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the networks by torch.compile.")
+    ] = False,
+    cache: Annotated[Path | None, typer.Option(help="A folder to keep decoded frames in.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read ahead.")] = 0,
+    log_every: Annotated[int, typer.Option(help="Steps between rows of losses.csv.")] = 10,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between states on disk.")] = 1000,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard/--no-tensorboard", help="Write curves for TensorBoard.")
+    ] = True,
+    threads: Threads = None,
+) -> None:
+    """Train a model on a folder of clips."""
+    import torch
+    from accelerate import PartialState
+
+    from fomm_lib.training.loop import train as train_model
+
+    if bf16 and fp16:
+        raise InputError("--bf16 and --fp16: choose one")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    weights = train_model(
+        config,
+        data,
+        out,
+        steps,
+        seed=seed,
+        init=init,
+        resume=resume,
+        perceptual=perceptual,
+        batch_size=batch_size,
+        device=device,
+        precision="bf16" if bf16 else "fp16" if fp16 else None,
+        accumulate=accumulate,
+        compile=compile,
+        cache=cache,
+        workers=workers,
+        log_every=log_every,
+        checkpoint_every=checkpoint_every,
+        tensorboard=tensorboard,
+    )
+    if PartialState().is_main_process:  # of several, each runs this verb
+        print(f"{weights}: to use it, fomm animate --weights {weights}")
+
+
+@app.command(epilog="Example: fomm pretrain --config heads-128-motion --data heads --out runs/motion --bf16")
+def pretrain(
+    config: ConfigToTrain,
+    data: Annotated[
+        Path, typer.Option(help="A folder with train/ and test/, made by fomm synthesize --truth.")
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder for weights, losses and errors.")],
+    steps: Annotated[int, typer.Option(help="How many; the learning rate falls over them.")] = 4000,
+    batch_size: Annotated[int, typer.Option(help="Pairs a step.")] = 16,
+    seed: Seed = 0,
+    init: Init = None,
+    resume: Resume = False,
+    device: Device = None,
+    bf16: Bf16 = False,
+    threads: Threads = None,
+) -> None:
+    """Teach keypoints and dense motion the true motion of synthetic heads, before training without labels."""
+    import torch
+
+    from fomm_lib.training.pretraining import pretrain as pretrain_model
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    weights = pretrain_model(
+        config,
+        data,
+        out,
+        steps,
+        batch_size=batch_size,
+        seed=seed,
+        init=init,
+        resume=resume,
+        device=device,
+        bf16=bf16,
+    )
+    print(f"{weights}: to go on from it, fomm train --init {weights} ...")

@@ -1,0 +1,176 @@
+"""Checks for notebook 05, occlusion and generator: warp and mask, gain of a skip, pixels read twice."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.geometry import coordinate_grid, to_pixels, warp
+
+
+def _warp_and_mask(features, flow, occlusion, mode="bilinear", align_corners=False):
+    size = features.shape[-2:]
+    if mode == "nearest":
+        occlusion = torch.nn.functional.interpolate(occlusion, size=size)
+    else:
+        occlusion = torch.nn.functional.interpolate(
+            occlusion, size=size, mode=mode, align_corners=align_corners
+        )
+    return occlusion * warp(features, flow)
+
+
+def _masked(function, batch=1, channels=2, small=(6, 8)):
+    flow = coordinate_grid(6, 8) * 0.6 + 0.2 * torch.rand(batch, 6, 8, 2)
+    return function(torch.rand(batch, channels, 6, 8), flow, torch.rand(batch, 1, *small))
+
+
+check_warp_and_mask = Exercise(
+    "warp_and_mask",
+    solution=_warp_and_mask,
+    cases=[
+        Case("a map of the same size", _masked),
+        Case("a map of half the size, three images", lambda f: _masked(f, 3, 4, (3, 4))),
+        Case(
+            "no motion, occlusion map 0",
+            lambda f: f(torch.rand(1, 2, 4, 4), coordinate_grid(4, 4)[None], torch.zeros(1, 1, 4, 4)),
+        ),
+    ],
+    mistakes={
+        "mask after the warp: O belongs to points of the driving frame": (
+            lambda features, flow, occlusion: warp(
+                _warp_and_mask(features, coordinate_grid(*features.shape[-2:]).expand_as(flow), occlusion),
+                flow,
+            )
+        ),
+        "O = 1 means copy: multiply by O, not by 1 - O": (
+            lambda features, flow, occlusion: _warp_and_mask(features, flow, 1 - occlusion)
+        ),
+        "the warp is missing": lambda features, flow, occlusion: _warp_and_mask(
+            features, coordinate_grid(*features.shape[-2:]).expand_as(flow), occlusion
+        ),
+        "the map is missing": lambda features, flow, occlusion: warp(features, flow),
+        "resize the map bilinearly, or it has steps": partial(_warp_and_mask, mode="nearest"),
+        "resize the map with align_corners=False, as in the training of the published weights": partial(
+            _warp_and_mask, align_corners=True
+        ),
+    },
+)
+
+
+def _best_gain(warped, wanted, mean=(0, 2, 3), total=(0, 2, 3)):
+    w, t = (x - x.mean(dim=mean, keepdim=True) for x in (warped, wanted))
+    return (w * t).sum(dim=total) / (w * w).sum(dim=total)
+
+
+def _correlation(warped, wanted):
+    return _best_gain(warped, wanted) * warped.std(dim=(0, 2, 3)) / wanted.std(dim=(0, 2, 3))
+
+
+def _raw_gain(warped, wanted):
+    return (warped * wanted).sum(dim=(0, 2, 3)) / (warped * warped).sum(dim=(0, 2, 3))
+
+
+def _mean_quotient(warped, wanted):
+    w, t = (x - x.mean(dim=(0, 2, 3), keepdim=True) for x in (warped, wanted))
+    return (t / w).mean(dim=(0, 2, 3))
+
+
+def _gain_of(function, factors, noise=0.0, shift=0.0):
+    warped = 1 + torch.rand(3, len(factors), 4, 5)
+    wanted = torch.tensor(factors).view(1, -1, 1, 1) * warped + noise * torch.randn(3, len(factors), 4, 5)
+    return function(warped, wanted + shift)
+
+
+check_best_gain = Exercise(
+    "best_gain",
+    solution=_best_gain,
+    cases=[
+        Case("a copy, and half a copy", lambda f: _gain_of(f, [1.0, 0.5])),
+        Case(
+            "another mean, on which the factor must not depend", lambda f: _gain_of(f, [1.0, 0.2], 0.0, 2.0)
+        ),
+        Case("much noise", lambda f: _gain_of(f, [0.8, 0.1, -0.5], 0.3, 0.5)),
+    ],
+    mistakes={
+        "give one factor for each channel, shape (c,)": partial(_best_gain, total=(0, 1, 2, 3)),
+        "divide by w w, not by t t: the factor multiplies w": (
+            lambda warped, wanted: _best_gain(wanted, warped)
+        ),
+        "that is the correlation, which has no scale: divide by w w": _correlation,
+        "subtract their means from both first": _raw_gain,
+        "that subtracts the mean of every image; take the mean over batch and positions, dim=(0, 2, 3)": (
+            partial(_best_gain, mean=(2, 3))
+        ),
+        "a mean of quotients is unstable where w is near 0: sum first, then divide": _mean_quotient,
+    },
+)
+
+
+def _readers(flow, clamp=True, swap=False, nearest=True):
+    height, width = flow.shape[:2]
+    pixels = to_pixels(flow, height, width)
+    column, row = (pixels.round() if nearest else pixels).long().unbind(-1)
+    if swap:
+        column, row = row, column
+    if clamp:
+        column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
+    number = (row + 1000) * 10_000 + column + 1000  # pixels outside have a number too
+    found, index = number.flatten().unique(return_inverse=True)
+    return torch.bincount(index, minlength=len(found))[index].view(height, width)
+
+
+def _numbers(flow, row_length):
+    height, width = flow.shape[:2]
+    column, row = to_pixels(flow, height, width).round().long().unbind(-1)
+    return row.clamp(0, height - 1) * row_length + column.clamp(0, width - 1)
+
+
+def _never_read(flow):
+    height, width = flow.shape[:2]
+    readers = torch.bincount(_numbers(flow, width).flatten(), minlength=height * width)
+    return readers.view(height, width)
+
+
+def _rows_too_short(flow):
+    number = _numbers(flow, flow.shape[0])
+    return torch.bincount(number.flatten())[number] > 1
+
+
+def _pushed_card(height=6, width=8):
+    """A patch of the result reads the same pixels as its left neighbours."""
+    flow = coordinate_grid(height, width)
+    flow[2:4, 4:6] = flow[2:4, 2:4]
+    return flow
+
+
+check_double_reads = Exercise(
+    "double_reads",
+    solution=lambda flow: _readers(flow) > 1,
+    cases=[
+        Case("a card that appears twice: card and ghost", lambda f: f(_pushed_card())),
+        Case("the identity: no pixel is read twice", lambda f: f(coordinate_grid(4, 6))),
+        Case(
+            "all pixels read the right neighbour, at the border outside",
+            lambda f: f(coordinate_grid(5, 7) + torch.tensor([1 / 3, 0.0])),
+        ),
+        Case("a random flow", lambda f: f(1.2 * (2 * torch.rand(6, 9, 2) - 1))),
+    ],
+    mistakes={
+        "the counts belong to pixels of the source; look them up for each pixel of the result": (
+            lambda flow: _never_read(flow) > 1
+        ),
+        "each pixel reads itself: count more than one reader": lambda flow: _readers(flow) >= 1,
+        "that marks the pixels with one reader": lambda flow: _readers(flow) == 1,
+        "outside the border the border is read, so those pixels share it too": (
+            lambda flow: _readers(flow, clamp=False) > 1
+        ),
+        "x and y are exchanged: (x, y) is (column, row)": lambda flow: _readers(flow, swap=True) > 1,
+        "long() cuts off the decimals: round() first": lambda flow: _readers(flow, nearest=False) > 1,
+        "a row holds W pixels: number them row * W + column, or different pixels get the same number": (
+            _rows_too_short
+        ),
+        "give a bool for every pixel, not the number of readers": lambda flow: _readers(flow),
+    },
+)

@@ -1,0 +1,13 @@
+"""Evaluation: how good a model is, in numbers (notebook 09).
+
+evaluate     `evaluate`: measures models, and the repeated source frame as a baseline, on fixed frames
+             of clips
+images       metrics of images: L1, PSNR, SSIM, LPIPS, Fréchet distance; and `Metric`, a column of a table
+faces        metrics of landmarks and identities: AKD, MKR, AED, jitter, movement error
+true_motion  metrics of flow, occlusion and keypoints against the ground truth of synthetic heads
+comparison   bootstrap intervals, paired tests and Markdown tables
+protocol     which frames of which clips are evaluated, as a JSON file
+report       `Report`, the numbers of an evaluation: CSV, table, best and worst frames; and `METRICS`
+page         a page of images of the best, median and worst frames
+study        a study with human raters, who compare two animations side by side
+"""

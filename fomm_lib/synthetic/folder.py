@@ -1,0 +1,180 @@
+"""Folders of synthetic clips to train on: `synthesize`, what `fomm synthesize` does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from fomm_lib.errors import InputError
+from fomm_lib.files import atomic_folder, atomic_output
+from fomm_lib.media.encoding import VideoWriter
+from fomm_lib.media.formats import IMAGE_SUFFIXES
+from fomm_lib.media.video import read_image
+from fomm_lib.synthetic.anatomy import data_folder
+from fomm_lib.synthetic.clip import SyntheticClip, check_integer
+from fomm_lib.synthetic.truth import SETTINGS, TRUTH_SIZE, truth_path, write_truth
+
+
+def synthesize(
+    out: str | os.PathLike,
+    clips: int,
+    frames: int = 48,
+    size: int = 128,
+    seed: int = 0,
+    *,
+    jobs: int = 1,
+    format: str = "mp4",
+    fps: float = 25,
+    first: int = 0,
+    clips_per_person: int = 1,
+    crf: int = 18,
+    backgrounds: str | os.PathLike | None = None,
+    truth: int = 0,
+    progress: bool = True,
+) -> list[Path]:
+    """Render clips of synthetic heads into a folder that `FramePairs` trains on.
+
+    Clips are named `synth<seed>-<person>#<clip>#<start>#<end>`; the part before the first `#` is the person's
+    identity. A clip appears whole or not at all; an existing clip is kept, so that an interrupted run can be
+    resumed. Clip k does not depend on the other clips, nor on the number of jobs.
+
+    Args:
+        out: the folder; made if it does not exist.
+        clips: how many.
+        frames: of each clip.
+        size: width and height in pixels.
+        seed: other seeds give other people.
+        jobs: processes at a time; -1 for one per core.
+        format: "mp4", or "png" for folders of images.
+        fps: frames a second; a low number spreads few frames over a long time, so that poses differ.
+        first: number of the first clip, to share the work among machines.
+        clips_per_person: how many clips in a row show the same person, in other light and motion.
+        crf: quality of the mp4, 0 (lossless) to 51.
+        backgrounds: a folder of images (.jpg, .png); about half of the clips get one of them behind the
+            person, see `SyntheticClip`. By default all backgrounds are drawn.
+        truth: number of frame pairs a clip whose true motion is written beside it; see `read_truth`.
+        progress: whether to show a bar.
+
+    Returns:
+        The paths of all requested clips.
+
+    Raises:
+        InputError: a number out of range, a folder made with other settings or one that cannot be written, no
+            image in `backgrounds` or one that cannot be read; `anny`, `moderngl` or EGL is missing.
+
+    Example:
+        >>> synthesize("heads", clips=200, frames=24, size=64, seed=0, jobs=2)  # doctest: +SKIP
+    """
+    check_integer("clips", clips, 1, 10**6)
+    check_integer("first", first, 0, 10**6)
+    check_integer("clips_per_person", clips_per_person, 1, 10**6)
+    check_integer("crf", crf, 0, 51)
+    check_integer("truth", truth, 0, 10**4)
+    if truth and frames < 2:
+        raise InputError(f"truth={truth}: a motion is between two frames; give 2 frames or more")
+    if format not in ("mp4", "png"):
+        raise InputError(f"format={format!r}: choose 'mp4' or 'png'")
+    if jobs != -1:
+        check_integer("jobs", jobs, 1, 1024)
+    images = [] if backgrounds is None else _images(Path(backgrounds))
+    data_folder()  # this and the frame report what is missing before a folder is made
+    SyntheticClip(seed, first, frames, size, fps).frame(0)
+    if format == "mp4" and size % 2:
+        raise InputError(f"size={size}: an mp4 has even sides; give {size + 1}, or the format png")
+    out = Path(out)
+    settings = {"seed": seed, "frames": frames, "size": size, "fps": fps, "format": format}
+    settings |= {"clips_per_person": clips_per_person, "crf": crf}
+    if truth:
+        settings["truth"] = truth
+    if images:
+        settings["backgrounds"] = hashlib.sha256(b"".join(path.read_bytes() for path in images)).hexdigest()
+    _note_settings(out, settings)
+    tasks = []
+    for number in range(first, first + clips):
+        person = number // clips_per_person
+        name = f"synth{seed}-{person:05d}#{number:05d}#0#{frames}"
+        tasks.append((out / (name + ".mp4" if format == "mp4" else name), number, person))
+    missing = [task for task in tasks if not task[0].exists()]
+    alone = jobs == 1
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+    done = parallel(joblib.delayed(_write_clip)(*task, settings, images, alone) for task in missing)
+    for _ in tqdm(done, total=len(missing), desc="synthesizing", unit="clip", disable=not progress):
+        pass
+    return [path for path, _, _ in tasks]
+
+
+def _images(folder: Path) -> list[Path]:
+    """The images of a folder, by name; each can be read."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; give one with images for backgrounds")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise InputError(f"{folder}: no .jpg or .png in it to take backgrounds from")
+    for path in found:
+        read_image(path)
+    return found
+
+
+def _note_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a folder, or compare them with those it has."""
+    note = out / SETTINGS
+    if note.exists():
+        try:
+            there = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{note}: is damaged; delete it, or choose another folder") from error
+        for name in sorted({*settings, "backgrounds", "truth"}):
+            if there.get(name) != settings.get(name):
+                was = f"{name}={there.get(name)}, not {settings.get(name)}"
+                raise InputError(f"{out}: holds clips made with {was}; choose another folder")
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error.strerror}); choose another folder") from error
+    with atomic_output(note) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def _background(rng: np.random.Generator, images: list[Path]) -> np.ndarray | None:
+    """One of the images for about half of the clips, else none."""
+    if not images or rng.uniform() < 0.5:
+        return None
+    return read_image(images[rng.integers(len(images))])
+
+
+def _write_clip(
+    path: Path, number: int, person: int, settings: dict[str, Any], images: list[Path], alone: bool
+) -> None:
+    """Render one clip and its truth into files or a folder that appear when they are whole."""
+    if not alone:
+        # One drawing thread a process; Mesa reads this when the first context is made.
+        os.environ.setdefault("LP_NUM_THREADS", "0")
+    for left_over in path.parent.glob(f".{path.stem}.*.partial*"):  # of a run that was killed
+        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink(missing_ok=True)
+    seed, size, fps = settings["seed"], settings["size"], settings["fps"]
+    make = partial(SyntheticClip, seed, number, settings["frames"], fps=fps, person_number=person)
+    clip = make(size, background=_background(np.random.default_rng([seed, number, 4]), images))
+    if "truth" in settings:  # before the clip: every clip that exists has its truth
+        write_truth(truth_path(path), make(min(size, TRUTH_SIZE)), settings["truth"])
+    if settings["format"] == "mp4":
+        comment = f"synthetic head, no real person; fomm-lib, seed {seed}, clip {number}"
+        with VideoWriter(
+            path, fps, (size, size), crf=settings["crf"], keyframe_every=12, metadata={"comment": comment}
+        ) as writer:
+            for frame in clip:
+                writer.write(frame)
+        return
+    with atomic_folder(path) as temporary:
+        for k, frame in enumerate(clip):
+            Image.fromarray(frame).save(temporary / f"{k:04d}.png")

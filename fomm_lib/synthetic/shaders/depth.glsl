@@ -1,0 +1,2 @@
+// Only depth. Lashes cast no shadow and hide nothing.
+void main() { if (missing() || KIND == LASH) discard; }

@@ -1,0 +1,3 @@
+"""The version of the package, without any other import."""
+
+__version__ = "0.1.0"

