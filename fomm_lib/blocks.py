@@ -86,17 +86,28 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The second half of an hourglass: concatenates every output with the encoder level of its size."""
+    """The second half of an hourglass: concatenates every output with the encoder level of its size.
 
-    def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int):
+    Args:
+        extra_features: channels that every level has beyond those of the encoder.
+    """
+
+    def __init__(
+        self,
+        block_expansion: int,
+        in_features: int,
+        num_blocks: int,
+        max_features: int,
+        extra_features: int = 0,
+    ):
         super().__init__()
         width = channel_widths(block_expansion, num_blocks, max_features)
         # All blocks but the first also receive a skip connection, which doubles their input channels.
         self.up_blocks = nn.ModuleList(
-            UpBlock(width[i + 1] * (1 if i == num_blocks - 1 else 2), width[i])
+            UpBlock(width[i + 1] * (1 if i == num_blocks - 1 else 2) + extra_features, width[i])
             for i in reversed(range(num_blocks))
         )
-        self.out_features = block_expansion + in_features
+        self.out_features = block_expansion + in_features + extra_features
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         out = levels[-1]

@@ -22,6 +22,8 @@ from fomm_lib.releases import importing
 with importing("torch"):
     import torch
     from torch import Tensor, nn
+with importing("pydantic"):
+    from pydantic import BaseModel
 
 NETWORKS = ("generator", "kp_detector", "discriminator")
 _FORMAT = "fomm-lib weights 1"
@@ -123,7 +125,7 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
 def write_weights(
     path: str | os.PathLike,
     networks: dict[str, dict[str, Tensor]],
-    config: Config,
+    config: BaseModel,
     *,
     dtype: torch.dtype | None = torch.float16,
     notes: dict[str, str] | None = None,
@@ -133,6 +135,7 @@ def write_weights(
 
     Args:
         networks: {network: state_dict}.
+        config: of the networks, e.g. a `Config`.
         dtype: of floating-point entries; None keeps theirs. float16 halves the file without a visible change
             of predicted 8-bit images.
         notes: texts to store with the weights.
@@ -276,7 +279,20 @@ def describe(path: str | os.PathLike) -> str:
     return "\n".join(lines)
 
 
-def _read_safetensors(path: Path) -> Checkpoint:
+def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
+    """The networks and the texts in a `.safetensors` that `write_weights` wrote.
+
+    Returns:
+        {network: {entry: tensor}}, and the texts: "config" (JSON) and the notes.
+
+    Raises:
+        InputError: the file is damaged, or another kind of file.
+
+    Example:
+        >>> networks, texts = read_safetensors(weights_path("heads-64"))
+        >>> sorted(networks)
+        ['generator', 'kp_detector']
+    """
     networks: dict[str, dict[str, Tensor]] = {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -287,10 +303,18 @@ def _read_safetensors(path: Path) -> Checkpoint:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: is damaged, or not a safetensors file ({error})") from error
     metadata.pop("format", None)
+    return networks, metadata
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    networks, metadata = read_safetensors(path)
     config = None
     if "config" in metadata:
         try:
-            config = load_config(dict(json.loads(metadata.pop("config"))))
+            content = dict(json.loads(metadata.pop("config")))
+            if "system" in content:
+                raise InputError(f"it is of {content['system']}; see fomm family --help")
+            config = load_config(content)
         except (ValueError, TypeError) as error:  # no JSON, no dict, or a config that load_config refuses
             raise InputError(f"{path}: the config inside cannot be used ({error})") from error
     return Checkpoint(networks, config, metadata)

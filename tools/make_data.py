@@ -1,7 +1,7 @@
 """Make the images and clips of data/: synthetic heads with their truth, the driving clip, the portrait.
 
     python tools/make_data.py                   make what is missing
-    python tools/make_data.py driving portrait  make these only, of: heads truth driving portrait sheet
+    python tools/make_data.py driving portrait  make these only, of: heads truth driving portrait sheet family
 
 Nothing is overwritten: delete a file to make it again. Needs the extra `synthetic` and EGL; the portrait
 needs `pip install scikit-image`, which contains the photograph. Sources and licences: data/heads/README.md.
@@ -22,6 +22,7 @@ from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.synthetic.anatomy import load_anatomy
 from fomm_lib.synthetic.clip import SyntheticClip
 from fomm_lib.synthetic.folder import synthesize
+from fomm_lib.synthetic.labels import clip_labels, label_image
 from fomm_lib.synthetic.motion import Motion, add_actions, bump, ease, finish_motion
 from fomm_lib.synthetic.scene import Scene, camera_towards, sample_scene
 
@@ -41,6 +42,8 @@ TRUTH_PAIRS = {
 }  # clip: source, driving
 DRIVING_SEED, DRIVING_NUMBER = 4, 22
 SHEET_SEED = 5
+FAMILY_SEEDS = {101: 800, 102: 100}  # heads with labels: seed, how many; the first are for training
+FAMILY_SIZE, FAMILY_COLUMNS = 64, 30
 
 
 def heads() -> None:
@@ -171,7 +174,47 @@ def sheet() -> None:
         Image.fromarray(np.vstack(rows)).save(temporary, "JPEG", quality=85)
 
 
-PARTS = {"heads": heads, "truth": truth, "driving": driving, "portrait": portrait, "sheet": sheet}
+def family() -> None:
+    """data/family: 900 heads of 64 pixels, the third frame of a clip each, and their part labels."""
+    folder = DATA / "family"
+    paths = folder / "heads.jpg", folder / "labels.png"
+    if all(path.exists() for path in paths):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    frames, labels = [], []
+    for seed, count in FAMILY_SEEDS.items():
+        for number in range(count):
+            clip = SyntheticClip(seed, number, frames=3, size=FAMILY_SIZE, fps=1)
+            frames.append(clip.frame(2))
+            labels.append(clip_labels(clip, 2))
+    write_family(paths, np.stack(frames), np.stack(labels))
+
+
+def write_family(paths: tuple[Path, Path], frames: np.ndarray, labels: np.ndarray) -> None:
+    """The two sheets of data/family: frames uint8 (N, S, S, 3), labels uint8 (N, S, S)."""
+    with atomic_output(paths[0], overwrite=True) as temporary:
+        # Colour at full size (4:4:4): a head is 64 pixels wide. A block of the JPEG is within one head.
+        options = {"quality": 90, "subsampling": 0, "optimize": True}
+        Image.fromarray(tiled(frames)).save(temporary, "JPEG", **options)
+    with atomic_output(paths[1], overwrite=True) as temporary:
+        label_image(tiled(labels)).save(temporary, "PNG", optimize=True)
+
+
+def tiled(images: np.ndarray) -> np.ndarray:
+    """(N, S, S, ...) as one sheet of `FAMILY_COLUMNS` columns."""
+    return np.vstack(
+        [np.hstack(images[i : i + FAMILY_COLUMNS]) for i in range(0, len(images), FAMILY_COLUMNS)]
+    )
+
+
+PARTS = {
+    "heads": heads,
+    "truth": truth,
+    "driving": driving,
+    "portrait": portrait,
+    "sheet": sheet,
+    "family": family,
+}
 
 
 def main(arguments: list[str]) -> int:

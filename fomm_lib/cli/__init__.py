@@ -8,6 +8,7 @@ training    train, pretrain
 evaluating  evaluate
 data        synthesize, clean, voxceleb
 weights     convert, info
+family      the group `fomm family`: train, apply, sample
 
 The modules import what a verb needs inside the verb, so that `fomm --help` does not wait for PyTorch.
 """

@@ -24,6 +24,9 @@ def synthesize(
         Path | None, typer.Option(help="A folder of images behind half of the heads.")
     ] = None,
     truth: Annotated[int, typer.Option(help="Write the true motion of this many frame pairs per clip.")] = 0,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Write which part every pixel shows: labels/CLIP/0000.png, ...")
+    ] = False,
     jobs: Jobs = 1,
 ) -> None:
     """Render clips of synthetic talking heads."""
@@ -39,6 +42,7 @@ def synthesize(
         format=format,
         backgrounds=backgrounds,
         truth=truth,
+        labels=labels,
         jobs=jobs,
     )
     print(f"{out}: {len(paths)} clips of {frames} frames")

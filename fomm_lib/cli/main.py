@@ -7,7 +7,7 @@ import sys
 import warnings
 
 # In the order of `fomm --help`: a module registers its verbs when it is imported.
-from fomm_lib.cli import animating, training, evaluating, data, weights  # isort: skip  # noqa: F401
+from fomm_lib.cli import animating, training, evaluating, data, weights, family  # isort: skip  # noqa: F401
 from fomm_lib.cli.app import app
 from fomm_lib.errors import InputError
 from fomm_lib.version import __version__
@@ -19,7 +19,9 @@ AFTER_STOP = {
     **dict.fromkeys(
         ("augment", "clean", "evaluate", "synthesize", "voxceleb"), "the same command continues from here"
     ),
-    **dict.fromkeys(("train", "pretrain"), "the same command with --resume continues from here"),
+    **dict.fromkeys(
+        ("train", "pretrain", "family train"), "the same command with --resume continues from here"
+    ),
 }
 
 
@@ -91,6 +93,6 @@ def _name_untested_releases() -> None:
 
 
 def _say_how_to_continue(arguments: list[str]) -> None:
-    verb = arguments[0] if arguments else ""
+    verb = " ".join(arguments[: 2 if arguments[:1] == ["family"] else 1])
     if verb in AFTER_STOP:
         print(f"fomm: stopped; {AFTER_STOP[verb]}", file=sys.stderr)

@@ -22,6 +22,7 @@ from fomm_lib.media.formats import IMAGE_SUFFIXES
 from fomm_lib.media.video import read_image
 from fomm_lib.synthetic.anatomy import data_folder
 from fomm_lib.synthetic.clip import SyntheticClip, check_integer
+from fomm_lib.synthetic.labels import clip_labels, label_image, labels_folder
 from fomm_lib.synthetic.truth import SETTINGS, TRUTH_SIZE, truth_path, write_truth
 
 
@@ -40,6 +41,7 @@ def synthesize(
     crf: int = 18,
     backgrounds: str | os.PathLike | None = None,
     truth: int = 0,
+    labels: bool = False,
     progress: bool = True,
 ) -> list[Path]:
     """Render clips of synthetic heads into a folder that `FramePairs` trains on.
@@ -63,6 +65,8 @@ def synthesize(
         backgrounds: a folder of images (.jpg, .png); about half of the clips get one of them behind the
             person, see `SyntheticClip`. By default all backgrounds are drawn.
         truth: number of frame pairs a clip whose true motion is written beside it; see `read_truth`.
+        labels: write which part of the person every pixel shows, a PNG a frame, into `labels/<clip>/`; see
+            `synthetic.labels`.
         progress: whether to show a bar.
 
     Returns:
@@ -96,6 +100,8 @@ def synthesize(
     settings |= {"clips_per_person": clips_per_person, "crf": crf}
     if truth:
         settings["truth"] = truth
+    if labels:
+        settings["labels"] = True
     if images:
         settings["backgrounds"] = hashlib.sha256(b"".join(path.read_bytes() for path in images)).hexdigest()
     _note_settings(out, settings)
@@ -133,7 +139,7 @@ def _note_settings(out: Path, settings: dict[str, Any]) -> None:
             there = json.loads(note.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{note}: is damaged; delete it, or choose another folder") from error
-        for name in sorted({*settings, "backgrounds", "truth"}):
+        for name in sorted({*settings, "backgrounds", "labels", "truth"}):
             if there.get(name) != settings.get(name):
                 was = f"{name}={there.get(name)}, not {settings.get(name)}"
                 raise InputError(f"{out}: holds clips made with {was}; choose another folder")
@@ -160,13 +166,17 @@ def _write_clip(
     if not alone:
         # One drawing thread a process; Mesa reads this when the first context is made.
         os.environ.setdefault("LP_NUM_THREADS", "0")
-    for left_over in path.parent.glob(f".{path.stem}.*.partial*"):  # of a run that was killed
+    folders = path.parent, labels_folder(path).parent
+    for left_over in (one for folder in folders for one in folder.glob(f".{path.stem}.*.partial*")):
+        # of a run that was killed
         shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink(missing_ok=True)
     seed, size, fps = settings["seed"], settings["size"], settings["fps"]
     make = partial(SyntheticClip, seed, number, settings["frames"], fps=fps, person_number=person)
     clip = make(size, background=_background(np.random.default_rng([seed, number, 4]), images))
     if "truth" in settings:  # before the clip: every clip that exists has its truth
         write_truth(truth_path(path), make(min(size, TRUTH_SIZE)), settings["truth"])
+    if "labels" in settings:
+        _write_labels(labels_folder(path), make(size))
     if settings["format"] == "mp4":
         comment = f"synthetic head, no real person; fomm-lib, seed {seed}, clip {number}"
         with VideoWriter(
@@ -178,3 +188,11 @@ def _write_clip(
     with atomic_folder(path) as temporary:
         for k, frame in enumerate(clip):
             Image.fromarray(frame).save(temporary / f"{k:04d}.png")
+
+
+def _write_labels(folder: Path, clip: SyntheticClip) -> None:
+    """The labels of every frame as 0000.png, 0001.png, ... into a folder that appears when it is whole."""
+    folder.parent.mkdir(exist_ok=True)
+    with atomic_folder(folder, overwrite=True, replaceable=r"\d+\.png") as temporary:
+        for k in range(len(clip)):
+            label_image(clip_labels(clip, k)).save(temporary / f"{k:04d}.png", optimize=True)

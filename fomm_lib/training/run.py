@@ -1,4 +1,4 @@
-"""A run: one training in its folder, new or resumed. `train` and `pretrain` share it.
+"""A run: one training in its folder, new or resumed. `train`, `pretrain` and `family.training` share it.
 
     run = Run(out, config, data, processes, resume=True) refuses a folder that holds another training
     run.start(step, steps, pairs=len(data))             # continues from the newest state, if there is one
@@ -24,11 +24,11 @@ from pathlib import Path
 
 import torch
 import yaml
+from pydantic import BaseModel
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from fomm_lib.checkpoints import write_weights
-from fomm_lib.config import Config
 from fomm_lib.errors import InputError
 from fomm_lib.losses import RandomTransform
 from fomm_lib.training.distributed import Processes
@@ -48,6 +48,7 @@ from fomm_lib.training.step import NotFinite
 _FIXED = (
     *("model_params", "dataset_params", "train_params.batch_size", "train_params.num_repeats"),
     *("steps", "batch_size"),
+    *("system", "networks", "size"),  # of the GAN family
 )
 
 
@@ -57,9 +58,9 @@ class Run:
     Args:
         out: a new folder, or one without a training in it; with `resume`, that of the training to continue.
         config: of the networks; written to `config.yaml`.
-        data: the folder of clips; noted in `config.yaml`.
+        data: the folder of clips; noted in `config.yaml`, as `dataset_params.root_dir` or as `data`.
         processes: of several, only the main one writes files.
-        verb: "train" or "pretrain", whose states differ.
+        verb: "train", "pretrain" or "family train", whose states differ.
         settings: further numbers that a state depends on. `steps` and `batch_size` must be the same when the
             run is resumed; others may change, which is reported.
         seed: of the networks and the random numbers.
@@ -68,6 +69,7 @@ class Run:
         columns: of `losses.csv`.
         log_every, save_every: in steps.
         progress: whether to show a progress bar.
+        dtype: of the written weights; None keeps theirs. States always keep theirs.
 
     Attributes:
         step, steps: how many are done, and how many there are.
@@ -83,7 +85,7 @@ class Run:
     def __init__(
         self,
         out: str | os.PathLike,
-        config: Config,
+        config: BaseModel,
         data: str | os.PathLike,
         processes: Processes,
         *,
@@ -96,10 +98,12 @@ class Run:
         log_every: int = 10,
         save_every: int = 1000,
         progress: bool = True,
+        dtype: torch.dtype | None = None,
     ):
         self.out, self.config, self.data, self.processes = Path(out), config, data, processes
         self.verb, self.settings, self.seed, self.columns = verb, dict(settings or {}), seed, columns
         self.log_every, self.save_every, self.progress = log_every, save_every, progress
+        self.dtype = dtype
         self.weights, losses = self.out / "weights.safetensors", self.out / "losses.csv"
         self.states = StateFolder(self.out / "states", keep)
         self._newest = self.states.newest() if resume else None
@@ -135,7 +139,10 @@ class Run:
             with writing(self.out):
                 self.out.mkdir(parents=True, exist_ok=True)
             noted = self.config.model_dump(mode="json")
-            noted["dataset_params"]["root_dir"] = str(self.data)
+            if "dataset_params" in noted:
+                noted["dataset_params"]["root_dir"] = str(self.data)
+            else:
+                noted["data"] = str(self.data)
             with whole_file(self.out / "config.yaml") as temporary:
                 temporary.write_text(yaml.safe_dump(noted, sort_keys=False))
         losses = self.out / "losses.csv" if self.processes.main else None
@@ -162,12 +169,12 @@ class Run:
         return self.processes.share(whole)
 
     @contextmanager
-    def bad_batch(self, batch: Mapping, transform: RandomTransform, advice: str) -> Iterator[None]:
+    def bad_batch(self, batch: Mapping, transform: RandomTransform | None, advice: str) -> Iterator[None]:
         """Save the batch of a step that raises `NotFinite`, and say so.
 
         Args:
             batch: the images and the rest of the batch; `name`, if there is one, has the names of its clips.
-            transform: that of the step.
+            transform: that of the step, if it has one.
             advice: what to try.
         Raises:
             InputError: instead of `NotFinite`, with the name of the file.
@@ -175,10 +182,13 @@ class Run:
         try:
             yield
         except NotFinite as error:
-            step, control = self.step + 1, transform.control_params
+            step = self.step + 1
             path = self.out / f"not_finite-{step:07d}{self.processes.suffix}.pt"
-            found = {"step": step, "not_finite": error.names, **batch, "theta": transform.theta.cpu()}
-            found["control_params"] = None if control is None else control.cpu()
+            found = {"step": step, "not_finite": error.names, **batch}
+            if transform is not None:
+                control = transform.control_params
+                found["theta"] = transform.theta.cpu()
+                found["control_params"] = None if control is None else control.cpu()
             with whole_file(path) as temporary:
                 torch.save(found, temporary)
             clips = f", on {', '.join(batch['name'])}" if "name" in batch else ""
@@ -279,7 +289,7 @@ class Run:
 
     def _write_weights(self, path: Path, networks: dict, notes: dict[str, str]) -> None:
         with writing(path):
-            write_weights(path, networks, self.config, dtype=None, notes=notes, overwrite=True)
+            write_weights(path, networks, self.config, dtype=self.dtype, notes=notes, overwrite=True)
 
     def _check(self, state: dict) -> None:
         """The state fits the arguments, or an error says what does not."""

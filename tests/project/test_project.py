@@ -346,8 +346,10 @@ def test_the_fomm_commands_of_the_readme_exist_with_their_options():
     assert {words[1] for words in lines} >= {"animate", "train", "synthesize", "convert", "info"}
     assert {words[1] for words in lines} <= set(commands)
     for words in lines:
-        known = {option for parameter in commands[words[1]].params for option in parameter.opts}
-        known |= {option for parameter in commands[words[1]].params for option in parameter.secondary_opts}
+        command = commands[words[1]]
+        command = command.commands[words[2]] if hasattr(command, "commands") else command  # a group of verbs
+        known = {option for parameter in command.params for option in parameter.opts}
+        known |= {option for parameter in command.params for option in parameter.secondary_opts}
         unknown = [word for word in words[2:] if word.startswith("--") and word not in known]
         assert unknown == [], f"{shlex.join(words)}: {unknown}"
 

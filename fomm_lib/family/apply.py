@@ -1,0 +1,298 @@
+"""Trained systems on files: translate or enlarge an image or a video, and sample new images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.utils import make_grid
+
+from fomm_lib.errors import InputError, Reason, VideoError, one_line
+from fomm_lib.family.data import square_tensor
+from fomm_lib.family.pix2pix import to_unsigned
+from fomm_lib.family.systems import levels_of, sampling, scale_of, translate
+from fomm_lib.family.weights import FamilyModel
+from fomm_lib.files import atomic_folder, atomic_output
+from fomm_lib.media.outputs import open_output
+from fomm_lib.media.pipeline import Progress, prefetch, progress_bar
+from fomm_lib.media.tensors import to_tensor, to_uint8
+from fomm_lib.media.video import VideoReader, read_image
+from fomm_lib.version import __version__
+
+APPLICABLE = ("pix2pix", "cyclegan", "srgan")
+DIRECTIONS = ("ab", "ba")
+IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+LARGEST_WHOLE = 256 * 256  # pixels of an input that super-resolution takes in one piece
+TILE = 192  # side of the pieces of larger ones
+
+
+@dataclass
+class Applied:
+    """What `apply_family` or `sample_family` has written.
+
+    Attributes:
+        path: the file or folder.
+        frames: how many images.
+        size: (width, height) of each.
+    """
+
+    path: Path
+    frames: int
+    size: tuple[int, int]
+
+
+def notice(model: FamilyModel) -> str:
+    """The text that every result holds in its header."""
+    return (
+        f"AI-generated: made by a neural network ({model.config.system}, fomm-lib {__version__}). "
+        "What it shows was not recorded."
+    )
+
+
+def apply_family(
+    model: FamilyModel,
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    direction: str = "ab",
+    tile: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress = True,
+) -> Applied:
+    """An image or a video through pix2pix, CycleGAN or SRGAN, into a file of the same kind.
+
+    pix2pix and CycleGAN take the square in the middle at the size of the model; SRGAN takes the whole image,
+    and makes it `scale` times as large. A video keeps its times and its audio. The output appears whole or
+    not at all; its header says that it is generated.
+
+    Args:
+        model: see `load_family`.
+        source: an image or a video. For pix2pix with the weights of the course: labels in the colours of
+            `synthetic.labels`.
+        output: for an image .png, .jpg or .webp; for a video see `media.outputs.open_output`.
+        direction: of CycleGAN; with the weights of the course "ab" makes labels, "ba" heads.
+        tile: SRGAN computes squares of so many pixels one by one, with the same result and less memory; 0
+            for the whole image. By default tiles of 192 for images of more than 256x256 pixels.
+        seed: of the dropout of pix2pix, the same for every frame.
+        overwrite: whether an existing file may be replaced.
+        progress: as in `animation.animate`.
+
+    Raises:
+        InputError: a file that cannot be read or written, an output that does not fit, or a model that cannot
+            be applied.
+
+    Example:
+        >>> labels = data_path("portrait.jpg")  # any image
+        >>> apply_family(load_family("pix2pix"), labels, "head.png").size
+        (64, 64)
+    """
+    made = image_function(model, direction, tile, seed)
+    if Path(source).resolve() == Path(output).resolve():
+        raise InputError(one_line(output, "is the input; choose another name for the result"))
+    video = _video(source)
+    if video is None:
+        image = made(read_image(source))
+        write_image(output, image, notice(model), overwrite=overwrite)
+        return Applied(Path(output), 1, image.shape[1::-1])
+    if Path(output).suffix.lower() in IMAGE_FORMATS:
+        raise InputError(one_line(output, f"{source} is a video; give a name that ends in .mp4, .gif, ..."))
+    size = made(video.first_frame()).shape[1::-1]
+    texts = dict.fromkeys(["comment", "description"], notice(model))
+    options = {"audio_from": source, "metadata": texts, "overwrite": overwrite, "time_base": video.time_base}
+    with open_output(output, video.fps, size, **options) as writer:
+        with closing(prefetch(video.timed(), 4)) as frames:
+            for frame, seconds in progress_bar(frames, progress, total=video.frames):
+                writer.write(made(frame), seconds)
+        writer.end = video.end
+    return Applied(Path(output), writer.frames, size)
+
+
+def image_function(
+    model: FamilyModel, direction: str = "ab", tile: int | None = None, seed: int = 0
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What `apply_family` does with an image: a function of uint8 (H, W, 3).
+
+    Args:
+        model, direction, tile, seed: as `apply_family`.
+
+    Raises:
+        InputError: the model cannot be applied to an image, or an unknown direction.
+
+    Example:
+        >>> image_function(load_family("srgan"))(np.zeros((10, 20, 3), np.uint8)).shape
+        (40, 80, 3)
+    """
+    system = model.config.system
+    if system not in APPLICABLE:
+        other = "fomm family sample" if system == "progressive" else "it needs two images"
+        raise InputError(f"{system}: cannot be applied to an image ({other}); choose {', '.join(APPLICABLE)}")
+    if direction not in DIRECTIONS:
+        raise InputError(f"direction {direction!r}: choose {' or '.join(DIRECTIONS)}")
+    if tile is not None and tile < 0:
+        raise InputError(f"tile = {tile}: give a number of pixels, or 0 for the whole image")
+
+    def enlarged(image: np.ndarray) -> np.ndarray:
+        with sampling(seed):
+            return to_uint8(enlarge(model, to_tensor(image)[None], tile)[0])
+
+    def translated(image: np.ndarray) -> np.ndarray:
+        labels = system == "pix2pix" or (system == "cyclegan" and direction == "ba")
+        square = square_tensor(image, model.config.size, labels=labels).float() / 255
+        network = model.networks["generator" if system == "pix2pix" else direction]
+        with sampling(seed):
+            return to_uint8(translate(network, square.to(model.device))[0].clamp(0, 1))
+
+    return enlarged if system == "srgan" else translated
+
+
+def enlarge(model: FamilyModel, images: Tensor, tile: int | None = None) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1] through a super-resolution network, whole or in tiles.
+
+    A tile is computed with as much of the image around it as its pixels depend on, so that tiles make the
+    same image as the whole.
+
+    Args:
+        model: of SRGAN.
+        images: of any size.
+        tile: see `apply_family`.
+
+    Example:
+        >>> enlarge(load_family("srgan"), torch.rand(1, 3, 8, 8)).shape
+        torch.Size([1, 3, 32, 32])
+    """
+    network, scale = model.networks["generator"], scale_of(model.config)
+    images = images.to(model.device)
+    height, width = images.shape[-2:]
+    if tile is None:
+        tile = 0 if height * width <= LARGEST_WHOLE else TILE
+    if not tile:
+        return network(images)
+    # 9x9, two 3x3 a block, 3x3 at 1, 2, ... times the size, 9x9 at the last: in pixels of the input.
+    margin = 4 + 2 * len(network.blocks) + 1 + 2 + 2
+    out = images.new_empty(*images.shape[:2], scale * height, scale * width)
+    for top in range(0, height, tile):
+        for left in range(0, width, tile):
+            bottom, right = min(height, top + tile), min(width, left + tile)
+            y, x = max(0, top - margin), max(0, left - margin)
+            made = network(images[..., y : bottom + margin, x : right + margin])
+            rows = slice(scale * (top - y), scale * (bottom - y))
+            columns = slice(scale * (left - x), scale * (right - x))
+            out[..., scale * top : scale * bottom, scale * left : scale * right] = made[..., rows, columns]
+    return out
+
+
+def sample_images_of(model: FamilyModel, count: int, seed: int = 0) -> Iterator[Tensor]:
+    """New images of progressive growing, (3, H, W) in [0, 1] each; image i depends on (seed, i) alone.
+
+    Raises:
+        InputError: another system, or a count below 1.
+
+    Example:
+        >>> next(sample_images_of(load_family("progressive"), 1)).shape  # doctest: +SKIP
+        torch.Size([3, 32, 32])
+    """
+    if model.config.system != "progressive":
+        raise InputError(f"{model.config.system}: makes no images from noise; choose progressive")
+    if count < 1:
+        raise InputError(f"count = {count}: give 1 or more")
+    return _samples(model, count, seed)
+
+
+def _samples(model: FamilyModel, count: int, seed: int) -> Iterator[Tensor]:
+    network, level = model.networks["generator"], levels_of(model.config) - 1
+    random = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        latent = torch.randn(1, network.first.weight.shape[0], generator=random).to(model.device)
+        with torch.no_grad():
+            yield to_unsigned(network(latent, level))[0].clamp(0, 1)
+
+
+def sample_family(
+    model: FamilyModel,
+    output: str | os.PathLike,
+    count: int = 16,
+    *,
+    seed: int = 0,
+    zoom: int = 1,
+    overwrite: bool = False,
+) -> Applied:
+    """New images of progressive growing, into a folder (0000.png, ...) or on one sheet (.png, .jpg, .webp).
+
+    Args:
+        model: see `load_family`.
+        output: a name without an ending for a folder.
+        count: how many.
+        seed: image i is the same for every count.
+        zoom: enlarge every pixel to a square.
+        overwrite: whether an existing file, or a folder of images, may be replaced.
+
+    Raises:
+        InputError: another system, a number out of range, or an output that cannot be written.
+
+    Example:
+        >>> sample_family(load_family("progressive"), "sheet.png", 4).size  # doctest: +SKIP
+        (32, 32)
+    """
+    if zoom < 1:
+        raise InputError(f"zoom = {zoom}: give 1 or more")
+    images = sample_images_of(model, count, seed)
+    if zoom > 1:
+        images = (F.interpolate(image[None], scale_factor=zoom, mode="nearest")[0] for image in images)
+    size = (model.config.size * zoom,) * 2
+    if Path(output).suffix:
+        sheet = make_grid(list(images), nrow=int(np.ceil(count**0.5)), padding=2, pad_value=1)
+        write_image(output, to_uint8(sheet), notice(model), overwrite=overwrite)
+        return Applied(Path(output), count, size)
+    with atomic_folder(output, overwrite, replaceable=r"\d+\.png") as folder:
+        for number, image in enumerate(images):
+            write_image(folder / f"{number:04d}.png", to_uint8(image), notice(model))
+    return Applied(Path(output), count, size)
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray, comment: str, *, overwrite: bool = False) -> None:
+    """Write uint8 (H, W, 3) as .png, .jpg or .webp, whole or not at all, with a comment in its header.
+
+    Raises:
+        InputError: another ending, or see `files.atomic_output`.
+
+    Example:
+        >>> write_image("grey.png", np.full((8, 8, 3), 128, np.uint8), "a test")
+    """
+    path = Path(path)
+    kind = IMAGE_FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(one_line(path, f"an image is written as {', '.join(IMAGE_FORMATS)}"))
+    texts, exif = PngInfo(), Image.Exif()
+    texts.add_itxt("Comment", comment)
+    exif[0x010E] = comment  # ImageDescription
+    options = {
+        "PNG": {"pnginfo": texts},
+        "JPEG": {"quality": 95, "subsampling": 0, "comment": comment, "exif": exif},
+        "WEBP": {"quality": 95, "exif": exif},
+    }[kind]
+    with atomic_output(path, overwrite) as temporary:
+        Image.fromarray(image).save(temporary, kind, **options)
+
+
+def _video(source: str | os.PathLike) -> VideoReader | None:
+    """The reader of a video, None for a still image.
+
+    Raises:
+        VideoError: the file can be read as neither.
+    """
+    try:
+        return VideoReader(source)
+    except VideoError as error:
+        if error.reason == Reason.STILL:
+            return None
+        raise

@@ -1,0 +1,90 @@
+"""Weights of the five systems: those of the course by name, a file, or the folder of a training."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fomm_lib.checkpoints import load_network, read_safetensors, weights_path
+from fomm_lib.errors import InputError
+from fomm_lib.family.config import SYSTEMS, FamilyConfig, read_config
+from fomm_lib.family.systems import build_networks
+from fomm_lib.files import data_path
+
+
+@dataclass
+class FamilyModel:
+    """Trained networks that make images, in float32 and eval mode.
+
+    Attributes:
+        config: of the system.
+        networks: by name: "generator"; "ab" and "ba" of CycleGAN; "model" of Monkey-Net.
+        notes: texts in the file: steps, seed, seconds, ...
+        path: of the file.
+    """
+
+    config: FamilyConfig
+    networks: dict[str, nn.Module]
+    notes: dict[str, str] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(next(iter(self.networks.values())).parameters()).device
+
+
+def load_family(name: str | os.PathLike, device: torch.device | str | None = None) -> FamilyModel:
+    """Trained networks of a system.
+
+    Args:
+        name: one of `config.SYSTEMS` for the weights of the course; a `.safetensors`; or the folder of a
+            training (one that is called like a system as `./srgan`).
+        device: by default the GPU if there is one.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or of another kind of model.
+
+    Example:
+        >>> sorted(load_family("cyclegan").networks)
+        ['ab', 'ba']
+    """
+    config, networks, notes, path = read_family(name)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    built = build_networks(config)
+    chosen = {}
+    for network, entries in networks.items():
+        if network not in built:
+            raise InputError(f"{path}: has a network {network}, which {config.system} has not")
+        load_network(built[network], entries, f"{path}, {network},")
+        chosen[network] = built[network].to(device).eval()
+    return FamilyModel(config, chosen, notes, path)
+
+
+def read_family(
+    name: str | os.PathLike,
+) -> tuple[FamilyConfig, dict[str, dict[str, Tensor]], dict[str, str], Path]:
+    """Config, entries by network, notes, and the path of a file of weights; see `load_family`.
+
+    Raises:
+        InputError: see `load_family`.
+    """
+    if str(name) not in SYSTEMS and not Path(name).exists():  # `weights_path` would name other models
+        raise InputError(f"{name}: no such file of weights; shipped ones by name: {', '.join(SYSTEMS)}")
+    if str(name) in SYSTEMS:
+        path = data_path("weights", "family", f"{name}.safetensors")
+        if not path.is_file():
+            raise InputError(f"{name}: the course has no weights of it; train: fomm family train {name}")
+    else:
+        path = weights_path(name)
+    networks, notes = read_safetensors(path)
+    try:
+        values = dict(json.loads(notes.pop("config", "")))
+    except (ValueError, TypeError):
+        values = {}
+    return read_config(values, str(path)), networks, notes, path
