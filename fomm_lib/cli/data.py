@@ -1,4 +1,4 @@
-"""Verbs about data: `synthesize`, `clean` and `voxceleb`."""
+"""Verbs about data: `synthesize`, `photographs`, `clean` and `voxceleb`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,59 @@ def synthesize(
         jobs=jobs,
     )
     print(f"{out}: {len(paths)} clips of {frames} frames")
+
+
+@app.command(
+    epilog="Example: fomm photographs --portraits portraits --out photo --clips 100 --truth 10 --held-out 8"
+)
+def photographs(
+    portraits: Annotated[Path, typer.Option(help="A folder of photographs of one person each.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; clips already in it are kept.")],
+    clips: Annotated[int, typer.Option(help="Number of clips.")],
+    frames: Annotated[int, typer.Option(help="Number of frames per clip; the first is the photograph.")] = 24,
+    size: Annotated[int, typer.Option(help="Width and height, in pixels.")] = 256,
+    truth: Annotated[int, typer.Option(help="Write the true motion of this many frame pairs per clip.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of motion, framing and backgrounds.")] = 0,
+    fps: Annotated[float, typer.Option(help="Frames per second; fewer cover a longer time.")] = 2,
+    format: Annotated[str, typer.Option(help="png for folders of images, or mp4.")] = "png",
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|FILE",
+            help="People whose clips go to test/: how many, or a file with a name of a portrait per line.",
+        ),
+    ] = None,
+    fits: Annotated[
+        Path | None, typer.Option(help="Where fits are kept, to share them; OUT/fits by default.")
+    ] = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Make clips of photographs that move, with their true motion.
+
+    OUT/portraits.csv says of every portrait whether it is used, and why not; OUT/sheet.jpg shows some. The
+    clips show real people: do not publish them.
+    """
+    from fomm_lib.synthetic.photographs.folder import LIST
+    from fomm_lib.synthetic.photographs.folder import photographs as animate_all
+    from fomm_lib.synthetic.photographs.portraits import TABLE
+
+    paths = animate_all(
+        portraits,
+        out,
+        clips,
+        frames,
+        size,
+        seed,
+        truth=truth,
+        jobs=jobs,
+        format=format,
+        fps=fps,
+        held_out=int(held_out) if held_out and held_out.isdigit() else held_out,
+        fits=fits,
+    )
+    rows = TABLE.read(out / LIST)
+    used = sum(row.used for row in rows)
+    print(f"{out}: {len(paths)} clips of {frames} frames, from {used} of {len(rows)} portraits")
 
 
 @app.command(epilog="Example: fomm clean clips --report report.csv --quarantine unfit --jobs 2")

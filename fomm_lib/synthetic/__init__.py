@@ -12,4 +12,6 @@ motion    their random movements
 scene     random camera, lamps and background
 render    drawing by OpenGL
 shaders/  the shaders of `render`, in GLSL
+
+photographs/  clips of photographs that move: portraits of real people, with the same truth as rendered heads
 """

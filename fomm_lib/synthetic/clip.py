@@ -156,20 +156,12 @@ class SyntheticClip:
     def true_motion(self, source: int, driving: int) -> TrueMotion:
         """The exact motion between two frames, given by their numbers."""
         flow = self.renderer().flow(self._pose(source)[0], self._pose(driving)[0], self.uniforms)
-        raw, empty = torch.from_numpy(flow), self.places(source)[..., 3] == 0
-        surface = raw[..., 3] > 0
-        # OpenGL's -1 and 1 are the edges of the image, those of `geometry` the centres of the border pixels.
-        flow = from_pixels((raw[..., :2] + 1) / 2 * self.size - 0.5, self.size, self.size)
-        still = coordinate_grid(self.size, self.size, dtype=flow.dtype)
-        return TrueMotion(
-            flow=torch.where(surface[..., None], flow, still),
-            visible=torch.where(surface, raw[..., 2] > 0, empty),
-            surface=surface,
-        )
+        return to_true_motion(flow, self.places(source)[..., 3].numpy() == 0)
 
     def landmarks(self, k: int) -> Tensor:
         """(68, 2): iBUG's landmarks as points (x, y) in `geometry`'s convention, hidden ones too."""
-        return self._project(self._pose(k)[0][load_anatomy().indices(LANDMARKS)])
+        points = self._pose(k)[0][load_anatomy().indices(LANDMARKS)]
+        return project_points(points, self.scene.uniforms["view_projection"], self.size)
 
     def head_pose(self, k: int) -> HeadPose:
         """Rotation and translation of the skull; the jaw does not change them."""
@@ -182,11 +174,6 @@ class SyntheticClip:
         translation = view[0] @ (matrix @ np.mean(eyes, axis=0) + offset) + view[1]
         return HeadPose(*(torch.from_numpy(a.astype(np.float32)) for a in (rotation, translation)))
 
-    def _project(self, points: np.ndarray) -> Tensor:
-        clip = np.c_[points, np.ones(len(points))] @ self.scene.uniforms["view_projection"].T
-        pixels = (torch.from_numpy(clip[:, :2] / clip[:, 3:]) + 1) / 2 * self.size - 0.5
-        return from_pixels(pixels, self.size, self.size).float()
-
     def _pose(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         if not 0 <= k < len(self):
             raise InputError(f"frame {k}: this clip has the frames 0 to {len(self) - 1}")
@@ -194,7 +181,7 @@ class SyntheticClip:
 
     def renderer(self) -> Renderer:
         """The renderer of this size that the process shares, with this person loaded."""
-        renderer = _shared_renderer(self.size)
+        renderer = shared_renderer(self.size)
         if renderer.loaded is not self:
             surfaces = load_surfaces()
             drawn = np.isin(surfaces.part[surfaces.faces[:, 0]], self.person.parts)
@@ -205,8 +192,35 @@ class SyntheticClip:
         return renderer
 
 
+def to_true_motion(flow: np.ndarray, empty: np.ndarray) -> TrueMotion:
+    """What a renderer's `flow` says, in `geometry`'s convention.
+
+    Args:
+        flow: (H, W, 4), see `Renderer.flow`; any positive number marks a surface.
+        empty: (H, W) bool: pixels of the source that show background.
+    """
+    raw, size = torch.from_numpy(flow), len(flow)
+    surface = raw[..., 3] > 0
+    # OpenGL's -1 and 1 are the edges of the image, those of `geometry` the centres of the border pixels.
+    moved = from_pixels((raw[..., :2] + 1) / 2 * size - 0.5, size, size)
+    still = coordinate_grid(size, size, dtype=moved.dtype)
+    return TrueMotion(
+        flow=torch.where(surface[..., None], moved, still),
+        visible=torch.where(surface, raw[..., 2] > 0, torch.from_numpy(empty)),
+        surface=surface,
+    )
+
+
+def project_points(points: np.ndarray, projection: np.ndarray, size: int) -> Tensor:
+    """(n, 2): points (n, 3) in an image, in `geometry`'s convention; `projection` (4, 4) is OpenGL's."""
+    clip = np.c_[points, np.ones(len(points))] @ projection.T
+    pixels = (torch.from_numpy(clip[:, :2] / clip[:, 3:]) + 1) / 2 * size - 0.5
+    return from_pixels(pixels, size, size).float()
+
+
 @lru_cache(maxsize=2)
-def _shared_renderer(size: int) -> Renderer:
+def shared_renderer(size: int) -> Renderer:
+    """The renderer of a size that all clips of the process share."""
     return Renderer(size)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def synthesize(
         settings["labels"] = True
     if images:
         settings["backgrounds"] = hashlib.sha256(b"".join(path.read_bytes() for path in images)).hexdigest()
-    _note_settings(out, settings)
+    note_settings(out, settings)
     tasks = []
     for number in range(first, first + clips):
         person = number // clips_per_person
@@ -131,8 +132,12 @@ def _images(folder: Path) -> list[Path]:
     return found
 
 
-def _note_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a folder, or compare them with those it has."""
+def note_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a folder, or compare them with those it has.
+
+    Raises:
+        InputError: it has others, its file is damaged, or the folder cannot be made.
+    """
     note = out / SETTINGS
     if note.exists():
         try:
@@ -164,12 +169,9 @@ def _write_clip(
 ) -> None:
     """Render one clip and its truth into files or a folder that appear when they are whole."""
     if not alone:
-        # One drawing thread a process; Mesa reads this when the first context is made.
-        os.environ.setdefault("LP_NUM_THREADS", "0")
-    folders = path.parent, labels_folder(path).parent
-    for left_over in (one for folder in folders for one in folder.glob(f".{path.stem}.*.partial*")):
-        # of a run that was killed
-        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink(missing_ok=True)
+        draw_with_one_thread()
+    remove_left_overs(path)
+    remove_left_overs(labels_folder(path))
     seed, size, fps = settings["seed"], settings["size"], settings["fps"]
     make = partial(SyntheticClip, seed, number, settings["frames"], fps=fps, person_number=person)
     clip = make(size, background=_background(np.random.default_rng([seed, number, 4]), images))
@@ -177,10 +179,37 @@ def _write_clip(
         write_truth(truth_path(path), make(min(size, TRUTH_SIZE)), settings["truth"])
     if "labels" in settings:
         _write_labels(labels_folder(path), make(size))
+    write_clip(path, clip, settings, f"synthetic head, no real person; fomm-lib, seed {seed}, clip {number}")
+
+
+def remove_left_overs(path: Path) -> None:
+    """Remove what runs that were killed left of a clip."""
+    for left_over in path.parent.glob(f".{path.stem}.*.partial*"):
+        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink(missing_ok=True)
+
+
+def draw_with_one_thread() -> None:
+    """One drawing thread a process; Mesa reads this when the first context is made."""
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+
+
+def write_clip(path: Path, clip: Iterable[np.ndarray], settings: dict[str, Any], comment: str) -> None:
+    """Write a clip into a file or folder that appears when it is whole.
+
+    Args:
+        clip: its images, uint8 (size, size, 3).
+        settings: of the folder: format, size, fps, crf.
+        comment: for the metadata of an mp4.
+    """
     if settings["format"] == "mp4":
-        comment = f"synthetic head, no real person; fomm-lib, seed {seed}, clip {number}"
+        side = settings["size"]
         with VideoWriter(
-            path, fps, (size, size), crf=settings["crf"], keyframe_every=12, metadata={"comment": comment}
+            path,
+            settings["fps"],
+            (side, side),
+            crf=settings["crf"],
+            keyframe_every=12,
+            metadata={"comment": comment},
         ) as writer:
             for frame in clip:
                 writer.write(frame)

@@ -44,6 +44,8 @@ _MOODS = [
     {"mouthFrown": 0.6, "mouthStretch": 0.4, "eyeWide": 0.3},
 ]  # fmt: skip
 _GAZE_LIMIT = np.deg2rad([20, 30])
+ACTION_LIMIT = 1.15
+"""The strength that sums of facial actions approach: a sum x becomes ACTION_LIMIT tanh(x / ACTION_LIMIT)."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def finish_motion(
         actions[:, closed] = np.maximum(actions[:, closed], blink)
         for action in ("eyeSquint", "eyeWide", "cheekSquint", "eyeLookDown"):
             actions[:, names.index(action + side)] *= 1 - 0.8 * blink
-    soft = 1.15 * np.tanh(np.maximum(actions, 0) / 1.15)  # limits sums of several causes
+    soft = ACTION_LIMIT * np.tanh(np.maximum(actions, 0) / ACTION_LIMIT)  # limits sums of several causes
     return Motion(soft.astype(np.float32), head, gaze, sway)
 
 

@@ -56,7 +56,7 @@ def sample_person(rng: np.random.Generator) -> Person:
     child = rng.uniform(0.3, 0.9) if rng.uniform() < 0.07 else 0.0
     age = {"child": child, "young": (1 - child) * (1 - old), "old": (1 - child) * old}
     ancestry = dict(zip(ETHNICITIES, rng.dirichlet([0.45, 0.45, 0.55]), strict=True))
-    neutral = anatomy.vertices + _phenotype(anatomy, rng, male, age, ancestry) + _features(anatomy, rng)
+    neutral = anatomy.vertices + phenotype(anatomy, rng, male, age, ancestry) + features(anatomy, rng)
     neutral = _lower_arms(anatomy, neutral, np.deg2rad(rng.uniform(12, 32))).astype(np.float32)
     head = anatomy.weights[:, BONES.index("head")] > 0.9
     scale = np.ptp(neutral[head, 1]) / np.ptp(anatomy.vertices[head, 1])
@@ -85,7 +85,7 @@ def _between(palette: list, place: float) -> np.ndarray:
     return np.array([np.interp(place, range(len(palette)), column) for column in columns])
 
 
-def _phenotype(anatomy: Anatomy, rng, male: float, age: dict, ancestry: dict) -> np.ndarray:
+def phenotype(anatomy: Anatomy, rng, male: float, age: dict, ancestry: dict) -> np.ndarray:
     """MakeHuman's mixture of shape targets: sex x age x ancestry, and sex x age x muscle x weight."""
 
     def levels(mean: float) -> dict[str, float]:
@@ -117,7 +117,7 @@ _NOT_USED = (
 )  # fmt: skip
 
 
-def _features(anatomy: Anatomy, rng) -> np.ndarray:
+def features(anatomy: Anatomy, rng) -> np.ndarray:
     """Random nose, eyes, mouth, ...: slightly asymmetric."""
     offsets = np.zeros_like(anatomy.vertices)
     other = ("universal", *ETHNICITIES, "r-")

@@ -19,7 +19,7 @@ from fomm_lib.synthetic.anatomy import Part
 
 SUPERSAMPLING = 2  # the image is drawn this many times larger and averaged
 _SHADOW_SIZE = 384
-_DEPTH_FACTOR = 4  # the depth that decides what is occluded is drawn this much larger than the image
+DEPTH_FACTOR = 4  # the depth that decides what is occluded is drawn this much larger than the image
 DRAWING_ORDER = (
     Part.LENS, Part.FRAME, Part.HAIR, Part.CLOTHES, Part.EYE, Part.SKIN, Part.TEETH, Part.TONGUE, Part.LASH
 )  # fmt: skip
@@ -53,14 +53,14 @@ class Renderer:
 
     def __init__(self, size: int):
         self.size = size
-        self.context = gl = _context()
+        self.context = gl = shared_context()
         self.loaded: Any = None
         large = (size * SUPERSAMPLING, size * SUPERSAMPLING)
         self._image = gl.framebuffer([gl.renderbuffer(large, 4)], gl.depth_renderbuffer(large))
         self._numbers = gl.framebuffer(
             [gl.texture((size, size), 4, dtype="f4")], gl.depth_renderbuffer((size, size))
         )
-        self._lamp_depth = self._depth_target(_SHADOW_SIZE)
+        self._lamp_depth = depth_target(gl, _SHADOW_SIZE)
         self._other_depth = None  # made when first needed
         values = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 4), dtype=np.uint8)
         self._noise = gl.texture3d((32, 32, 32), 4, values.tobytes())
@@ -94,7 +94,10 @@ class Renderer:
             self._buffers.append(index)
             for use in _USES:
                 program = self._program(use, kind)
-                columns = [_columns(program, fixed, _FIXED), _columns(program, self._moving, _MOVING)]
+                columns = [
+                    buffer_layout(program, fixed, _FIXED),
+                    buffer_layout(program, self._moving, _MOVING),
+                ]
                 used = [c for c in columns if len(c) > 2]
                 self._arrays[use, kind] = gl.vertex_array(program, used, index_buffer=index)
 
@@ -113,13 +116,26 @@ class Renderer:
         self._image.use()
         self._image.clear()
         self._lamp_depth.depth_attachment.use(_TEXTURE_UNITS["shadow_map"])
-        self._backdrop.use(_TEXTURE_UNITS["backdrop"])
-        _set(self._background, uniforms)
-        self._background_array.render(vertices=3)
+        self._render_background(uniforms)
         self._render("colour", uniforms)
         raw = np.frombuffer(self._image.read(components=3), np.uint8)
         blocks = raw.reshape(self.size, SUPERSAMPLING, self.size, SUPERSAMPLING, 3)
         return blocks.mean(axis=(1, 3), dtype=np.float32) / 255
+
+    def draw_background(self, uniforms: dict[str, Any]) -> np.ndarray:
+        """The background alone, supersampled: (S, S, 3) float32 in [0, 1] with S = SUPERSAMPLING size."""
+        self._image.use()
+        self._image.clear()
+        self._render_background(uniforms)
+        side = self.size * SUPERSAMPLING
+        raw = np.frombuffer(self._image.read(components=3), np.uint8)
+        return raw.reshape(side, side, 3).astype(np.float32) / 255
+
+    def _render_background(self, uniforms: dict[str, Any]) -> None:
+        self._backdrop.use(_TEXTURE_UNITS["backdrop"])
+        self._noise.use(_TEXTURE_UNITS["noise_grid"])
+        set_uniforms(self._background, uniforms)
+        self._background_array.render(vertices=3)
 
     def places(self, positions: np.ndarray, uniforms: dict[str, Any]) -> np.ndarray:
         """What the pixel centres show: (size, size, 4), position on the undeformed head (dm), part + 1."""
@@ -136,7 +152,7 @@ class Renderer:
             source shows the point, 0 where it is hidden or outside; 1 for a surface, 0 for background.
         """
         if self._other_depth is None:
-            self._other_depth = self._depth_target(self.size * _DEPTH_FACTOR)
+            self._other_depth = depth_target(self.context, self.size * DEPTH_FACTOR)
         gl = self.context
         self._move(source, source)
         self._other_depth.use()
@@ -159,20 +175,13 @@ class Renderer:
         defines |= {part.name: part.value for part in Part} | {"SHADOW_SIZE": float(_SHADOW_SIZE)}
         head = "#version 330\n" + "".join(f"#define {name} {value}\n" for name, value in defines.items())
         program = self.context.program(
-            vertex_shader=head + _read_shader(vertex),
-            fragment_shader=head + "".join(map(_read_shader, fragment)),
+            vertex_shader=head + read_shader(vertex),
+            fragment_shader=head + "".join(map(read_shader, fragment)),
         )
         for name, unit in _TEXTURE_UNITS.items():
             if name in program:
                 program[name] = unit
         return program
-
-    def _depth_target(self, side: int) -> Any:
-        depth = self.context.depth_texture((side, side))
-        depth.compare_func = ""
-        depth.filter = (self.context.NEAREST, self.context.NEAREST)
-        depth.repeat_x = depth.repeat_y = False
-        return self.context.framebuffer(depth_attachment=depth)
 
     def _move(self, positions: np.ndarray, normals: np.ndarray, others: np.ndarray | None = None) -> None:
         others = positions if others is None else others
@@ -182,7 +191,7 @@ class Renderer:
         self._noise.use(_TEXTURE_UNITS["noise_grid"])
         for (this_use, kind), array in self._arrays.items():
             if this_use == use:
-                _set(self._programs[use, kind], uniforms)
+                set_uniforms(self._programs[use, kind], uniforms)
                 array.render()
 
     def _render_numbers(self, use: str, uniforms: dict[str, Any]) -> np.ndarray:
@@ -193,20 +202,30 @@ class Renderer:
         return raw.reshape(self.size, self.size, 4).copy()
 
 
+def depth_target(gl: Any, side: int) -> Any:
+    """A square framebuffer of depth alone, which shaders can read as a texture."""
+    depth = gl.depth_texture((side, side))
+    depth.compare_func = ""
+    depth.filter = (gl.NEAREST, gl.NEAREST)
+    depth.repeat_x = depth.repeat_y = False
+    return gl.framebuffer(depth_attachment=depth)
+
+
 @lru_cache
-def _read_shader(name: str) -> str:
+def read_shader(name: str) -> str:
+    """The text of `shaders/<name>.glsl`."""
     return (resources.files("fomm_lib.synthetic") / "shaders" / f"{name}.glsl").read_text(encoding="utf-8")
 
 
-def _columns(program: Any, buffer: Any, columns: dict[str, int]) -> tuple:
+def buffer_layout(program: Any, buffer: Any, columns: dict[str, int]) -> tuple:
     """The layout of a buffer, as moderngl takes it; columns that the program does not use are padding."""
     used = [name for name in columns if name in program]
     layout = " ".join(f"{n}f" if name in used else f"{4 * n}x" for name, n in columns.items())
     return (buffer, layout, *used)
 
 
-def _set(program: Any, uniforms: dict[str, Any]) -> None:
-    """Set the uniforms that a program has."""
+def set_uniforms(program: Any, uniforms: dict[str, Any]) -> None:
+    """Set the uniforms that a program has; others are left out."""
     for name in program:
         if name in uniforms:
             value = np.asarray(uniforms[name], "f4")
@@ -215,8 +234,12 @@ def _set(program: Any, uniforms: dict[str, Any]) -> None:
 
 
 @lru_cache(maxsize=1)
-def _context() -> Any:
-    """The one OpenGL context of the process: with several, each call would have to select its own first."""
+def shared_context() -> Any:
+    """The one OpenGL context of the process: with several, each call would have to select its own first.
+
+    Raises:
+        InputError: moderngl is not installed, or the machine has no EGL.
+    """
     try:
         import moderngl
     except ImportError as error:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -84,10 +85,29 @@ def read_truth(clip: str | os.PathLike) -> ClipTruth:
         raise InputError(f"{path}: is damaged; delete it and its clip, and render them again") from error
 
 
-def write_truth(path: str | os.PathLike, clip: SyntheticClip, count: int) -> None:
-    """Write the true motion of `count` random pairs of frames, at the size of `clip`; see `ClipTruth`."""
-    rng = np.random.default_rng([clip.seed, clip.number, 9])
-    pairs = np.array([rng.choice(len(clip), 2, replace=False) for _ in range(count)])
+class TrueClip(Protocol):
+    """A clip whose truth can be written: of a rendered head, or of a photograph."""
+
+    seed: int
+    number: int
+
+    def __len__(self) -> int: ...
+    def true_motion(self, source: int, driving: int) -> TrueMotion:
+        """As `SyntheticClip.true_motion`."""
+
+    def landmarks(self, k: int) -> Tensor:
+        """As `SyntheticClip.landmarks`."""
+
+
+def write_truth(path: str | os.PathLike, clip: TrueClip, count: int, pairs: np.ndarray | None = None) -> None:
+    """Write the true motion of pairs of frames, at the size of `clip`; see `ClipTruth`.
+
+    Args:
+        count: how many pairs; pairs: (count, 2) which, random ones by default.
+    """
+    if pairs is None:
+        rng = np.random.default_rng([clip.seed, clip.number, 9])
+        pairs = np.array([rng.choice(len(clip), 2, replace=False) for _ in range(count)])
     motions = [clip.true_motion(int(source), int(driving)) for source, driving in pairs]
     truth = ClipTruth(
         pairs,

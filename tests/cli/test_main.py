@@ -446,6 +446,20 @@ def test_synthesize_passes_its_options_on(monkeypatch, capsys):
     assert "2 clips of 3 frames" in capsys.readouterr().out
 
 
+def test_photographs_passes_its_options_on(monkeypatch, tmp_path, capsys):
+    from fomm_lib.synthetic.photographs import folder
+    from fomm_lib.synthetic.photographs.portraits import TABLE, Row
+
+    seen = {}
+    monkeypatch.setattr(folder, "photographs", lambda *a, **o: seen.update(a=a, **o) or [1, 2])
+    TABLE.write(tmp_path / "portraits.csv", [Row("a.jpg", "train"), Row("b.jpg", reason="no face")])
+    options = ["--portraits", "in", "--out", tmp_path, "--clips", 2, "--held-out", 1, "--truth", 5]
+    assert run("photographs", *options) == 0
+    assert [str(a) for a in seen["a"]] == ["in", str(tmp_path), "2", "24", "256", "0"]
+    assert seen["held_out"] == 1 and seen["truth"] == 5
+    assert "2 clips of 24 frames, from 1 of 2 portraits" in capsys.readouterr().out
+
+
 @pytest.mark.quick
 def test_clean_writes_a_report(tmp_path, capsys):
     make("frozen.mp4", tmp_path / "clips")
@@ -482,6 +496,7 @@ def test_defaults_are_those_of_the_library():
     from fomm_lib.data import report, voxceleb
     from fomm_lib.evaluation import evaluate
     from fomm_lib.synthetic import folder
+    from fomm_lib.synthetic.photographs import folder as photographs_folder
     from fomm_lib.training import loop, pretraining
 
     functions = {
@@ -491,6 +506,7 @@ def test_defaults_are_those_of_the_library():
         evaluating.evaluate: evaluate.evaluate,
         animating.live: live.LiveAnimator,
         training.pretrain: pretraining.pretrain,
+        data.photographs: photographs_folder.photographs,
         data.synthesize: folder.synthesize,
         training.train: loop.train,
         data.voxceleb: voxceleb.fetch_voxceleb,

@@ -117,16 +117,18 @@ TESTED_BY = {
     "cli/training.py": "cli/test_main.py",
     "cli/weights.py": "cli/test_main.py",
     "animation/live_server.py": "animation/test_live.py",
+    "synthetic/photographs/reasons.py": "synthetic/photographs/test_portraits.py",
+    "synthetic/photographs/shape.py": "synthetic/photographs/test_fit.py",
 }
 
 
 def mirror_of(name: str) -> Path:
     """Where the tests of a module are, e.g. tests/media/test_video.py for media/video.py.
 
-    A folder within a folder has one file: tests/course/test_plots.py for all of course/plots/.
+    A folder within a folder has one file: tests/course/test_plots.py for all of course/plots/; or a folder.
     """
     path = Path(name)
-    if len(path.parts) > 2:
+    if len(path.parts) > 2 and not (ROOT / "tests" / path.parent).is_dir():
         path = path.parent.with_suffix(".py")
     return ROOT / "tests" / TESTED_BY.get(name, path.with_name(f"test_{path.name}"))
 

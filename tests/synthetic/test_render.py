@@ -26,7 +26,7 @@ def test_the_shader_order_names_every_part():
 
 
 def test_without_moderngl(monkeypatch):
-    monkeypatch.setattr(render, "_context", render._context.__wrapped__)
+    monkeypatch.setattr(render, "shared_context", render.shared_context.__wrapped__)
     monkeypatch.setitem(__import__("sys").modules, "moderngl", None)
     with pytest.raises(InputError, match=r'need moderngl.*pip install "fomm-lib\[synthetic\]"'):
         render.Renderer(32)
@@ -38,7 +38,7 @@ def test_without_egl(monkeypatch):
     def fail(**kwargs):
         raise Exception("libEGL.so not\nloaded")
 
-    monkeypatch.setattr(render, "_context", render._context.__wrapped__)
+    monkeypatch.setattr(render, "shared_context", render.shared_context.__wrapped__)
     monkeypatch.setattr(moderngl, "create_context", fail)
     with pytest.raises(InputError, match=r"\(libEGL.so not loaded\).*apt-get install libegl1") as error:
         render.Renderer(32)

@@ -1,0 +1,191 @@
+"""Draw a photograph's layers by OpenGL, and the true flow between two poses.
+
+The shaders are `shaders/photograph_*.glsl`: unlit textures, because light is in the photograph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fomm_lib.synthetic.photographs.fit import DISTANCE
+from fomm_lib.synthetic.photographs.layers import Kind, Layers
+from fomm_lib.synthetic.render import (
+    DEPTH_FACTOR,
+    SUPERSAMPLING,
+    buffer_layout,
+    depth_target,
+    read_shader,
+    set_uniforms,
+    shared_context,
+)
+
+_RANGE = 6.0  # dm in front of and behind the eyes that are drawn
+_BEHIND = 0.009  # of the depth range: 6 mm at the distance of the eyes
+_UNITS = {"skin": 0, "lids": 1, "eyes": 2, "teeth": 3, "outer": 4, "other_depth": 5}
+_FIXED = {"texture_point": 3, "canonical": 3, "kind": 1}  # vertex attributes that stay: columns
+_MOVING = {"position": 3, "other": 3}  # and those that change from frame to frame
+
+
+@dataclass(frozen=True)
+class View:
+    """A square of the canvas at some size.
+
+    Attributes:
+        square: left and top edge and side, in pixels of the canvas, of which the first begins at 0.
+        size: width and height of the images.
+        projection: (4, 4) from the person frame to OpenGL's clip coordinates, whose y runs downwards.
+    """
+
+    square: tuple[float, float, float]
+    size: int
+    projection: np.ndarray
+
+
+def view_of(layers: Layers, square: tuple[float, float, float], size: int) -> View:
+    """The view of a square of the canvas."""
+    fit, (left, top, side) = layers.fit, square
+    x, y = (fit.centre + layers.canvas.offset + 0.5 - (left, top)) * 2 / side - 1
+    near, far = DISTANCE - _RANGE, DISTANCE + _RANGE
+    projection = np.zeros((4, 4))
+    projection[0, [0, 2]] = 2 * fit.focal / side, -x
+    projection[1, [1, 2]] = -2 * fit.focal / side, -y
+    projection[2, 2:] = -(far + near) / (far - near), -2 * far * near / (far - near)
+    projection[3, 2] = -1
+    view = np.eye(4)
+    view[:3, :3], view[:3, 3] = fit.rotation, fit.translation
+    return View(square, size, projection @ view)
+
+
+class PhotographRenderer:
+    """Draws the layers of one photograph.
+
+    Args:
+        layers: what `make_layers` gives.
+
+    Raises:
+        InputError: moderngl is not installed, or the machine has no EGL.
+    """
+
+    def __init__(self, layers: Layers):
+        gl, textures = shared_context(), layers.textures
+        fixed = np.column_stack([layers.texture_points, layers.lid, layers.canonical, layers.kinds])
+        self._fixed = gl.buffer(fixed.astype("f4").tobytes())
+        self._moving = gl.buffer(reserve=4 * sum(_MOVING.values()) * len(layers.kinds), dynamic=True)
+        self._index = gl.buffer(layers.triangles.astype("i4").tobytes())
+        self._arrays = {}
+        for use in ("colour", "depth", "flow"):
+            program = _program(use)
+            columns = [
+                buffer_layout(program, self._fixed, _FIXED),
+                buffer_layout(program, self._moving, _MOVING),
+            ]
+            self._arrays[use] = gl.vertex_array(program, columns, index_buffer=self._index)
+        self._images = {name: _texture(getattr(textures, name)) for name in _UNITS if hasattr(textures, name)}
+        self._uniforms = {"tooth": textures.tooth / 255, "level": textures.skin_luminance / 255}
+        self._uniforms["colourful"] = textures.colourful
+
+    def draw(self, positions: np.ndarray, blink: float, view: View) -> np.ndarray:
+        """The person without background.
+
+        Args:
+            positions: (V, 3) what `positions` gives for a pose; blink: of that pose.
+        Returns:
+            (S, S, 4) float32 in [0, 1], S = SUPERSAMPLING size: colours times opacity, and opacity.
+        """
+        gl, target = shared_context(), _targets(view.size)
+        self._move(positions, positions)
+        target.image.use()
+        target.image.clear(0.0, 0.0, 0.0, 0.0)
+        gl.enable(gl.DEPTH_TEST | gl.BLEND)
+        gl.blend_func = gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA, gl.ONE, gl.ONE_MINUS_SRC_ALPHA
+        try:
+            self._render("colour", view, blink)
+        finally:
+            gl.disable(gl.BLEND)
+        side = view.size * SUPERSAMPLING
+        raw = np.frombuffer(target.image.read(components=4), np.uint8)
+        return raw.reshape(side, side, 4).astype(np.float32) / 255
+
+    def flow(self, source: np.ndarray, driving: np.ndarray, blink: float, view: View) -> np.ndarray:
+        """Where the source frame shows what each pixel centre of the driving frame shows.
+
+        Lids that are more than 30 % closed in either frame count as hidden, because their texture changes.
+
+        Args:
+            source, driving: (V, 3) positions in the two frames; blink: the larger of both.
+        Returns:
+            (size, size, 4): x and y in the source, -1 to 1 between the outer edges of the image; 1 where the
+            source shows the point, 0 where it is hidden or outside; `Kind` + 1 for a surface, 0 for
+            background.
+        """
+        gl, target = shared_context(), _targets(view.size)
+        gl.enable(gl.DEPTH_TEST)
+        self._move(source, source)
+        target.other_depth.use()
+        target.other_depth.clear()
+        gl.polygon_offset = 2.0, 4.0  # half a step back: a surface must not hide itself
+        self._render("depth", view, blink)
+        gl.polygon_offset = 0.0, 0.0
+        self._move(driving, source)
+        target.numbers.use()
+        target.numbers.clear(0.0, 0.0, 0.0, 0.0)
+        target.other_depth.depth_attachment.use(_UNITS["other_depth"])
+        self._render("flow", view, blink)
+        raw = np.frombuffer(target.numbers.read(components=4, dtype="f4"), np.float32)
+        return raw.reshape(view.size, view.size, 4).copy()
+
+    def kinds(self, positions: np.ndarray, view: View) -> np.ndarray:
+        """(size, size) int: the `Kind` that each pixel centre shows, -1 for background."""
+        return self.flow(positions, positions, 0.0, view)[..., 3].round().astype(int) - 1
+
+    def _move(self, positions: np.ndarray, others: np.ndarray) -> None:
+        self._moving.write(np.concatenate([positions, others], axis=1).astype("f4").tobytes())
+
+    def _render(self, use: str, view: View, blink: float) -> None:
+        for name, texture in self._images.items():
+            texture.use(_UNITS[name])
+        set_uniforms(_program(use), {**self._uniforms, "projection": view.projection, "blink": blink})
+        self._arrays[use].render()
+
+
+@dataclass(frozen=True)
+class _Targets:
+    image: Any
+    numbers: Any
+    other_depth: Any
+
+
+@lru_cache(maxsize=3)
+def _targets(size: int) -> _Targets:
+    """What images of a size are drawn into; the photographs of a process share it."""
+    gl, large = shared_context(), (size * SUPERSAMPLING,) * 2
+    return _Targets(
+        gl.framebuffer([gl.renderbuffer(large, 4)], gl.depth_renderbuffer(large)),
+        gl.framebuffer([gl.texture((size, size), 4, dtype="f4")], gl.depth_renderbuffer((size, size))),
+        depth_target(gl, size * DEPTH_FACTOR),
+    )
+
+
+@lru_cache
+def _program(use: str) -> Any:
+    head = "#version 330\n" + "".join(f"#define {kind.name} {kind.value}\n" for kind in Kind)
+    head += f"#define BEHIND {_BEHIND}\n"
+    program = shared_context().program(
+        vertex_shader=head + read_shader("photograph_vertex"),
+        fragment_shader=head + read_shader("photograph_common") + read_shader(f"photograph_{use}"),
+    )
+    for name, unit in _UNITS.items():
+        if name in program:
+            program[name] = unit
+    return program
+
+
+def _texture(image: np.ndarray) -> Any:
+    height, width, channels = image.shape
+    texture = shared_context().texture((width, height), channels, image.tobytes(), alignment=1)
+    texture.repeat_x = texture.repeat_y = False
+    return texture

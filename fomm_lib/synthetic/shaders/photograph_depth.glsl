@@ -1,0 +1,2 @@
+// Only depth.
+void main() { if (missing()) discard; }
