@@ -38,7 +38,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageSequence
 
-from fomm_lib.errors import InputError, error_text
+from fomm_lib.errors import InputError, Reason, VideoError, error_text
 from fomm_lib.media.containers import encryption_marks, missing_end
 from fomm_lib.media.decoding import decoded_frames, is_text, open_input
 from fomm_lib.media.formats import COVER_DISPOSITIONS, is_video_name
@@ -199,7 +199,9 @@ def check_file(path: str | os.PathLike, probe: str = "auto", still_change: int =
     except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, MemoryError):  # PyAV has one that is both
             raise
-        report.verdict, report.reason = "unreadable", error_text(error).removeprefix(f"{path}: ")
+        is_encrypted = isinstance(error, VideoError) and error.reason == Reason.ENCRYPTED  # by its packets
+        report.verdict = "encrypted" if is_encrypted else "unreadable"
+        report.reason = error_text(error).removeprefix(f"{path}: ")
     report.seconds = round(time.perf_counter() - started, 4)
     return report
 

@@ -42,6 +42,7 @@ from fomm_lib.family.progressive import (
 )
 from fomm_lib.family.srgan import SRDiscriminator, SRResNet, srgan_step, srresnet_step
 from fomm_lib.perceptual import perceptual_network
+from fomm_lib.training.validation import evaluating
 
 FEATURE = 3  # relu4_1, the deepest feature that has more than 4x4 places in images of 64 pixels
 
@@ -297,7 +298,8 @@ class SrganSystem(System):
         (large,) = examples
         small = shrink_images(large, scale_of(self.config))
         bicubic = F.interpolate(small, size=large.shape[-2:], mode="bicubic").clamp(0, 1)
-        with evaluating(self.networks["generator"]) as network:
+        network = self.networks["generator"]
+        with evaluating(network):
             return [bicubic, network(small), large]
 
 
@@ -333,7 +335,8 @@ class MonkeyNetSystem(System):
 
     def samples(self, examples):
         source, driving = examples
-        with evaluating(self.networks["model"]) as model:
+        model = self.networks["model"]
+        with evaluating(model):
             return [source, driving, model(source, driving).prediction]
 
 
@@ -493,17 +496,6 @@ def translate(generator: nn.Module, images: Tensor) -> Tensor:
     """
     generator.train()
     return torch.cat([to_unsigned(generator(to_signed(image[None]))) for image in images])
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """Eval mode inside `with`."""
-    training = network.training
-    network.eval()
-    try:
-        yield network
-    finally:
-        network.train(training)
 
 
 @contextmanager

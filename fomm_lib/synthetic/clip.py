@@ -109,12 +109,7 @@ class SyntheticClip:
         scene: Scene | None = None,
         background: np.ndarray | None = None,
     ):
-        check_integer("seed", seed, 0, 2**32 - 1)
-        check_integer("number", number, 0, 10**7)
-        check_integer("frames", frames, 1, 10**6)
-        check_integer("size", size, 16, 1024)
-        if not 0 < fps <= 240:
-            raise InputError(f"fps={fps}: give frames a second, more than 0 and at most 240")
+        check_clip(seed, number, frames, size, fps)
         self.seed, self.number, self.size, self.fps = seed, number, size, fps
         self.person_number = number if person_number is None else person_number
         times = np.arange(frames) / fps
@@ -222,6 +217,23 @@ def project_points(points: np.ndarray, projection: np.ndarray, size: int) -> Ten
 def shared_renderer(size: int) -> Renderer:
     """The renderer of a size that all clips of the process share."""
     return Renderer(size)
+
+
+def check_clip(seed: int, number: int, frames: int, size: int, fps: float) -> None:
+    """The ranges that every clip has, of rendered heads and of photographs.
+
+    Raises:
+        InputError: a number is out of its range.
+
+    Example:
+        >>> check_clip(seed=0, number=3, frames=48, size=128, fps=25)
+    """
+    check_integer("seed", seed, 0, 2**32 - 1)
+    check_integer("number", number, 0, 10**7)
+    check_integer("frames", frames, 1, 10**6)
+    check_integer("size", size, 16, 1024)
+    if not 0 < fps <= 240:
+        raise InputError(f"fps={fps}: give frames a second, more than 0 and at most 240")
 
 
 def check_integer(name: str, value: Any, lowest: int, highest: int) -> None:

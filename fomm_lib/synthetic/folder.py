@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.formats import IMAGE_SUFFIXES
 from fomm_lib.media.video import read_image
 from fomm_lib.synthetic.anatomy import data_folder
-from fomm_lib.synthetic.clip import SyntheticClip, check_integer
+from fomm_lib.synthetic.clip import SyntheticClip, check_clip, check_integer
 from fomm_lib.synthetic.labels import clip_labels, label_image, labels_folder
 from fomm_lib.synthetic.truth import SETTINGS, TRUTH_SIZE, truth_path, write_truth
 
@@ -80,22 +80,11 @@ def synthesize(
     Example:
         >>> synthesize("heads", clips=200, frames=24, size=64, seed=0, jobs=2)  # doctest: +SKIP
     """
-    check_integer("clips", clips, 1, 10**6)
-    check_integer("first", first, 0, 10**6)
+    check_folder(clips, first, seed, frames, size, fps, format, crf, truth, jobs)
     check_integer("clips_per_person", clips_per_person, 1, 10**6)
-    check_integer("crf", crf, 0, 51)
-    check_integer("truth", truth, 0, 10**4)
-    if truth and frames < 2:
-        raise InputError(f"truth={truth}: a motion is between two frames; give 2 frames or more")
-    if format not in ("mp4", "png"):
-        raise InputError(f"format={format!r}: choose 'mp4' or 'png'")
-    if jobs != -1:
-        check_integer("jobs", jobs, 1, 1024)
     images = [] if backgrounds is None else _images(Path(backgrounds))
     data_folder()  # this and the frame report what is missing before a folder is made
     SyntheticClip(seed, first, frames, size, fps).frame(0)
-    if format == "mp4" and size % 2:
-        raise InputError(f"size={size}: an mp4 has even sides; give {size + 1}, or the format png")
     out = Path(out)
     settings = {"seed": seed, "frames": frames, "size": size, "fps": fps, "format": format}
     settings |= {"clips_per_person": clips_per_person, "crf": crf}
@@ -109,15 +98,86 @@ def synthesize(
     tasks = []
     for number in range(first, first + clips):
         person = number // clips_per_person
-        name = f"synth{seed}-{person:05d}#{number:05d}#0#{frames}"
-        tasks.append((out / (name + ".mp4" if format == "mp4" else name), number, person))
-    missing = [task for task in tasks if not task[0].exists()]
-    alone = jobs == 1
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    done = parallel(joblib.delayed(_write_clip)(*task, settings, images, alone) for task in missing)
-    for _ in tqdm(done, total=len(missing), desc="synthesizing", unit="clip", disable=not progress):
-        pass
+        path = clip_path(out, f"synth{seed}-{person:05d}#{number:05d}#0#{frames}", format)
+        tasks.append((path, number, person))
+    write_missing(
+        partial(_write_clip, settings=settings, images=images), tasks, jobs, progress, "synthesizing"
+    )
     return [path for path, _, _ in tasks]
+
+
+def check_folder(
+    clips: int,
+    first: int,
+    seed: int,
+    frames: int,
+    size: int,
+    fps: float,
+    format: str,
+    crf: int,
+    truth: int,
+    jobs: int,
+) -> None:
+    """The arguments that all folders of clips have, of rendered heads and of photographs; see `synthesize`.
+
+    Raises:
+        InputError: a number is out of its range, the format is another, or an mp4 would have odd sides.
+
+    Example:
+        >>> check_folder(8, 0, seed=0, frames=24, size=64, fps=25, format="mp4", crf=18, truth=0, jobs=1)
+    """
+    check_integer("clips", clips, 1, 10**6)
+    check_integer("first", first, 0, 10**6)
+    check_clip(seed, first, frames, size, fps)
+    check_integer("crf", crf, 0, 51)
+    check_integer("truth", truth, 0, 10**4)
+    if truth and frames < 2:
+        raise InputError(f"truth={truth}: a motion is between two frames; give 2 frames or more")
+    if format not in ("mp4", "png"):
+        raise InputError(f"format={format!r}: choose 'mp4' or 'png'")
+    if format == "mp4" and size % 2:
+        raise InputError(f"size={size}: an mp4 has even sides; give {size + 1}, or the format png")
+    if jobs != -1:
+        check_integer("jobs", jobs, 1, 1024)
+
+
+def clip_path(folder: Path, name: str, format: str) -> Path:
+    """The file of a clip, or its folder of images.
+
+    Example:
+        >>> clip_path(Path("heads"), "synth0-00003#00003#0#24", "mp4").as_posix()
+        'heads/synth0-00003#00003#0#24.mp4'
+    """
+    return folder / (f"{name}.mp4" if format == "mp4" else name)
+
+
+def write_missing(
+    write: Callable[..., None], tasks: list[tuple], jobs: int, progress: bool, description: str
+) -> None:
+    """Call `write(*task)` for every task whose path does not exist, in `jobs` processes.
+
+    Args:
+        write: a function that can be pickled.
+        tasks: tuples that begin with the path of a clip.
+        description: of the progress bar.
+    """
+    missing = [task for task in tasks if not task[0].exists()]
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+    done = parallel(joblib.delayed(_write_one)(write, task, jobs == 1) for task in missing)
+    for _ in tqdm(done, total=len(missing), desc=description, unit="clip", disable=not progress):
+        pass
+
+
+def _write_one(write: Callable[..., None], task: tuple, alone: bool) -> None:
+    if not alone:
+        draw_with_one_thread()
+    remove_left_overs(task[0])
+    write(*task)
+
+
+def draw_with_one_thread() -> None:
+    """One drawing thread a process; Mesa reads this when the first context is made."""
+    os.environ.setdefault("LP_NUM_THREADS", "0")
 
 
 def _images(folder: Path) -> list[Path]:
@@ -165,12 +225,9 @@ def _background(rng: np.random.Generator, images: list[Path]) -> np.ndarray | No
 
 
 def _write_clip(
-    path: Path, number: int, person: int, settings: dict[str, Any], images: list[Path], alone: bool
+    path: Path, number: int, person: int, *, settings: dict[str, Any], images: list[Path]
 ) -> None:
     """Render one clip and its truth into files or a folder that appear when they are whole."""
-    if not alone:
-        draw_with_one_thread()
-    remove_left_overs(path)
     remove_left_overs(labels_folder(path))
     seed, size, fps = settings["seed"], settings["size"], settings["fps"]
     make = partial(SyntheticClip, seed, number, settings["frames"], fps=fps, person_number=person)
@@ -186,11 +243,6 @@ def remove_left_overs(path: Path) -> None:
     """Remove what runs that were killed left of a clip."""
     for left_over in path.parent.glob(f".{path.stem}.*.partial*"):
         shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink(missing_ok=True)
-
-
-def draw_with_one_thread() -> None:
-    """One drawing thread a process; Mesa reads this when the first context is made."""
-    os.environ.setdefault("LP_NUM_THREADS", "0")
 
 
 def write_clip(path: Path, clip: Iterable[np.ndarray], settings: dict[str, Any], comment: str) -> None:

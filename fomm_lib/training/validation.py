@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fomm_lib.data.datasets import FramePairs
@@ -64,7 +64,8 @@ class Validation:
         if not self:
             return {}
         l1, psnr = [], []
-        with evaluating(model) as device:
+        device = model.device
+        with evaluating(model):
             batches = (images.split(self.batch_size) for images in (self.source, self.driving))
             for source, driving in zip(*batches, strict=True):
                 error = model(source.to(device), driving.to(device)).prediction.float().cpu() - driving
@@ -95,8 +96,8 @@ def sample_grid(model: FirstOrderMotionModel, source: Tensor, driving: Tensor) -
     Returns:
         uint8 (height, width, 3).
     """
-    with evaluating(model) as device:
-        source, driving = source.to(device), driving.to(device)
+    with evaluating(model):
+        source, driving = source.to(model.device), driving.to(model.device)
         kp_source, kp_driving = model.detect(source), model.detect(driving)
         generated = model.generate(source, kp_source, kp_driving, with_visuals=True)
         blank = torch.ones_like(source)
@@ -132,12 +133,12 @@ def _stack(pairs: Iterable[dict]) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def evaluating(model: FirstOrderMotionModel) -> Iterator[torch.device]:
-    """Eval mode without gradients inside `with`; yields the model's device."""
-    training = model.training
-    model.eval()
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients inside `with`; the mode is restored afterwards."""
+    training = network.training
+    network.eval()
     try:
         with torch.inference_mode():
-            yield model.device
+            yield
     finally:
-        model.train(training)
+        network.train(training)

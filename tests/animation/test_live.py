@@ -30,7 +30,6 @@ from fomm_lib.animation.animate import GENERATED_NOTICE, animate_frames
 from fomm_lib.animation.animator import Animator
 from fomm_lib.animation.fast import FastModel
 from fomm_lib.animation.live import LiveAnimator, steadied
-from fomm_lib.cli import main
 from fomm_lib.errors import InputError
 from fomm_lib.files import data_path
 from fomm_lib.keypoints import Keypoints
@@ -39,6 +38,7 @@ from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
 from fomm_lib.model import load_model
 from tests.project.test_jupyterlab import chromium, wait_for  # noqa: F401
+from tests.support.command_line import run
 from tests.support.odd_files import encode, make
 
 MARGIN = 32  # pixels left and right of the square
@@ -383,14 +383,6 @@ def test_the_page_names_no_other_site():
 
 
 # --- the command ---------------------------------------------------------------------------------------
-
-
-def run(*arguments) -> int:
-    try:
-        main.main([str(argument) for argument in arguments])
-    except SystemExit as ended:
-        return ended.code or 0
-    return 0
 
 
 @pytest.mark.parametrize(

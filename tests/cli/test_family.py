@@ -8,30 +8,19 @@ import sys
 import pytest
 from PIL import Image
 
-from fomm_lib.cli import family, main
+from fomm_lib.cli import family
 from fomm_lib.family import training
 from fomm_lib.family.config import family_config
 from fomm_lib.media.video import read_image
 from tests.family.tiny import TINY, write_tiny
+from tests.support import command_line
 
 VERBS = [command.name or command.callback.__name__ for command in family.family.registered_commands]
 
 
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    import warnings
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # `main` changes it
-
-
 def run(*arguments):
-    """Exit code of `fomm family ARGUMENTS`, run in this process."""
-    try:
-        main.main(["family", *(str(argument) for argument in arguments)])
-    except SystemExit as ended:
-        return ended.code or 0
-    return 0
+    """Exit code of `fomm family ARGUMENTS`."""
+    return command_line.run("family", *arguments)
 
 
 def one_line(capsys):

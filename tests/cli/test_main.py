@@ -20,6 +20,7 @@ from fomm_lib.cli import animating, data, evaluating, main, training
 from fomm_lib.errors import InputError
 from fomm_lib.media.video import VideoReader, read_image
 from fomm_lib.version import __version__
+from tests.support.command_line import run
 from tests.support.odd_files import encode, make, moving_frames, portrait
 from tests.support.small_model import small_config, small_model
 
@@ -41,21 +42,6 @@ def inputs(tmp_path_factory):
     Image.fromarray(portrait()).save(folder / "portrait.png")
     encode(folder / "driving.mp4", moving_frames(5), audio="aac")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # `main` changes it
-
-
-def run(*arguments):
-    """Exit code of `fomm ARGUMENTS`, run in this process."""
-    try:
-        main.main([str(argument) for argument in arguments])
-    except SystemExit as ended:
-        return ended.code or 0
-    return 0
 
 
 def animate(inputs, weights, *more, source="portrait.png", driving="driving.mp4"):

@@ -26,7 +26,7 @@ from fomm_lib.errors import InputError
 from fomm_lib.media.squares import head_square
 from fomm_lib.synthetic.clip import (
     TrueMotion,
-    check_integer,
+    check_clip,
     project_points,
     shared_renderer,
     to_true_motion,
@@ -132,12 +132,7 @@ class PhotographClip:
         varied: bool = True,
         poses: list[Pose] | None = None,
     ):
-        check_integer("seed", seed, 0, 2**32 - 1)
-        check_integer("number", number, 0, 10**7)
-        check_integer("frames", frames, 1, 10**6)
-        check_integer("size", size, 16, 1024)
-        if not 0 < fps <= 240:
-            raise InputError(f"fps={fps}: give frames a second, more than 0 and at most 240")
+        check_clip(seed, number, frames, size, fps)
         self.photograph, self.seed, self.number, self.size = photograph, seed, number, size
         self.poses = poses or _random_poses(photograph.fit, seed, number, np.arange(frames) / fps)
         self._known: dict[int, np.ndarray] = {}

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
-from tqdm.auto import tqdm
 
 from fomm_lib.errors import InputError, error_text
 from fomm_lib.synthetic.clip import check_integer
-from fomm_lib.synthetic.folder import draw_with_one_thread, note_settings, remove_left_overs, write_clip
+from fomm_lib.synthetic.folder import check_folder, clip_path, note_settings, write_clip, write_missing
 from fomm_lib.synthetic.photographs.clip import PhotographClip
 from fomm_lib.synthetic.photographs.portraits import (
     TABLE,
@@ -92,7 +91,7 @@ def photographs(
     Example:
         >>> photographs("portraits", "photo", clips=100, truth=10, held_out=8, jobs=2)  # doctest: +SKIP
     """
-    _check(clips, frames, size, seed, truth, jobs, format, fps, first, crf)
+    check_folder(clips, first, seed, frames, size, fps, format, crf, truth, jobs)
     paths, out = find_portraits(portraits), Path(out)
     held_out = _held_out_names(held_out, paths)
     check_installed()  # before a folder is made
@@ -119,34 +118,9 @@ def photographs(
     for number in range(first, first + clips):
         path = used[order[number % len(used)]]
         name = f"photo{seed}-{identity_of(path)}#{number:05d}#0#{frames}"
-        place = out / splits[path.name] / (name + ".mp4" if format == "mp4" else name)
-        tasks.append((place, path, number))
-    missing = [task for task in tasks if not task[0].exists()]
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    done = parallel(joblib.delayed(_write)(*task, kept, settings, jobs == 1) for task in missing)
-    for _ in tqdm(done, total=len(missing), desc="animating", unit="clip", disable=not progress):
-        pass
+        tasks.append((clip_path(out / splits[path.name], name, format), path, number))
+    write_missing(partial(_write, fits=kept, settings=settings), tasks, jobs, progress, "animating")
     return [place for place, _, _ in tasks]
-
-
-def _check(clips, frames, size, seed, truth, jobs, format, fps, first, crf) -> None:
-    check_integer("clips", clips, 1, 10**6)
-    check_integer("frames", frames, 1, 10**6)
-    check_integer("size", size, 16, 1024)
-    check_integer("seed", seed, 0, 2**32 - 1)
-    check_integer("first", first, 0, 10**6)
-    check_integer("crf", crf, 0, 51)
-    check_integer("truth", truth, 0, 10**4)
-    if truth and frames < 2:
-        raise InputError(f"truth={truth}: a motion is between two frames; give 2 frames or more")
-    if format not in ("mp4", "png"):
-        raise InputError(f"format={format!r}: choose 'mp4' or 'png'")
-    if format == "mp4" and size % 2:
-        raise InputError(f"size={size}: an mp4 has even sides; give {size + 1}, or the format png")
-    if not 0 < fps <= 240:
-        raise InputError(f"fps={fps}: give frames a second, more than 0 and at most 240")
-    if jobs != -1:
-        check_integer("jobs", jobs, 1, 1024)
 
 
 def _held_out_names(held_out: int | str | os.PathLike | None, paths: list[Path]) -> set[str] | int:
@@ -194,11 +168,8 @@ def _digest(items: list[Any]) -> str:
     return hashlib.sha256(b"\n".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
-def _write(place: Path, path: Path, number: int, fits: Path, settings: dict[str, Any], alone: bool) -> None:
+def _write(place: Path, path: Path, number: int, *, fits: Path, settings: dict[str, Any]) -> None:
     """Draw one clip and its truth into files or a folder that appear when they are whole."""
-    if not alone:
-        draw_with_one_thread()
-    remove_left_overs(place)
     seed, size = settings["seed"], settings["size"]
     photograph = load_photograph(path, fits)
     clip = PhotographClip(photograph, seed, number, settings["frames"], size, settings["fps"])

@@ -1,0 +1,14 @@
+"""Runs `fomm` in the process of the tests."""
+
+from __future__ import annotations
+
+from fomm_lib.cli import main
+
+
+def run(*arguments) -> int:
+    """Exit code of `fomm ARGUMENTS`."""
+    try:
+        main.main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        return ended.code or 0
+    return 0
