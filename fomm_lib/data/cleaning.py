@@ -40,7 +40,7 @@ from PIL import Image, ImageSequence
 
 from fomm_lib.errors import InputError, Reason, VideoError, error_text
 from fomm_lib.media.containers import encryption_marks, missing_end
-from fomm_lib.media.decoding import decoded_frames, is_text, open_input
+from fomm_lib.media.decoding import INPUT_OPTIONS, decoded_frames, is_text, open_input
 from fomm_lib.media.formats import COVER_DISPOSITIONS, is_video_name
 from fomm_lib.media.sandbox import CallStopped, guarded_call
 
@@ -225,8 +225,8 @@ def resolve_probe(probe: str) -> str:
 
 def _ffprobe_complaint(path: str) -> str | None:
     """The error ffprobe reports, or None if its exit code is 0."""
-    command = ["ffprobe", "-v", "error", "-protocol_whitelist", "file", "-show_entries", "format=format_name"]
-    command += ["-i", f"file:{path}"]
+    options = [part for name, value in INPUT_OPTIONS.items() for part in (f"-{name}", value)]
+    command = ["ffprobe", "-v", "error", *options, "-show_entries", "format=format_name", "-i", f"file:{path}"]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_FFPROBE_SECONDS

@@ -61,6 +61,22 @@ def open_image(path: Path) -> Iterator[Image.Image]:
             yield image
 
 
+def is_image(path: Path) -> bool:
+    """Whether Pillow knows the format of a file.
+
+    Example:
+        >>> is_image(data_path("portrait.jpg")), is_image(data_path("driving.mp4"))
+        (True, False)
+    """
+    try:
+        with open_image(path):
+            return True
+    except VideoError:
+        return True  # too large to decode
+    except Exception:  # Pillow raises a dozen kinds of error on broken files
+        return False
+
+
 def upright_rgb(image: Image.Image) -> np.ndarray:
     """A Pillow image of any mode as uint8 (H, W, 3): upright, sRGB, transparency on white.
 
