@@ -16,7 +16,7 @@ import numpy as np
 from fomm_lib.errors import Reason, VideoError, error_text
 from fomm_lib.media.containers import encryption_marks
 from fomm_lib.media.formats import PILLOW_BRANDS, PILLOW_FORMATS, READ_FORMATS, TEXT_FORMATS
-from fomm_lib.media.images import is_image, on_white, too_large
+from fomm_lib.media.images import image_format, on_white, too_large
 from fomm_lib.media.tracks import steady_packets, videos
 from fomm_lib.releases import importing
 
@@ -63,13 +63,33 @@ def open_input(path: str | os.PathLike, timeout: float | None = None) -> av.cont
     if av.logging.get_level() is not None:
         av.logging.set_level(None)
     try:
-        return av.open(f"file:{path}", options=dict(INPUT_OPTIONS), timeout=timeout, **_TAGS)
+        return _open(path, timeout)
     except av.error.ArgumentError as error:  # that is how FFmpeg refuses what is not on a whitelist
+        image = image_pipe(path)
+        if image is not None:
+            return _open(path, timeout, image)
         with open(path, "rb") as file:
             is_list = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_LISTS)
         text = "is not of a format that is read here, or damaged; convert it to H.264 in MP4"
         text = "is a list of other files, which are not opened; give the video itself" if is_list else text
         raise VideoError(path, Reason.UNREADABLE, text) from error
+
+
+def _open(path: str | os.PathLike, timeout: float | None, form: str | None = None):
+    return av.open(f"file:{path}", format=form, options=dict(INPUT_OPTIONS), timeout=timeout, **_TAGS)
+
+
+def image_pipe(path: str | os.PathLike) -> str | None:
+    """FFmpeg's format for one image, by its content; None if it is no image.
+
+    By their names alone, FFmpeg takes some images for numbered files, of which it would open all.
+
+    Example:
+        >>> image_pipe(data_path("portrait.jpg"))
+        'jpeg_pipe'
+    """
+    name = f"{image_format(Path(path))}_pipe".lower().replace("mpo", "jpeg")
+    return name if name in READ_FORMATS else None
 
 
 @contextmanager
@@ -106,7 +126,7 @@ def open_video(path: Path) -> Iterator[av.video.stream.VideoStream | None]:
         try:
             container = stack.enter_context(open_container(path))
         except VideoError:
-            if not is_image(path):
+            if image_format(path) is None:
                 raise
             container = None
         yield None if container is None or _holds_image(container) else _checked_video(path, container)

@@ -61,20 +61,20 @@ def open_image(path: Path) -> Iterator[Image.Image]:
             yield image
 
 
-def is_image(path: Path) -> bool:
-    """Whether Pillow knows the format of a file.
+def image_format(path: Path) -> str | None:
+    """Pillow's name of the format of a file; None if Pillow does not know it.
 
     Example:
-        >>> is_image(data_path("portrait.jpg")), is_image(data_path("driving.mp4"))
-        (True, False)
+        >>> image_format(data_path("portrait.jpg")), image_format(data_path("driving.mp4"))
+        ('JPEG', None)
     """
     try:
-        with open_image(path):
-            return True
+        with open_image(path) as image:
+            return image.format
     except VideoError:
-        return True  # too large to decode
+        return "too large"
     except Exception:  # Pillow raises a dozen kinds of error on broken files
-        return False
+        return None
 
 
 def upright_rgb(image: Image.Image) -> np.ndarray:
