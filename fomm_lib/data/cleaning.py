@@ -32,6 +32,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import av
 import numpy as np
@@ -40,9 +41,11 @@ from PIL import Image, ImageSequence
 
 from fomm_lib.errors import InputError, Reason, VideoError, error_text
 from fomm_lib.media.containers import encryption_marks, missing_end
-from fomm_lib.media.decoding import decoded_frames, is_text, open_input
+from fomm_lib.media.decoding import INPUT_OPTIONS, decoded_frames, image_pipe, is_text, open_input
 from fomm_lib.media.formats import COVER_DISPOSITIONS, is_video_name
+from fomm_lib.media.images import image_format, open_image
 from fomm_lib.media.sandbox import CallStopped, guarded_call
+from fomm_lib.media.tracks import videos
 
 VERDICTS = ("fit", "unreadable", "encrypted", "no_video", "single_frame", "frozen", "corrupt")
 
@@ -223,10 +226,12 @@ def resolve_probe(probe: str) -> str:
     return "ffprobe" if probe != "pyav" and installed else "pyav"
 
 
-def _ffprobe_complaint(path: str) -> str | None:
-    """The error ffprobe reports, or None if its exit code is 0."""
-    command = ["ffprobe", "-v", "error", "-protocol_whitelist", "file", "-show_entries", "format=format_name"]
-    command += ["-i", f"file:{path}"]
+def _ffprobe_complaint(path: str, image: str | None = None) -> str | None:
+    """The error ffprobe reports, or None if its exit code is 0; `image` is FFmpeg's format for one image."""
+    command = ["ffprobe", "-v", "error", "-show_entries", "format=format_name"]
+    for name, value in INPUT_OPTIONS.items():
+        command += [f"-{name}", value]
+    command += ["-f", image] * bool(image) + ["-i", f"file:{path}"]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_FFPROBE_SECONDS
@@ -235,6 +240,8 @@ def _ffprobe_complaint(path: str) -> str | None:
         return f"ffprobe was not done after {_FFPROBE_SECONDS} s"
     if done.returncode == 0:
         return None
+    if image is None and (image := image_pipe(path)) is not None:
+        return _ffprobe_complaint(path, image)
     lines = done.stderr.decode(errors="replace").replace(f"file:{path}: ", "").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f"ffprobe ends with exit code {done.returncode}" + (f": {last}" if last else "")
@@ -243,38 +250,33 @@ def _ffprobe_complaint(path: str) -> str | None:
 def _examine(path: str, report: FileReport, still_change: int) -> tuple[str, str]:
     """The verdict and its reason; fills in the other columns of the report."""
     complaint = _ffprobe_complaint(path) if report.probe == "ffprobe" else None
-    if complaint:
-        return "unreadable", complaint
-
     marks = ", ".join(encryption_marks(path))
-    try:
-        container = open_input(path)
-    except av.FFmpegError as error:
-        if marks:
-            return "encrypted", marks
-        return "unreadable", f"cannot open it: {error_text(error)}"
-    with container:
-        streams = container.streams.video
-        # Unlike in `animate`, the image of a HEIC or AVIF file counts: its verdict is single_frame.
-        video = next((one for one in streams if not one.disposition.value & COVER_DISPOSITIONS), None)
-        report.audio = ", ".join(_codec(stream) for stream in container.streams.audio)
-        if video:
-            report.codec, report.size = _codec(video), _size(video)
-            report.fps = round(float(video.average_rate), 3) if video.average_rate else None
-        if marks:
-            return "encrypted", marks
-        if is_text(container):
-            report.codec = ""
-            return "unreadable", "a text, not a video"
-        if not video:
-            reason = f"audio only ({report.audio})" if report.audio else "neither images nor audio"
-            return "no_video", "only a cover image, no video" if streams else reason
-
-        log = _Decoding()
-        if container.format.name == "webp_pipe":  # FFmpeg reads no animated WebP, Pillow does
+    log = _Decoding()
+    with contextlib.ExitStack() as stack:
+        try:
+            container = stack.enter_context(open_input(path))
+        except av.FFmpegError as error:
+            if marks and not complaint:
+                return "encrypted", marks
+            return "unreadable", complaint or f"cannot open it: {error_text(error)}"
+        except VideoError:  # a format that FFmpeg may not open, or an image that it does not know
+            if image_format(Path(path)) is None:
+                raise
             frames = _decode_with_pillow(path, log)
         else:
-            frames = _decode(video, log)
+            if complaint:
+                return "unreadable", complaint
+            video = _best_video(container, report)
+            if marks:
+                return "encrypted", marks
+            if is_text(container):
+                report.codec = ""
+                return "unreadable", "a text, not a video"
+            if video is None:
+                reason = f"audio only ({report.audio})" if report.audio else "neither images nor audio"
+                return "no_video", "only a cover image, no video" if container.streams.video else reason
+            by_pillow = container.format.name == "webp_pipe"  # FFmpeg reads no animated WebP
+            frames = _decode_with_pillow(path, log) if by_pillow else _decode(video, log)
         mses = np.array([mse for mse in successive_mse(frames) if not math.isnan(mse)])
 
     report.frames = log.frames
@@ -286,6 +288,20 @@ def _examine(path: str, report: FileReport, still_change: int) -> tuple[str, str
             float(f"{value:.6g}") for value in (mses.min(), mses.mean(), mses.max())
         )
     return _verdict(path, log, mses, missing_end(path), still_change)
+
+
+def _best_video(container, report: FileReport):
+    """The video track that is checked, or None; fills in the columns that the header knows.
+
+    Unlike in `animate`, the image of a HEIC or AVIF file counts: its verdict is single_frame.
+    """
+    stills = (one for one in container.streams.video if not one.disposition.value & COVER_DISPOSITIONS)
+    video = next(iter([*videos(container), *stills]), None)
+    report.audio = ", ".join(_codec(stream) for stream in container.streams.audio)
+    if video is not None:
+        report.codec, report.size = _codec(video), _size(video)
+        report.fps = round(float(video.average_rate), 3) if video.average_rate else None
+    return video
 
 
 def _verdict(
@@ -366,7 +382,7 @@ def _decode(stream, log: _Decoding) -> Iterator[np.ndarray]:
 
 def _decode_with_pillow(path: str, log: _Decoding) -> Iterator[np.ndarray]:
     try:
-        with Image.open(path) as image:
+        with open_image(Path(path)) as image:
             when = 0.0
             for frame in ImageSequence.Iterator(image):
                 pixels = np.asarray(frame.convert("RGB"))

@@ -1,4 +1,4 @@
-"""Videos with PyAV (FFmpeg as a library): open, check, choose the video, decode, convert to RGB."""
+"""Videos with PyAV (FFmpeg as a library): open, check, decode, convert to RGB."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,15 +15,21 @@ import numpy as np
 
 from fomm_lib.errors import Reason, VideoError, error_text
 from fomm_lib.media.containers import encryption_marks
-from fomm_lib.media.formats import NOT_VIDEO_DISPOSITIONS, PILLOW_BRANDS, PILLOW_FORMATS, TEXT_FORMATS
-from fomm_lib.media.images import on_white, too_large
+from fomm_lib.media.formats import PILLOW_BRANDS, PILLOW_FORMATS, READ_FORMATS, TEXT_FORMATS
+from fomm_lib.media.images import image_format, on_white, too_large
+from fomm_lib.media.tracks import steady_packets, videos
 from fomm_lib.releases import importing
 
 with importing("av"):
     import av
 
 MAX_FRAME_PIXELS = 8192 * 8192  # twice 8K UHD
+INPUT_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(READ_FORMATS)}
+"""Options for all that opens a file with FFmpeg, ffprobe too."""
+# How playlists and manifests begin: HLS, concat, DASH and IMF (XML), SDP, PLS.
+_LISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0", b"[playlist]")
 STALL_SECONDS = 60  # the longest time that a file may keep the decoder busy without one frame
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Colour tags (FFmpeg's numbers) that need more than a matrix: PQ and HLG; BT.2020, DCI-P3 and Display P3.
 _HDR_TRANSFERS, _WIDE_PRIMARIES = {16, 18}, {9, 11, 12}
 # PyAV 19 always reads tags as UTF-8 with surrogateescape, and has no argument for it; before, a tag in
@@ -34,7 +40,7 @@ _TAGS = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "
 def open_input(path: str | os.PathLike, timeout: float | None = None) -> av.container.InputContainer:
     """Open a file in the same way with PyAV 17, 18 and 19.
 
-    `file:` and the whitelist keep FFmpeg from opening other files or addresses that a name or a playlist
+    `file:` and the two whitelists keep FFmpeg from opening other files or addresses that a name or a playlist
     points to: a playlist may be called clip.mp4.
 
     FFmpeg's messages to Python's `logging` are switched off (PyAV's default, which torchvision 0.19 changes
@@ -47,6 +53,7 @@ def open_input(path: str | os.PathLike, timeout: float | None = None) -> av.cont
 
     Raises:
         av.error.FFmpegError: FFmpeg does not know the format.
+        VideoError: the format is none of `formats.READ_FORMATS`.
 
     Example:
         >>> with open_input(data_path("driving.mp4")) as container:
@@ -55,7 +62,34 @@ def open_input(path: str | os.PathLike, timeout: float | None = None) -> av.cont
     """
     if av.logging.get_level() is not None:
         av.logging.set_level(None)
-    return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, timeout=timeout, **_TAGS)
+    try:
+        return _open(path, timeout)
+    except av.error.ArgumentError as error:  # that is how FFmpeg refuses what is not on a whitelist
+        image = image_pipe(path)
+        if image is not None:
+            return _open(path, timeout, image)
+        with open(path, "rb") as file:
+            is_list = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_LISTS)
+        text = "is not of a format that is read here, or damaged; convert it to H.264 in MP4"
+        text = "is a list of other files, which are not opened; give the video itself" if is_list else text
+        raise VideoError(path, Reason.UNREADABLE, text) from error
+
+
+def _open(path: str | os.PathLike, timeout: float | None, form: str | None = None):
+    return av.open(f"file:{path}", format=form, options=dict(INPUT_OPTIONS), timeout=timeout, **_TAGS)
+
+
+def image_pipe(path: str | os.PathLike) -> str | None:
+    """FFmpeg's format for one image, by its content; None if it is no image.
+
+    By their names alone, FFmpeg takes some images for numbered files, of which it would open all.
+
+    Example:
+        >>> image_pipe(data_path("portrait.jpg"))
+        'jpeg_pipe'
+    """
+    name = f"{image_format(Path(path))}_pipe".lower().replace("mpo", "jpeg")
+    return name if name in READ_FORMATS else None
 
 
 @contextmanager
@@ -67,6 +101,8 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     """
     try:
         container = open_input(path, timeout=STALL_SECONDS)
+    except VideoError:
+        raise
     except (av.error.FFmpegError, ValueError) as error:
         text = f"is not a video that can be read ({error_text(error)}); convert or download it again"
         raise VideoError(path, Reason.UNREADABLE, text) from error
@@ -76,7 +112,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
 
 @contextmanager
 def open_video(path: Path) -> Iterator[av.video.stream.VideoStream | None]:
-    """Open a file and check it: its first video, ready to decode; None for an image, which Pillow reads.
+    """Open a file and check it: its best video, ready to decode; None for an image, which Pillow reads.
 
     Raises:
         VideoError: FFmpeg does not know the format, there is no video, or it cannot be decoded or must not.
@@ -86,10 +122,19 @@ def open_video(path: Path) -> Iterator[av.video.stream.VideoStream | None]:
         ...     stream.codec_context.name
         'h264'
     """
-    with open_container(path) as container:
-        name, brand = container.format.name, container.metadata.get("major_brand", "")
-        is_image = name in PILLOW_FORMATS or name.endswith("_pipe") or brand in PILLOW_BRANDS
-        yield None if is_image else _checked_video(path, container)
+    with ExitStack() as stack:
+        try:
+            container = stack.enter_context(open_container(path))
+        except VideoError:
+            if image_format(path) is None:
+                raise
+            container = None
+        yield None if container is None or _holds_image(container) else _checked_video(path, container)
+
+
+def _holds_image(container: av.container.InputContainer) -> bool:
+    name, brand = container.format.name, container.metadata.get("major_brand", "")
+    return name in PILLOW_FORMATS or name.endswith("_pipe") or brand in PILLOW_BRANDS
 
 
 def _checked_video(path: Path, container: av.container.InputContainer) -> av.video.stream.VideoStream:
@@ -118,12 +163,6 @@ def is_text(container: av.container.InputContainer) -> bool:
     return container.format.name in TEXT_FORMATS
 
 
-def videos(container: av.container.InputContainer) -> list[av.video.stream.VideoStream]:
-    """The video streams without cover art, thumbnails and stills."""
-    streams = container.streams.video
-    return [stream for stream in streams if not stream.disposition.value & NOT_VIDEO_DISPOSITIONS]
-
-
 @functools.lru_cache(maxsize=1024)
 def _is_encrypted(path: Path, modified: int, size: int) -> bool:
     """Whether the container marks its images as encrypted; cached, since a file is read many times."""
@@ -137,7 +176,9 @@ def _encrypted(path: Path) -> VideoError:
 def decoded_frames(
     stream: av.video.stream.VideoStream, on_fault: Callable[[Exception | None], None] | None = None
 ) -> Iterator[av.VideoFrame]:
-    """Decode a stream from the current position of its container.
+    """Decode a stream from the current position of its container, with the times of `steady_packets`.
+
+    A recording may begin between two key frames. What cannot be decoded before the first one is passed over.
 
     Args:
         stream: of a container that is open.
@@ -154,32 +195,74 @@ def decoded_frames(
         256
     """
     container, path = stream.container, _path_of(stream)
-    packets = container.demux(stream)
+    packets = steady_packets(container, stream)
+    decode = _decoder(stream)
     # In an MPEG transport stream a join of two recordings sets the mark too; a real loss damages frames.
     is_marked = container.format.name != "mpegts"
+    has_begun, first_error = False, None  # whether there was a key frame; what failed before it
     patience = time.monotonic() + STALL_SECONDS
     while True:
         try:
             packet = next(packets, None)
             if packet is None:
+                if first_error is not None:
+                    raise first_error
                 return
             if packet.has_sidedata("encryption_info"):
                 raise _encrypted(path)
             if on_fault and is_marked and packet.is_corrupt:
                 on_fault(None)
-            frames = packet.decode()
+            has_begun = has_begun or packet.is_keyframe or not packet.size
+            frames = decode(packet)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             # PyAV's MemoryError is also a ValueError, and so is VideoError.
-            if on_fault is None or isinstance(error, (MemoryError, VideoError)):
+            if isinstance(error, (MemoryError, VideoError)) or (on_fault is None and (has_begun or packet is None)):
                 raise
-            on_fault(error)
+            if on_fault:
+                on_fault(error)
+            else:
+                first_error = first_error or error
             continue
         for frame in frames:
+            first_error = None
             yield frame
             patience = time.monotonic() + STALL_SECONDS
         if time.monotonic() > patience:
             text = f"gave no frame in {STALL_SECONDS} s of decoding; convert it to H.264 in MP4"
             raise VideoError(path, Reason.UNREADABLE, text)
+
+
+def first_time(stream: av.video.stream.VideoStream) -> Fraction | None:
+    """Seconds on the file's own clock at which the first frame that decodes is shown; None without one.
+
+    The stream's `start_time` is that of the first packet, which may give no frame.
+
+    Example:
+        >>> with open_video(data_path("driving.mp4")) as stream:
+        ...     first_time(stream)
+        Fraction(0, 1)
+    """
+    try:
+        frame = next(decoded_frames(stream), None)
+    except (av.error.FFmpegError, VideoError):
+        return None
+    return None if frame is None or frame.pts is None else frame.pts * Fraction(stream.time_base)
+
+
+def _decoder(stream: av.video.stream.VideoStream) -> Callable[[av.Packet], list[av.VideoFrame]]:
+    """The function from a packet to its frames. FFmpeg's own decoders of VP8 and VP9 leave out transparency,
+    which libvpx gives. It is asked second, since FFmpeg's own decoder checks the size of a frame first.
+    """
+    name = _WITH_ALPHA.get(stream.codec_context.name)
+    if name is None or stream.metadata.get("alpha_mode") != "1" or name not in av.codecs_available:
+        return av.Packet.decode
+    transparent = av.CodecContext.create(name, "r")
+
+    def decode(packet: av.Packet) -> list[av.VideoFrame]:
+        packet.decode()
+        return transparent.decode(packet if packet.size else None)
+
+    return decode
 
 
 def _path_of(stream: av.video.stream.VideoStream) -> Path:

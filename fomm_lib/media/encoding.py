@@ -19,6 +19,9 @@ from fomm_lib.media.formats import OUTPUT_FORMATS
 from fomm_lib.media.headers import label_gif, label_png
 
 
+_LONGEST = 2**31 - 2  # ticks of one frame: MP4 has 32 bits for them, and FFmpeg uses 31
+
+
 class VideoWriter:
     """Write frames into a video or an animated image, whole or not at all, with the audio of another file.
 
@@ -86,7 +89,7 @@ class VideoWriter:
             known = ", ".join(OUTPUT_FORMATS)
             raise InputError(one_line(path, f"videos are written as {known}; give a name that ends so"))
         self.format = OUTPUT_FORMATS[self.path.suffix.lower()]
-        if not 0 < fps <= 10_000:
+        if not 1e-6 <= fps <= 10_000:
             raise InputError(one_line(path, f"cannot be written with {fps} frames a second"))
         self.fps = Fraction(fps).limit_denominator(1_000_000)
         self.size = int(size[0]), int(size[1])
@@ -94,7 +97,8 @@ class VideoWriter:
             raise InputError(one_line(path, f"frames of {size[0]} x {size[1]} pixels cannot be written"))
         self.keeps_times = time_base is not None
         tick = self.format.tick or time_base or 1 / self.fps
-        self.time_base = Fraction(tick).limit_denominator(1_000_000)
+        # Containers and encoders count in whole numbers of 32 bits: a finer clock would leave them no room.
+        self.time_base = Fraction(tick) if Fraction(tick).denominator <= 1_000_000 else Fraction(1, 1_000_000)
         self.audio_from = audio_from
         self.metadata = metadata or {}
         self.overwrite = overwrite
@@ -103,6 +107,7 @@ class VideoWriter:
         self.end: Fraction | None = None
         self._last_ticks = -1
         self._given = 0  # number of frames, those left out included
+        self._left_out: np.ndarray | None = None  # the last of these
         self._is_whole = False
 
     def __enter__(self) -> VideoWriter:
@@ -185,8 +190,9 @@ class VideoWriter:
         ticks = round((self._given / self.fps if seconds is None else seconds) / self.time_base)
         self._given += 1
         if self.frames and (ticks - self._last_ticks) * self.time_base < self.format.nearest:
+            self._left_out = frame.copy()
             return  # players would not show it
-        ticks = max(ticks, self._last_ticks + 1)
+        ticks = min(max(ticks, self._last_ticks + 1), self._last_ticks + _LONGEST)
         if self._stored_size != self.size:
             width, height = self._stored_size
             padding = (0, height - len(frame)), (0, width - frame.shape[1]), (0, 0)
@@ -220,9 +226,12 @@ class VideoWriter:
         with self._stack:  # an error in here removes the temporary file too
             if self.frames == 0:
                 raise InputError(one_line(self.path, "no frame was written, so there is no video"))
+            if self.frames == 1 and self._left_out is not None:  # a video of some milliseconds moves too
+                self.write(self._left_out, self._last_ticks * self.time_base + self.format.nearest)
             for packet in self._stream.encode(None):
                 if packet.pts == self._last_ticks and self.end is not None:
-                    packet.duration = max(1, round(self.end / self.time_base) - self._last_ticks)
+                    length = round(self.end / self.time_base) - self._last_ticks
+                    packet.duration = min(max(1, length), _LONGEST)
                 self._container.mux(packet)
             if self._audio is not None:
                 self._audio.copy_until(None)

@@ -61,6 +61,22 @@ def open_image(path: Path) -> Iterator[Image.Image]:
             yield image
 
 
+def image_format(path: Path) -> str | None:
+    """Pillow's name of the format of a file; None if Pillow does not know it.
+
+    Example:
+        >>> image_format(data_path("portrait.jpg")), image_format(data_path("driving.mp4"))
+        ('JPEG', None)
+    """
+    try:
+        with open_image(path) as image:
+            return image.format
+    except VideoError:
+        return "too large"
+    except Exception:  # Pillow raises a dozen kinds of error on broken files
+        return None
+
+
 def upright_rgb(image: Image.Image) -> np.ndarray:
     """A Pillow image of any mode as uint8 (H, W, 3): upright, sRGB, transparency on white.
 

@@ -46,7 +46,10 @@ from fomm_lib.media.images import (
     open_image,
     upright_rgb,
 )
-from fomm_lib.media.index import frame_index, no_frames, seek_frames
+from fomm_lib.media.index import frame_index, frames_and_seconds, no_frames, seek_frames
+from fomm_lib.media.tracks import audios, may_jump
+
+_SLOWEST, _FASTEST = Fraction(1, 100_000), 10_000  # frames a second that a header may claim
 
 __all__ = ["VideoReader", "VideoWriter", "read_frames", "read_image"]
 
@@ -88,6 +91,7 @@ class VideoReader:
         self.rotation = 0
         self._durations: list[Fraction] | None = None  # of the frames of an animated image
         self._length: Fraction | None = None  # of the video, where its own stream says so
+        self._skipped = Fraction(0)  # seconds of it before the first frame that decodes
         with open_video(self.path) as stream:
             if stream is not None:
                 self._read_header(stream)
@@ -102,9 +106,18 @@ class VideoReader:
     def _read_header(self, stream: av.video.stream.VideoStream) -> None:
         container = stream.container
         rate = stream.average_rate or stream.guessed_rate
-        self.fps = Fraction(rate) if rate and 0 < rate <= 10_000 else Fraction(25)
+        self.fps = Fraction(rate) if rate and _SLOWEST <= rate <= _FASTEST else Fraction(25)
         self.time_base = Fraction(stream.time_base or 1 / self.fps)  # PyAV 19 has a kind of number of its own
+        self.has_audio = bool(audios(container))
+        self.codec = stream.codec_context.name
         self.duration = None
+        if may_jump(container):
+            self.frames, self._length = frames_and_seconds(self.path)
+            self.duration = float(self._length) or None
+            rate = self.frames / self._length if self._length else self.fps
+            if not rate / 2 < self.fps < rate * 2 and _SLOWEST <= rate <= _FASTEST:
+                self.fps = rate.limit_denominator(1001)  # a jump of the clock was taken for a frame's length
+            return
         if stream.duration and stream.duration > 0:
             self._length = stream.duration * self.time_base
             self.duration = float(self._length)
@@ -113,8 +126,6 @@ class VideoReader:
             before = container.start_time or 0 if "matroska" in container.format.name else 0
             self.duration = (container.duration - max(0, before)) / av.time_base
         self.frames = stream.frames or (round(self.duration * self.fps) if self.duration else None)
-        self.has_audio = any(track.codec_context is not None for track in container.streams.audio)
-        self.codec = stream.codec_context.name
 
     def _read_image_header(self, image: Image.Image) -> None:
         self._durations = frame_durations(image)
@@ -144,8 +155,8 @@ class VideoReader:
                 seconds = clock(seconds)
                 self.end = seconds + (duration or clock.step)
                 yield frame, seconds
-        if self._length is not None and self._length > seconds:
-            self.end = self._length
+        if self._length is not None and self._length - self._skipped > seconds:
+            self.end = self._length - self._skipped
 
     def first_frame(self) -> np.ndarray:
         """The first frame, uint8 (H, W, 3)."""
@@ -158,8 +169,7 @@ class VideoReader:
             return list(accumulate(self._durations[:-1], initial=Fraction(0)))
         index = frame_index(self.path)
         clock = _SteadyClock(self.fps)
-        ticks = [None] * index.count if index.ticks is None else index.ticks.tolist()
-        return [clock(None if tick is None else tick * self.time_base) for tick in ticks]
+        return [clock(None if tick is None else tick * self.time_base) for tick in index.ticks]
 
     def _decode_images(self, image: Image.Image) -> Iterator[tuple[np.ndarray, Fraction, Fraction]]:
         seconds = Fraction(0)
@@ -185,7 +195,10 @@ class VideoReader:
             for frame in decoded_frames(stream):
                 rgb = to_rgb(frame)
                 self.rotation = to_rgb.rotation
-                start = frame.pts if start is None else start
+                if start is None and frame.pts is not None:
+                    start = frame.pts
+                    if not may_jump(stream.container) and stream.start_time is not None:
+                        self._skipped = (start - stream.start_time) * self.time_base
                 seconds = None if frame.pts is None else (frame.pts - start) * self.time_base
                 yield rgb, seconds, (frame.duration or 0) * self.time_base
                 count += 1
@@ -254,12 +267,12 @@ def read_frames(path: str | os.PathLike, indices: Sequence[int]) -> np.ndarray:
     if not indices:
         raise InputError(one_line(path, "no frame was asked for; give at least one number"))
     index = frame_index(path)
-    last = index.count - 1 if index.ticks is not None else max(indices)
+    last = index.count - 1 if index.is_whole else max(indices)
     for asked in (min(indices), max(indices)):
         if not 0 <= asked <= last:
             raise _no_such_frame(path, asked, index.count)
     wanted = sorted(set(indices))
-    found = seek_frames(path, index, wanted) if index.ticks is not None else None
+    found = seek_frames(path, index, wanted) if index.is_key is not None else None
     if found is None:
         found = _walk_to_frames(path, wanted)
     return np.stack([found[i] for i in indices])

@@ -1,0 +1,94 @@
+"""Which tracks of a file are used, and their packets on a clock that does not jump."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+
+from fomm_lib.media.formats import NOT_VIDEO_DISPOSITIONS
+
+_MAY_JUMP = 0x0200  # AVFMT_TS_DISCONT of FFmpeg: formats that may be cut and joined like tape
+# FFmpeg's flags of tracks: AV_DISPOSITION_DEFAULT; and _COMMENT, _KARAOKE, _HEARING_IMPAIRED,
+# _VISUAL_IMPAIRED and _CLEAN_EFFECTS, of tracks that few want.
+_DEFAULT, _SPECIAL = 0x0001, 0x0008 | 0x0020 | 0x0080 | 0x0100 | 0x0200
+_FORWARD, _BACK = 10.0, 0.1  # seconds of a jump; FFmpeg's own command line takes the same
+
+
+def may_jump(container: av.container.InputContainer) -> bool:
+    """Whether the clock of a file may jump, as in a transport stream. Its header then knows no length."""
+    return bool(container.format.flags & _MAY_JUMP)
+
+
+def videos(container: av.container.InputContainer) -> list[av.video.stream.VideoStream]:
+    """The video tracks without cover art, thumbnails and stills, the best first.
+
+    The best has a known codec; of several, it is marked as default; of several, it has the most pixels.
+    """
+    tracks = [one for one in container.streams.video if not one.disposition.value & NOT_VIDEO_DISPOSITIONS]
+    return sorted(tracks, key=_rank_of_video, reverse=True)
+
+
+def _rank_of_video(track: av.video.stream.VideoStream) -> tuple:
+    context = track.codec_context
+    pixels = context.width * context.height if context is not None else 0
+    return pixels > 0, context is not None, bool(track.disposition.value & _DEFAULT), pixels
+
+
+def audios(container: av.container.InputContainer) -> list[av.audio.stream.AudioStream]:
+    """The audio tracks that can be decoded, the best first.
+
+    The best is marked as default; of several, it is not a commentary or one for the hearing or visually
+    impaired; of several, it belongs to the video (a broadcast holds several programs).
+    """
+    best = container.streams.best("audio", related=next(iter(videos(container)), None))
+    tracks = [one for one in container.streams.audio if one.codec_context is not None and one.rate]
+
+    def rank(track: av.audio.stream.AudioStream) -> tuple:
+        flags = track.disposition.value
+        return bool(flags & _DEFAULT), not flags & _SPECIAL, track == best
+
+    return sorted(tracks, key=rank, reverse=True)
+
+
+def steady_packets(
+    container: av.container.InputContainer, wanted: av.stream.Stream
+) -> Iterator[av.packet.Packet]:
+    """The packets of a track, the last one empty, with time stamps without the jumps of the file's clock.
+
+    A jump is a time stamp more than 10 s after the one that was expected, or more than 0.1 s before the last.
+    All tracks of a file share its clock: after a jump of the first to meet it, the packets of the best video
+    and the best audio are shifted together, so every reader of a file sees the same times.
+
+    Source: FFmpeg's command line does the same (`-dts_delta_threshold`).
+
+    Example:
+        >>> with open_container(data_path("driving.mp4")) as container:
+        ...     [packet.pts for packet in steady_packets(container, videos(container)[0])][:3]
+        [0, 2048, 1024]
+    """
+    if not may_jump(container):
+        yield from container.demux(wanted)
+        return
+    followed = {track.index: track for track in [wanted, *videos(container)[:1], *audios(container)[:1]]}
+    shift = Fraction(0)
+    following: dict[int, float] = {}  # of each track, the time expected next
+    latest: dict[int, float] = {}
+    for packet in container.demux(*followed.values()):
+        track, tick = packet.stream_index, Fraction(packet.time_base)
+        if packet.dts is not None:
+            now = float(packet.dts * tick + shift)
+            expected = following.get(track, max(following.values(), default=now))
+            back = _BACK if track in latest else _FORWARD
+            if now - expected > _FORWARD or now + back < latest.get(track, expected):
+                shift += Fraction(expected - now).limit_denominator(1_000_000)
+                now = expected
+            latest[track] = now
+            following[track] = now + float((packet.duration or 0) * tick)
+        if packet.stream_index == wanted.index:
+            if shift:
+                ticks = round(shift / tick)
+                packet.pts = None if packet.pts is None else packet.pts + ticks
+                packet.dts = None if packet.dts is None else packet.dts + ticks
+            yield packet
