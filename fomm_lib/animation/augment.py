@@ -202,6 +202,8 @@ def _write_manifest(out: Path, rows: Iterable[Pair]) -> None:
 
 
 def _files(folder: str | os.PathLike, suffixes: set[str], what: str) -> list[Path]:
+    if not isinstance(folder, (str, os.PathLike)):
+        raise InputError(f"a {type(folder).__name__} was given; give a folder of {what}")
     refuse_address(folder)
     folder = Path(folder)
     if not folder.is_dir():

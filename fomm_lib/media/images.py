@@ -96,9 +96,7 @@ def _know_heif(path: Path) -> None:
     """Let Pillow read HEIC if the file is one; an error names what is missing to read HEIC or AVIF."""
     kind = heif_kind(path)
     if kind == "AVIF" and "AVIF" not in Image.OPEN:
-        text = (
-            "is an AVIF image; to read it, pip install --upgrade pillow (11.3 or newer), or save it as JPEG"
-        )
+        text = "is an AVIF image; to read it, pip install --upgrade pillow (11.3 or newer), or save it as PNG"
         raise VideoError(path, Reason.UNREADABLE, text)
     if kind != "HEIC" or "HEIF" in Image.OPEN:
         return
@@ -147,7 +145,7 @@ def upright_rgb(image: Image.Image) -> np.ndarray:
     if profile:
         colour = _to_srgb(colour, profile)
     rgb = np.array(_eight_bit(colour).convert("RGB"))
-    return rgb if alpha is None else on_white(np.dstack([rgb, alpha]))
+    return rgb if alpha is None else _over_white(rgb, alpha)
 
 
 def _transparent_value(image: Image.Image) -> object:
@@ -181,10 +179,10 @@ def _colour_and_alpha(image: Image.Image, key: object) -> tuple[Image.Image, np.
         return Image.fromarray(_sixteen_bit(grey)), alpha
     if image.mode in {"LA", "La"}:
         image = image.convert("LA")
-        return image.convert("L"), np.asarray(image)[..., 1]
+        return image.convert("L"), np.asarray(image.getchannel("A"))
     if image.mode in {"RGBA", "RGBa", "PA"} or (image.mode == "P" and key is not None):
         image = image.convert("RGBA")
-        return image.convert("RGB"), np.asarray(image)[..., 3]
+        return image.convert("RGB"), np.asarray(image.getchannel("A"))
     if image.mode in {"P", "1"}:
         image = image.convert("RGB" if image.mode == "P" else "L")
     if isinstance(key, (int, tuple)) and image.mode in {"L", "RGB"}:
@@ -227,8 +225,17 @@ def on_white(rgba: np.ndarray) -> np.ndarray:
         >>> on_white(np.array([[[0, 0, 0, 51]]], np.uint8)).tolist()
         [[[204, 204, 204]]]
     """
-    colour, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return _over_white(rgba[..., :3], rgba[..., 3])
+
+
+def _over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """`on_white` of a colour (H, W, 3) and its alpha (H, W): some rows at a time, since sums need 16 bits."""
+    result = np.empty(colour.shape, np.uint8)
+    for top in range(0, len(colour), 256):
+        rows = slice(top, top + 256)
+        a = alpha[rows, :, None].astype(np.uint16)
+        result[rows] = (colour[rows] * a + 255 * (255 - a) + 127) // 255
+    return result
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -27,7 +27,8 @@ class Processes:
         device: what this process computes on.
 
     Raises:
-        InputError: the device cannot be used; or the processes were launched for another kind of device, or for fp16 without a GPU.
+        InputError: the device cannot be used; or the processes were launched for another kind of device, or
+            for fp16 without a GPU.
     """
 
     def __init__(self, device: str | None = None):

@@ -168,13 +168,7 @@ class Run:
         self._open.__exit__(*error)
         if self.step == 0:
             for path in self._new:
-                with suppress(
-                    OSError
-                ):  # a folder that holds something else, such as a batch that was not finite
-                    if path.name == "tensorboard":
-                        shutil.rmtree(path)
-                    else:
-                        path.rmdir() if path.is_dir() else path.unlink()
+                _remove(path)
 
     def draw_transform(self, batch_size: int) -> RandomTransform:
         """Random deformations for this process's share of a batch, for the equivariance losses."""
@@ -329,6 +323,17 @@ class Run:
                     "or start another training from its weights: init (--init)"
                 )
             tqdm.write(f"{key}: {before[key]} until step {state['step']}, {now[key]} from now on")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, the folder of TensorBoard, or another folder if it is empty."""
+    with suppress(OSError):  # it holds something else, such as a batch that was not finite
+        if path.name == "tensorboard":
+            shutil.rmtree(path)
+        elif path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
 
 
 def _flat(section: dict, above: str = "") -> dict:
