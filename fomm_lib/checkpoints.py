@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from fomm_lib.config import Config, load_config
 from fomm_lib.errors import InputError
-from fomm_lib.files import atomic_output, data_path
+from fomm_lib.files import atomic_output, data_path, refuse_address
 from fomm_lib.releases import importing
 
 with importing("torch"):
@@ -58,6 +58,7 @@ def weights_path(name: str | os.PathLike) -> Path:
         'heads-64.safetensors'
     """
     path = Path(name)
+    refuse_address(name)
     if path.is_file():
         return path
     shipped = data_path("weights", f"{str(name).removesuffix('.safetensors')}.safetensors")

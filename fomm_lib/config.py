@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from fomm_lib.errors import InputError
-from fomm_lib.files import data_path
+from fomm_lib.files import data_path, refuse_address
 from fomm_lib.releases import importing
 
 with importing("pydantic"):
@@ -302,6 +302,7 @@ def load_config(source: str | os.PathLike | dict | Config) -> Config:
     if isinstance(source, dict):
         return _checked(source, "config")
     path = Path(source)
+    refuse_address(source)
     if not path.is_file():
         shipped = data_path("configs", f"{str(source).removesuffix('.yaml')}.yaml")
         if not shipped.is_file():

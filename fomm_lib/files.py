@@ -37,6 +37,26 @@ def data_path(*parts: str) -> Path:
     return root.joinpath(*parts)
 
 
+def refuse_address(path: object) -> None:
+    """Raise an error if the name of a file or folder is an address (`https://...`).
+
+    Raises:
+        InputError: it is one. It says so even of a `Path`, in which two slashes become one.
+
+    Example:
+        >>> refuse_address("https://example.org/me.jpg")
+        Traceback (most recent call last):
+        ...
+        fomm_lib.errors.InputError: https://example.org/me.jpg: is an address; download it first, and give ...
+    """
+    found = re.match(r"([a-z][a-z0-9+.-]+):/+", str(path), re.IGNORECASE)
+    if found and not os.path.lexists(str(path)):
+        address = f"{found[1]}://{str(path)[found.end() :]}"
+        raise InputError(
+            one_line(address, "is an address; download it first, and give the path of what you saved")
+        )
+
+
 def existing_file(path: str | os.PathLike) -> Path:
     """The path of a regular file that is not empty.
 
@@ -44,12 +64,17 @@ def existing_file(path: str | os.PathLike) -> Path:
 
     Raises:
         VideoError: there is no such file, it is not regular, it is empty, or it may not be read.
+        InputError: it is an address, or no name at all.
 
     Example:
         >>> existing_file(data_path("portrait.jpg")).name
         'portrait.jpg'
     """
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError as error:
+        raise InputError(f"a {type(path).__name__} was given; give the name of a file") from error
+    refuse_address(path)
     try:
         if path.is_dir():
             raise VideoError(path, Reason.MISSING, "is a folder; give the name of a file")
@@ -94,7 +119,7 @@ def atomic_output(path: str | os.PathLike, overwrite: bool = False) -> Iterator[
         raise _exists_already(path)
     with _usable_parent(path):
         handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=f".partial{path.suffix}", dir=path.parent
+            prefix=_hidden(path.stem), suffix=f".partial{path.suffix}", dir=path.parent
         )
     os.close(handle)
     temporary = Path(name)
@@ -137,7 +162,7 @@ def atomic_folder(
     _check_replaceable(path, overwrite, replaceable)
     with _usable_parent(path):
         # mkdtemp makes private folders, so the result is private while it is unfinished.
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        holder = Path(tempfile.mkdtemp(prefix=_hidden(path.name), suffix=".partial", dir=path.parent))
     temporary, former = holder / "new", holder / "former"
     try:
         temporary.mkdir()
@@ -153,6 +178,13 @@ def atomic_folder(
             raise
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def _hidden(name: str) -> str:
+    """What names of temporary files begin with. A name may be as long as the system allows (255 bytes), and
+    theirs is longer, so only its beginning is used.
+    """
+    return f".{name[:40]}."
 
 
 def _check_replaceable(path: Path, overwrite: bool, replaceable: str | None) -> None:

@@ -119,17 +119,21 @@ def load_model(
         config: needed for published files, which contain none: a path, or a name such as "vox-adv-256".
         device: "cpu", "cuda", ...; by default the GPU if there is one.
     Raises:
-        InputError: no such file, no config, weights that do not fit it, or a missing device.
+        InputError: no such file, no config, one for images that are not RGB, weights that do not fit it, or a
+            device that cannot be used.
 
     Example:
         >>> model = load_model("heads-64")
     """
+    device = choose_device(device)
     checkpoint = read_checkpoint(name)
     if config is None and checkpoint.config is None:
         raise InputError(
             f"{name}: has no config inside; name the one it was trained with, e.g. config vox-adv-256"
         )
-    model = FirstOrderMotionModel(checkpoint.config if config is None else load_config(config))
+    config_used = checkpoint.config if config is None else load_config(config)
+    check_colours(config_used)
+    model = FirstOrderMotionModel(config_used)
     try:
         load_network(model.kp_detector, checkpoint.networks["kp_detector"], "kp_detector")
         load_network(model.generator, checkpoint.networks["generator"], "generator")
@@ -139,14 +143,46 @@ def load_model(
         else:
             hint = "give other weights" if config is None else "leave out config: the file has its own inside"
         raise InputError(f"{name}: {error}; {hint}") from None
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device).eval()
+
+
+def choose_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name, which must be able to compute; by default the GPU if there is one.
+
+    Raises:
+        InputError: there is no such device, or it cannot compute here.
+
+    Example:
+        >>> choose_device("cpu")
+        device(type='cpu')
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return model.to(device).eval()
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device {device}: cannot be used ({str(error).splitlines()[0]}); try cpu"
-        ) from error
+        device = torch.device(name)
+        torch.ones(1, device=device).add(1).item()  # "meta" and others are names, but hold no numbers
+        return device
+    except Exception as error:  # each kind of device has errors of its own
+        usable = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        usable += ["mps"] if torch.backends.mps.is_available() else []
+        known = str(name).split(":")[0] in ("cuda", "mps", "xpu")
+        why = f" ({' '.join(str(error).splitlines()[:1])})" if known else ""
+        raise InputError(f"device {name}: cannot be used here{why}; choose {' or '.join(usable)}") from error
+
+
+def check_colours(config: Config) -> None:
+    """Check that the networks of a config take images as they are read here, in three colours.
+
+    Raises:
+        InputError: they do not.
+
+    Example:
+        >>> check_colours(load_config("heads-64"))
+    """
+    channels = config.model_params.common_params.num_channels
+    if channels != 3:
+        key = "model_params.common_params.num_channels"
+        raise InputError(f"{key} = {channels}: should be 3, as all images are read in red, green and blue")
 
 
 def start_from(

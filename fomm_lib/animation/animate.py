@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fomm_lib.animation.animator import AnimatableModel, Animator, generated_size
@@ -27,7 +28,7 @@ from fomm_lib.media.outputs import open_output
 from fomm_lib.media.overlays import PasteBack, Watermark
 from fomm_lib.media.pipeline import BackgroundWriter, Progress, prefetch, progress_bar
 from fomm_lib.media.squares import Square, choose_square, cut
-from fomm_lib.media.tensors import check_image, resize_bicubic, to_tensor, to_uint8
+from fomm_lib.media.tensors import check_image, image_array, resize_bicubic, to_tensor, to_uint8
 from fomm_lib.media.video import VideoReader, read_frames, read_image
 from fomm_lib.version import __version__
 
@@ -68,7 +69,7 @@ class Animation:
 @show_options()
 def animate(
     model: AnimatableModel,
-    source: str | os.PathLike | np.ndarray,
+    source: str | os.PathLike | np.ndarray | Image.Image | Tensor,
     driving: str | os.PathLike,
     output: str | os.PathLike | None = None,
     *,
@@ -84,7 +85,8 @@ def animate(
 
     Args:
         model: see `load_model`; a `FastModel` or an `ExportedModel` as well.
-        source: an image file, or uint8 (H, W, 3).
+        source: an image file, or an image in memory: uint8 (H, W, 3), a Pillow image, or a tensor
+            (3, H, W) in [0, 1].
         driving: a video file.
         output: what to write: a file with an ending of `formats.OUTPUT_FORMATS`, or a name without an ending
             for a folder of frames (see `outputs.open_output`); None for an array of frames instead, which
@@ -175,7 +177,7 @@ def animate(
 @show_options(*OF_FILES)
 def animate_frames(
     model: AnimatableModel,
-    source: str | os.PathLike | np.ndarray,
+    source: str | os.PathLike | np.ndarray | Image.Image | Tensor,
     driving: str | os.PathLike | Iterable[np.ndarray],
     **options: Any,
 ) -> Iterator[np.ndarray]:
@@ -183,7 +185,7 @@ def animate_frames(
 
     Args:
         model: as for `animate`.
-        source: an image file, or uint8 (H, W, 3).
+        source: an image file, or an image in memory, as for `animate`.
         driving: a video file, or any iterable of uint8 (H, W, 3), a camera for instance; it is read as far as
             the result is (and twice `smooth` frames further). Only a file can be read twice: other drivings
             have no best frame, and the square around the face is that of the first frame.
@@ -224,17 +226,19 @@ def animate_frames(
         yield generated
 
 
-def read_portrait(source: str | os.PathLike | np.ndarray) -> np.ndarray:
-    """A portrait as uint8 (H, W, 3): read from a file, or given as such an array.
+def read_portrait(source: str | os.PathLike | np.ndarray | Image.Image | Tensor) -> np.ndarray:
+    """A portrait as uint8 (H, W, 3): read from a file, or given as an image in memory, see `image_array`.
 
     Raises:
-        InputError: it cannot be read, or is another kind of array.
+        InputError: it cannot be read, or is no image.
 
     Example:
         >>> read_portrait(data_path("portrait.jpg")).shape
         (256, 256, 3)
     """
-    return check_image(source, "the portrait") if isinstance(source, np.ndarray) else read_image(source)
+    if isinstance(source, (str, os.PathLike)):
+        return read_image(source)
+    return image_array(source, "the portrait")
 
 
 # --- the movement --------------------------------------------------------------------------------------
@@ -346,7 +350,9 @@ def _squares(
         seen = [bool(find_faces(image)) for image in (cut(portrait, square), cut(first, driving_square))]
         if seen[0] != seen[1]:
             one, other = ("portrait", "driving video") if seen[0] else ("driving video", "portrait")
-            text = f"a face is found in the {one} and none in the {other}, of which the middle is used"
+            given = driving_crop if seen[0] else options.crop  # of the other
+            part = "the middle" if given in (None, "middle") else "the given square"
+            text = f"a face is found in the {one} and none in the {other}, of which {part} is used"
             notes.append(f"{text}; give another crop, or crop auto, or go on if that is right")
     return square, driving_square, notes
 
@@ -361,15 +367,14 @@ def _frames_to_search(video: VideoReader, progress: Progress) -> Iterator[np.nda
 # --- the output ----------------------------------------------------------------------------------------
 
 
-def _refuse_inputs(
-    output: str | os.PathLike, source: str | os.PathLike | np.ndarray, driving: str | os.PathLike
-) -> None:
+def _refuse_inputs(output: str | os.PathLike, source: object, driving: str | os.PathLike) -> None:
     """Refuse to write over what is read, or over the folder that holds it: `overwrite` means an earlier
     result.
     """
     place = Path(output).resolve()
     for what, path in (("portrait", source), ("driving video", driving)):
-        if not isinstance(path, np.ndarray) and place in (Path(path).resolve(), Path(path).resolve().parent):
+        is_name = isinstance(path, (str, os.PathLike))  # else an image in memory
+        if is_name and place in (Path(path).resolve(), Path(path).resolve().parent):
             raise InputError(f"{output}: the {what} is read from there; choose another name for the result")
 
 

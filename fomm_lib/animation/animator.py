@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fomm_lib.animation.fast import FastModel
@@ -14,7 +15,7 @@ from fomm_lib.animation.movement import relative_motion
 from fomm_lib.errors import InputError
 from fomm_lib.generator import EncodedSource, Generated
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.media.tensors import resize, to_tensor
+from fomm_lib.media.tensors import image_array, resize, to_tensor
 from fomm_lib.model import FirstOrderMotionModel
 
 LARGEST_SIZE = 4096  # pixels of a side
@@ -81,7 +82,8 @@ class Animator:
 
     Args:
         model: in eval mode, see `load_model`; a `FastModel` is made of a `FirstOrderMotionModel`.
-        source: (1, 3, H, W) in [0, 1], of the model's size; or uint8 (S, S, 3), which is resized.
+        source: (1, 3, H, W) in [0, 1], of the model's size; or uint8 (S, S, 3) or a Pillow image, which is
+            resized.
         relative: move as the driving frames move away from the first of them, see `relative_motion`; else
             take over their keypoints as they are.
         adapt_scale: for heads of different size, with `relative`.
@@ -93,7 +95,8 @@ class Animator:
         kp_initial: the reference of relative motion, see `set_reference`; None before the first frame.
 
     Raises:
-        InputError: the model is in training mode, or cannot generate images of this size.
+        InputError: the model is in training mode, or cannot generate images of this size, or `source` is
+            something else.
 
     Example:
         >>> animator = Animator(model, source)
@@ -106,7 +109,7 @@ class Animator:
     def __init__(
         self,
         model: AnimatableModel,
-        source: Tensor | np.ndarray,
+        source: Tensor | np.ndarray | Image.Image,
         *,
         relative: bool = True,
         adapt_scale: bool = False,
@@ -115,10 +118,13 @@ class Animator:
         self.model = FastModel(model) if isinstance(model, FirstOrderMotionModel) else model
         self.relative, self.adapt_scale = relative, adapt_scale
         large_size = generated_size(self.model, size)
-        if isinstance(source, np.ndarray):
+        if not isinstance(source, Tensor):
+            source = image_array(source, "the source")
             small, large = (
                 to_tensor(source, one)[None].to(self.model.device) for one in (self.model.size, large_size)
             )
+        elif source.ndim != 4 or source.shape[1] != 3:
+            raise InputError(f"the source is a tensor {tuple(source.shape)}; it must be (1, 3, H, W)")
         else:
             small, large = source, source if size is None else resize(source, large_size)
         self.encoded = self.model.encode(small)

@@ -35,7 +35,7 @@ from fomm_lib.animation.options import AnimateOptions, show_options
 from fomm_lib.checkpoints import weights_path
 from fomm_lib.data.tables import Table
 from fomm_lib.errors import InputError
-from fomm_lib.files import DEFAULT_WEIGHTS
+from fomm_lib.files import DEFAULT_WEIGHTS, refuse_address
 from fomm_lib.media.faces import has_detector, read_faces
 from fomm_lib.media.formats import PORTRAIT_SUFFIXES, VIDEO_SUFFIXES
 from fomm_lib.media.tensors import to_tensor
@@ -202,6 +202,9 @@ def _write_manifest(out: Path, rows: Iterable[Pair]) -> None:
 
 
 def _files(folder: str | os.PathLike, suffixes: set[str], what: str) -> list[Path]:
+    if not isinstance(folder, (str, os.PathLike)):
+        raise InputError(f"a {type(folder).__name__} was given; give a folder of {what}")
+    refuse_address(folder)
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; check the path")

@@ -184,7 +184,7 @@ def check_backend(backend: str, precision: str = "float32", device: str = "cpu")
         raise InputError(f"backend {backend}: there are torch, {' and '.join(BACKENDS)}")
     if precision not in BACKENDS[backend]:
         raise InputError(f"{backend} does not run in {precision}, but in {', '.join(BACKENDS[backend])}")
-    if not device.startswith("cpu"):
+    if device.split(":")[0] != "cpu":
         raise InputError(f"{backend} runs on the CPU here; for {device} choose backend torch")
     _package(backend)
 

@@ -6,12 +6,14 @@ camera.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from dataclasses import replace
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from fomm_lib.animation.animate import read_portrait
 from fomm_lib.animation.animator import AnimatableModel, Animator
@@ -33,7 +35,7 @@ class LiveAnimator:
 
     Args:
         model: see `load_model`; a `FastModel` or `ExportedModel` as well, which several can share.
-        portrait: an image file, or uint8 (H, W, 3).
+        portrait: an image file, or an image in memory, see `animate`.
         strength: of the movement, 0 to 5; 1 is as the person moves, see `movement.exaggerated`.
         smooth: number of frames over which jitter is averaged, 0 to 50, see `steadied`.
         find_faces: cut out the square around the face, of the portrait and of the camera's first image,
@@ -58,7 +60,7 @@ class LiveAnimator:
     def __init__(
         self,
         model: AnimatableModel,
-        portrait: str | os.PathLike | np.ndarray,
+        portrait: str | os.PathLike | np.ndarray | Image.Image | Tensor,
         *,
         strength: float = 1.0,
         smooth: float = 0.0,
@@ -83,6 +85,13 @@ class LiveAnimator:
         self._frame_shape = self._before = None
         self._animator.set_reference(None)
         self.notes = list(self._of_portrait)
+
+    def twin(self) -> LiveAnimator:
+        """Another one that follows a camera of its own; what depends on the portrait alone is shared."""
+        other = copy.copy(self)
+        other._animator = copy.copy(self._animator)
+        other.start_over()
+        return other
 
     def adjust(self, **settings: float) -> None:
         """Change `strength` or `smooth` while it runs.

@@ -8,14 +8,16 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app
-from fomm_lib.cli.options import ConfigOfWeights, Device, Jobs, Overwrite
+from fomm_lib.cli.options import ConfigOfWeights, Device, Jobs, Overwrite, course_folder
 from fomm_lib.errors import InputError
 from fomm_lib.files import DEFAULT_WEIGHTS
 
 
 @app.command(epilog="Example: fomm evaluate --weights heads-64 --data data/heads --report out.csv --jobs 2")
 def evaluate(
-    data: Annotated[Path, typer.Option(help="A folder of clips, or one with a test/ in it.")],
+    data: Annotated[
+        Path, typer.Option(help="A folder of clips, or one with a test/ in it; data/heads is the course's.")
+    ],
     report: Annotated[Path, typer.Option(help="The CSV to write, one row a method and frame.")],
     weights: Annotated[
         list[str] | None,
@@ -56,7 +58,7 @@ def evaluate(
         raise InputError(f"{images}: exists already; choose another name, or --overwrite")
     result = evaluate_to_files(
         weights or [DEFAULT_WEIGHTS],
-        data,
+        course_folder(data),
         report,
         table=table,
         save_protocol=save_protocol,

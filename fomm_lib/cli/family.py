@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app
-from fomm_lib.cli.options import Device, Overwrite, Threads
+from fomm_lib.cli.options import Device, Overwrite, Threads, course_folder
 
 Name = Annotated[str, typer.Argument(help="pix2pix, cyclegan, progressive, srgan or monkeynet.")]
 FamilyWeights = Annotated[
@@ -63,7 +63,7 @@ def train(
         torch.set_num_threads(threads)
     weights = train_family(
         name,
-        data,
+        data and course_folder(data),
         out,
         steps=steps,
         seed=seed,

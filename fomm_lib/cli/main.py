@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import sys
 import warnings
 
@@ -10,6 +12,7 @@ import warnings
 from fomm_lib.cli import animating, training, evaluating, data, weights, family  # isort: skip  # noqa: F401
 from fomm_lib.cli.app import app
 from fomm_lib.errors import InputError
+from fomm_lib.files import refuse_address
 from fomm_lib.version import __version__
 
 OUT_OF_MEMORY = "out of memory; try a smaller image, video or --batch-size"
@@ -40,9 +43,14 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # none, or one of a notebook or a test
+            # A name that the terminal or a log file cannot spell is no reason to fail after all the work.
+            stream.reconfigure(errors="backslashreplace")
     if not debug:
         warnings.formatwarning = lambda message, *_: f"fomm: {' '.join(str(message).split())}\n"
     try:
+        arguments = [_with_home(argument) for argument in arguments]
         app(arguments, prog_name="fomm")  # reports wrong options itself, with exit code 2
     except SystemExit as exit:
         if exit.code == 130:
@@ -59,6 +67,18 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"fomm: {line}", file=sys.stderr)
         sys.exit(2)
+
+
+def _with_home(argument: str) -> str:
+    """An argument with `~` as the home folder, which shells leave as it is in `--source=~/me.jpg`.
+
+    Raises:
+        InputError: it is an address; no verb takes one.
+    """
+    is_option = argument.startswith("--")
+    option, sign, value = argument.partition("=") if is_option else ("", "", argument)
+    refuse_address(value)
+    return option + sign + os.path.expanduser(value)
 
 
 def _explanation(error: Exception) -> str | None:

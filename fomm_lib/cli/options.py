@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fomm_lib.errors import InputError
+from fomm_lib.files import data_path
 
 Weights = Annotated[str, typer.Option(help="A name in data/weights, a .safetensors, a published .pth.tar.")]
 ConfigOfWeights = Annotated[
@@ -93,6 +94,18 @@ def square(text: str | None, option: str) -> tuple[int, int, int] | str | None:
             f"{option} {text}: should be auto, or three whole numbers X,Y,SIZE, e.g. {option} 120,40,600"
         ) from None
     return x, y, side
+
+
+def course_folder(path: Path) -> Path:
+    """The folder; or if there is none, that of the course: `data/heads` comes with an installed wheel too.
+
+    Example:
+        >>> course_folder(Path("data/heads")).is_dir()
+        True
+    """
+    inside = path.parts[:1] == ("data",) and not path.exists()
+    shipped = data_path(*path.parts[1:])
+    return shipped if inside and shipped.is_dir() else path
 
 
 def free_name(path: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app
-from fomm_lib.cli.options import Bf16, ConfigToTrain, Device, Init, Seed, Threads
+from fomm_lib.cli.options import Bf16, ConfigToTrain, Device, Init, Seed, Threads, course_folder
 from fomm_lib.errors import InputError
 
 Resume = Annotated[
@@ -20,7 +20,9 @@ Resume = Annotated[
 @app.command(epilog="Example: fomm train --config heads-64 --data data/heads --out runs/first --steps 200")
 def train(
     config: ConfigToTrain,
-    data: Annotated[Path, typer.Option(help="A folder of clips, with train/ and test/ in it.")],
+    data: Annotated[
+        Path, typer.Option(help="A folder of clips, with train/ and test/ in it; data/heads is the course's.")
+    ],
     out: Annotated[Path, typer.Option(help="A new folder for weights, losses and samples.")],
     steps: Annotated[int | None, typer.Option(help="By default the epochs of the config.")] = None,
     seed: Seed = 0,
@@ -67,7 +69,7 @@ def train(
         torch.set_num_threads(threads)
     weights = train_model(
         config,
-        data,
+        course_folder(data),
         out,
         steps,
         seed=seed,
@@ -114,7 +116,7 @@ def pretrain(
         torch.set_num_threads(threads)
     weights = pretrain_model(
         config,
-        data,
+        course_folder(data),
         out,
         steps,
         batch_size=batch_size,

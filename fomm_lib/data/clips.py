@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fomm_lib.errors import InputError, error_text
+from fomm_lib.files import refuse_address
 from fomm_lib.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from fomm_lib.media.images import open_image
 from fomm_lib.media.video import VideoReader, read_frames, read_image
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class StripClip(Clip):
         self.aspect = aspect
 
     def __len__(self) -> int:
-        with Image.open(self.path) as image:
+        with open_image(self.path) as image:
             return image.width // self._frame_width(*image.size)
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -163,6 +164,7 @@ def find_clips(root: str | os.PathLike, split: str | None = "train", aspect: flo
         >>> [clip.name for clip in find_clips("data/heads", "test")]            # doctest: +SKIP
         ['anna#01.mp4', 'anna#02.mp4']
     """
+    refuse_address(root)
     root = Path(root)
     if split not in ("train", "test", None):
         raise InputError(f"split={split!r}: choose 'train', 'test' or None (the whole folder)")

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from fomm_lib.errors import InputError, error_text
-from fomm_lib.files import atomic_output
+from fomm_lib.files import atomic_output, refuse_address
 
 Row = TypeVar("Row")
 
@@ -203,6 +203,7 @@ def read_cells(path: str | os.PathLike, what: str) -> list[tuple[int, dict[str, 
     Raises:
         InputError: there is no such file, or it is no text.
     """
+    refuse_address(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

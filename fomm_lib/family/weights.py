@@ -14,7 +14,8 @@ from fomm_lib.checkpoints import load_network, read_safetensors, weights_path
 from fomm_lib.errors import InputError
 from fomm_lib.family.config import SYSTEMS, FamilyConfig, read_config
 from fomm_lib.family.systems import build_networks
-from fomm_lib.files import data_path
+from fomm_lib.files import data_path, refuse_address
+from fomm_lib.model import choose_device
 
 
 @dataclass
@@ -48,14 +49,15 @@ def load_family(name: str | os.PathLike, device: torch.device | str | None = Non
         device: by default the GPU if there is one.
 
     Raises:
-        InputError: there is no such file, it is damaged, or of another kind of model.
+        InputError: there is no such file, it is damaged, or of another kind of model; or the device cannot be
+            used.
 
     Example:
         >>> sorted(load_family("cyclegan").networks)
         ['ab', 'ba']
     """
+    device = choose_device(device)
     config, networks, notes, path = read_family(name)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     built = build_networks(config)
     chosen = {}
     for network, entries in networks.items():
@@ -74,6 +76,7 @@ def read_family(
     Raises:
         InputError: see `load_family`.
     """
+    refuse_address(name)
     if str(name) not in SYSTEMS and not Path(name).exists():  # `weights_path` would name other models
         raise InputError(f"{name}: no such file of weights; shipped ones by name: {', '.join(SYSTEMS)}")
     if str(name) in SYSTEMS:

@@ -11,7 +11,7 @@ from pathlib import Path
 PILLOW_FORMATS = {"gif", "apng", "webp", "webp_anim"}
 """Formats (FFmpeg's names) that FFmpeg calls videos and Pillow reads better: Pillow composes animations and
 applies transparency."""
-PILLOW_BRANDS = {"avif", "avis", "heic", "mif1"}
+PILLOW_BRANDS = {"avif", "avis", "heic", "heim", "heis", "heix", "mif1"}
 """Major brands of MP4-like files that hold images."""
 READ_FORMATS = """
     mov mp4 matroska webm avi flv live_flv mpegts mpegtsraw mpeg mpegvideo m4v h261 h263 h264 hevc vvc av1 obu
@@ -36,7 +36,7 @@ AVIF file)."""
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 """Name endings of images in data sets."""
-PORTRAIT_SUFFIXES = IMAGE_SUFFIXES | {".webp", ".bmp", ".tif", ".tiff", ".avif"}
+PORTRAIT_SUFFIXES = IMAGE_SUFFIXES | {".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 """Name endings of portraits that are looked for in a folder."""
 VIDEO_SUFFIXES = {".mp4", ".gif", ".mov", ".avi", ".mkv", ".webm"}
 """Name endings of videos in data sets."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -108,11 +109,11 @@ def _read(file: BinaryIO, place: int, count: int) -> bytes:
 
 def _insert(path: Path, place: int, content: bytes) -> None:
     """Insert bytes into a file."""
-    longer = path.with_name(path.name + ".labelled")
+    handle, longer = tempfile.mkstemp(suffix=".labelled", dir=path.parent)
     try:
-        with path.open("rb") as old, longer.open("wb") as new:
+        with path.open("rb") as old, open(handle, "wb") as new:
             new.write(old.read(place) + content)
             shutil.copyfileobj(old, new)
         os.replace(longer, path)
     finally:
-        longer.unlink(missing_ok=True)
+        Path(longer).unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fomm_lib.errors import InputError, Reason, VideoError
+from fomm_lib.media.signatures import heif_kind, is_camera_raw
 from fomm_lib.releases import importing
 
 with importing("pillow"):
@@ -23,6 +26,7 @@ MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own limit for a decompression bomb: 25
 _NOT_IMAGE_FORMATS = {"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5"}
 # Formats whose pages are the frames of an animation, and not layers, sizes or a stereo pair.
 _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP", "AVIF"}
+_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _PLANAR = 254, 258, 262, 284  # tags of TIFF
 
 
 def too_large(path: Path, what: str, limit: int, size: tuple[int, int] | None = None) -> VideoError:
@@ -40,24 +44,34 @@ def too_large(path: Path, what: str, limit: int, size: tuple[int, int] | None = 
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path, largest: int = MAX_IMAGE_PIXELS) -> Iterator[Image.Image]:
     """Open with Pillow; the pixels are not decoded yet.
 
+    Args:
+        path: a file that exists.
+        largest: the largest number of pixels to accept.
     Raises:
         PIL.UnidentifiedImageError: it is not an image.
-        VideoError: it is too large to decode.
+        VideoError: it is too large to decode, or of a kind that is not read here, or without a package.
     """
     Image.init()
+    _know_heif(path)
+    if is_camera_raw(path):
+        text = "is the raw file of a camera; develop it first, and give the JPEG or PNG"
+        raise VideoError(path, Reason.UNREADABLE, text)
     formats = [name for name in Image.OPEN if name not in _NOT_IMAGE_FORMATS]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _BoundedFile(path) as file:
         warnings.simplefilter("ignore")  # about unusual metadata; the size is checked below
         try:
-            image = Image.open(path, formats=formats)
+            image = Image.open(file, formats=formats)
+            if image.format == "TIFF":
+                _choose_page(image)
+                _refuse_misread(path, image)
         except Image.DecompressionBombError as error:
-            raise too_large(path, "an image", MAX_IMAGE_PIXELS) from error
+            raise too_large(path, "an image", largest) from error
         with image:
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise too_large(path, "an image", MAX_IMAGE_PIXELS, image.size)
+            if image.width * image.height > largest:
+                raise too_large(path, "an image", largest, image.size)
             yield image
 
 
@@ -77,6 +91,62 @@ def image_format(path: Path) -> str | None:
         return None
 
 
+class _BoundedFile(io.BufferedReader):
+    """A file that is never asked for more than it holds: `read(n)` reserves n bytes before it reads.
+
+    So a length of 2 GB in the header of a small file ends in the error of a file cut short, in every format
+    whose reader is written in Python.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(io.FileIO(path))
+        self._length = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = min(size, max(0, self._length - self.tell()))
+        return super().read(size)
+
+
+def _know_heif(path: Path) -> None:
+    """Let Pillow read HEIC if the file is one; an error names what is missing to read HEIC or AVIF."""
+    kind = heif_kind(path)
+    if kind == "AVIF" and "AVIF" not in Image.OPEN:
+        text = "is an AVIF image; to read it, pip install --upgrade pillow (11.3 or newer), or save it as PNG"
+        raise VideoError(path, Reason.UNREADABLE, text)
+    if kind != "HEIC" or "HEIF" in Image.OPEN:
+        return
+    try:
+        with importing("pillow-heif"):
+            from pillow_heif import register_heif_opener
+    except ModuleNotFoundError as error:
+        text = "is a HEIC image; to read it, pip install pillow-heif (the extra 'heic'), or save it as JPEG"
+        raise VideoError(path, Reason.UNREADABLE, text) from error
+    register_heif_opener()
+
+
+def _choose_page(image: Image.Image) -> None:
+    """Go to the first page of a TIFF that is not marked as a smaller copy of another."""
+    page = 0
+    with contextlib.suppress(EOFError):  # all are
+        while image.tag_v2.get(_SUBFILE_TYPE, 0) & 1:
+            page += 1
+            image.seek(page)
+    if image.tag_v2.get(_SUBFILE_TYPE, 0) & 1:
+        image.seek(0)
+
+
+def _refuse_misread(path: Path, image: Image.Image) -> None:
+    """Refuse the kinds of TIFF that Pillow takes for others: it gives a negative, or noise."""
+    tags = image.tag_v2
+    bits = max(tags.get(_BITS, (1,)))
+    negative = tags.get(_PHOTOMETRIC) == 0 and image.mode.startswith(("I", "F"))
+    if negative or (bits > 8 and tags.get(_PLANAR) == 2):
+        how = "as a negative (MinIsWhite)" if negative else "colour by colour (planar)"
+        text = f"is a TIFF of {bits} bits that is stored {how}, which is not read here; save it as PNG"
+        raise VideoError(path, Reason.UNREADABLE, text)
+
+
 def upright_rgb(image: Image.Image) -> np.ndarray:
     """A Pillow image of any mode as uint8 (H, W, 3): upright, sRGB, transparency on white.
 
@@ -84,32 +154,84 @@ def upright_rgb(image: Image.Image) -> np.ndarray:
         >>> upright_rgb(Image.new("LA", (4, 2), (0, 0)))[0, 0].tolist()
         [255, 255, 255]
     """
+    key = _transparent_value(image)
     image.load()
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):
-        return np.repeat(_eight_bit(np.asarray(image))[..., None], 3, axis=2)
-    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
-        return on_white(np.asarray(image.convert("RGBA")))
+    colour, alpha = _colour_and_alpha(ImageOps.exif_transpose(image), key)
     if profile:
-        image = _to_srgb(image, profile)
-    return np.array(image.convert("RGB"))
+        colour = _to_srgb(colour, profile)
+    rgb = np.array(_eight_bit(colour).convert("RGB"))
+    return rgb if alpha is None else _over_white(rgb, alpha)
 
 
-def _eight_bit(grey: np.ndarray) -> np.ndarray:
-    """Integers of 16 or 32 bits and floats (H, W) to 0..255.
+def _transparent_value(image: Image.Image) -> object:
+    """The transparent grey or colour of a PNG as Pillow's pixels have it, before the image is loaded.
 
-    The files do not say which range they use; the largest value tells 1, 255, 65535 and beyond apart.
+    The file states it in its own bits, and Pillow passes that on: of 2 bits, 1 stands for 85.
     """
-    values = np.nan_to_num(grey.astype(np.float64)).clip(min=0)
-    largest = values.max()
-    if grey.dtype.kind == "f" and largest <= 1:
+    key = image.info.get("transparency")
+    tile = image.tile[0] if getattr(image, "tile", None) else None
+    raw = tile[3] if tile is not None else None
+    if image.mode == "1" and key == 1:
+        return 255
+    if isinstance(key, int) and raw in ("L;2", "L;4"):
+        top = 3 if raw == "L;2" else 15
+        return key * (255 // top) if key <= top else key
+    if isinstance(key, tuple) and raw == "RGB;16B":
+        return tuple(value >> 8 for value in key)
+    return key
+
+
+def _colour_and_alpha(image: Image.Image, key: object) -> tuple[Image.Image, np.ndarray | None]:
+    """An image of any mode as one without alpha or palette, and its alpha, uint8 (H, W), if it has some.
+
+    `key` is the transparent value, or the alpha of every colour of a palette, if there is one.
+    """
+    alpha = None
+    if image.mode.startswith(("I", "F")):
+        grey = np.asarray(image)
+        if isinstance(key, int):
+            alpha = np.where(grey == key, 0, 255).astype(np.uint8)
+        return Image.fromarray(_sixteen_bit(grey)), alpha
+    if image.mode in {"LA", "La"}:
+        image = image.convert("LA")
+        return image.convert("L"), np.asarray(image.getchannel("A"))
+    if image.mode in {"RGBA", "RGBa", "PA"} or (image.mode == "P" and key is not None):
+        image = image.convert("RGBA")
+        return image.convert("RGB"), np.asarray(image.getchannel("A"))
+    if image.mode in {"P", "1"}:
+        image = image.convert("RGB" if image.mode == "P" else "L")
+    if isinstance(key, (int, tuple)) and image.mode in {"L", "RGB"}:
+        is_key = np.asarray(image) == np.asarray(key, np.int64)
+        alpha = np.where(is_key if image.mode == "L" else is_key.all(axis=2), 0, 255).astype(np.uint8)
+    return image, alpha
+
+
+def _sixteen_bit(grey: np.ndarray) -> np.ndarray:
+    """Integers of 16 or 32 bits and floats (H, W) to uint16, where 65535 is white.
+
+    Those of 32 bits do not say which range they use. The value that 99 % of them do not exceed tells 1, 255
+    and 65535 apart: a few may be brighter than white, infinite, or no number. Floats up to 16 are taken for a
+    range of 1 with highlights, as 16 of 255 would be almost black; likewise integers up to twice 255.
+    """
+    if grey.dtype.itemsize == 2:
+        return grey.astype(np.uint16)
+    values = grey.astype(np.float32)
+    some = values.ravel()[:: max(1, values.size // 1_000_000)]
+    some = some[np.isfinite(some)]
+    high = np.percentile(some, 99) if some.size else 0
+    top = 255.0 if high <= 2 * 255 else max(65535.0, high)
+    if grey.dtype.kind == "f" and high <= 16:
         top = 1.0
-    elif grey.dtype.itemsize > 2 and largest <= 255:
-        top = 255.0
-    else:
-        top = max(65535.0, largest)
-    return np.round(values * (255.0 / top)).astype(np.uint8)
+    values = np.nan_to_num(values * (65535 / top), nan=0, posinf=65535, neginf=0)
+    return np.round(values.clip(0, 65535)).astype(np.uint16)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit grey, rounded; all others as they are."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray(np.round(np.asarray(image) * (255 / 65535)).astype(np.uint8))
 
 
 def on_white(rgba: np.ndarray) -> np.ndarray:
@@ -119,14 +241,25 @@ def on_white(rgba: np.ndarray) -> np.ndarray:
         >>> on_white(np.array([[[0, 0, 0, 51]]], np.uint8)).tolist()
         [[[204, 204, 204]]]
     """
-    colour, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return _over_white(rgba[..., :3], rgba[..., 3])
+
+
+def _over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """`on_white` of a colour (H, W, 3) and its alpha (H, W): some rows at a time, since sums need 16 bits."""
+    result = np.empty(colour.shape, np.uint8)
+    for top in range(0, len(colour), 256):
+        rows = slice(top, top + 256)
+        a = alpha[rows, :, None].astype(np.uint16)
+        result[rows] = (colour[rows] * a + 255 * (255 - a) + 127) // 255
+    return result
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert from the embedded colour profile (Display P3 of a phone, Adobe RGB, CMYK of print) to sRGB."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space.strip() == "RGB":  # grey images have such profiles too
+            image = _eight_bit(image).convert("RGB")
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image  # a broken profile, or one for another kind of image: use the stored numbers
@@ -140,17 +273,22 @@ def open_animation(path: Path) -> Iterator[Image.Image]:
         VideoError: it does not move, is too large, or is damaged.
     """
     try:
+        if heif_kind(path) == "HEIC" or is_camera_raw(path):
+            raise _still(path)
         with open_image(path) as image:
             pages = image.n_frames if image.format in _ANIMATED_FORMATS else 1
             if pages - first_of_animation(image) < 2:
-                text = "is a still image; give a video (mp4, mov, webm, gif, ...)"
-                raise VideoError(path, Reason.STILL, text)
+                raise _still(path)
             yield image
     except (InputError, MemoryError):
         raise
     except Exception as error:  # Pillow raises a dozen kinds of error on broken files
         text = "is an image, but a damaged one; download it again"
         raise VideoError(path, Reason.UNREADABLE, text) from error
+
+
+def _still(path: Path) -> VideoError:
+    return VideoError(path, Reason.STILL, "is a still image; give a video (mp4, mov, webm, gif, ...)")
 
 
 def first_of_animation(image: Image.Image) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from fomm_lib.errors import InputError
+from fomm_lib.errors import InputError, error_text
+from fomm_lib.media.images import upright_rgb
 from fomm_lib.releases import importing
 
 with importing("torchvision"):
@@ -90,6 +92,44 @@ def check_image(image: np.ndarray, what: str) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"{what} is {image.dtype} {image.shape}; it must be uint8 (H, W, 3), RGB")
     return image
+
+
+def image_array(image: object, what: str) -> np.ndarray:
+    """An image in memory as uint8 (H, W, 3), RGB.
+
+    Args:
+        image: uint8 (H, W, 3); a Pillow image of any mode; or a tensor (3, H, W) or (1, 3, H, W), of floats
+            in [0, 1] or uint8. Small excesses, as of bicubic resizing, are clamped.
+        what: the image in messages, e.g. "the portrait".
+    Raises:
+        InputError: it is something else, or a Pillow image that is damaged.
+
+    Example:
+        >>> image_array(torch.ones(3, 4, 4), "the portrait").shape
+        (4, 4, 3)
+    """
+    if isinstance(image, np.ndarray):
+        return check_image(image, what)
+    if isinstance(image, Image.Image):
+        try:
+            return upright_rgb(image)
+        except Exception as error:  # it may still have to be read from its file; see `open_animation`
+            raise InputError(f"{what} cannot be read ({error_text(error)})") from error
+    if not isinstance(image, Tensor):
+        kinds = "a Pillow image, uint8 (H, W, 3), or a tensor (3, H, W) in [0, 1]"
+        raise InputError(f"{what} is a {type(image).__name__}; give the name of a file, {kinds}")
+    tensor = image.detach().cpu()
+    tensor = tensor[0] if tensor.ndim == 4 and len(tensor) == 1 else tensor
+    if tensor.dtype == torch.uint8 and tensor.ndim == 3:
+        last = 2 if tensor.shape[2] == 3 else 0  # where the colours are
+        return check_image(tensor.movedim(last, 2).contiguous().numpy(), what)
+    if tensor.ndim != 3 or len(tensor) != 3 or not tensor.is_floating_point():
+        kind = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(image.shape)}"
+        raise InputError(f"{what} is a tensor {kind}; it must be (3, H, W) in [0, 1]")
+    low, high = (float(bound) for bound in tensor.aminmax())
+    if not (low > -0.5 and high < 1.5):
+        raise InputError(f"{what} is a tensor with values from {low:g} to {high:g}; they must be in [0, 1]")
+    return to_uint8(tensor.float().clamp(0, 1))
 
 
 def as_pixels(image: np.ndarray | Tensor) -> np.ndarray:

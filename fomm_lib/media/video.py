@@ -40,6 +40,7 @@ from fomm_lib.media.containers import missing_end
 from fomm_lib.media.decoding import ToRgb, decoded_frames, open_video
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.images import (
+    MAX_IMAGE_PIXELS,
     first_of_animation,
     frame_durations,
     open_animation,
@@ -294,17 +295,20 @@ def _walk_to_frames(path: Path, wanted: list[int]) -> dict[int, np.ndarray]:
     raise _no_such_frame(path, wanted[-1], count)
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, largest: int = MAX_IMAGE_PIXELS) -> np.ndarray:
     """Read any image as uint8 (H, W, 3), RGB, upright.
 
     EXIF orientation is applied, an embedded colour profile is converted to sRGB, transparency is composited
     on white, 16-bit values are scaled to 8 bits. Of an animated image or a video it is the first frame.
 
     Args:
-        path: a file of any format that Pillow opens (JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, ...), or a video.
+        path: a file of any format that Pillow opens (JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, ...), HEIC with
+            the extra `heic`, or a video.
+        largest: the largest number of pixels of an image.
 
     Raises:
-        InputError: no such file, not an image, truncated, or larger than `MAX_IMAGE_PIXELS`.
+        InputError: no such file, not an image, truncated, larger than `largest`, or of a kind that is not
+            read here (the raw file of a camera).
 
     Example:
         >>> read_image(data_path("portrait.jpg")).dtype
@@ -312,7 +316,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     path = existing_file(path)
     try:
-        with open_image(path) as image:
+        with open_image(path, largest) as image:
             return upright_rgb(image)
     except Image.UnidentifiedImageError:
         pass  # maybe a video

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fomm_lib.errors import InputError
 from fomm_lib.losses import RandomTransform
+from fomm_lib.model import choose_device
 from fomm_lib.training.fast import replace_modules
 
 
@@ -26,7 +27,8 @@ class Processes:
         device: what this process computes on.
 
     Raises:
-        InputError: the processes were launched for another kind of device, or for fp16 without a GPU.
+        InputError: the device cannot be used; or the processes were launched for another kind of device, or
+            for fp16 without a GPU.
     """
 
     def __init__(self, device: str | None = None):
@@ -42,10 +44,10 @@ class Processes:
         self.count = self.accelerator.num_processes
         self.suffix = f"-process{self.rank}" if self.count > 1 else ""
         if self.count == 1:
-            self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self.device = choose_device(device)
             return
         self.device = self.accelerator.device
-        if device and torch.device(device).type != self.device.type:
+        if device and choose_device(device).type != self.device.type:
             raise InputError(
                 f"device = {device}: the processes were launched for {self.device.type}; "
                 "leave it away, or set ACCELERATE_USE_CPU=true for them"

@@ -24,7 +24,7 @@ from PIL import Image
 from fomm_lib.config import Config, load_config
 from fomm_lib.data.datasets import FramePairs, PairLoader, pair_loader
 from fomm_lib.errors import InputError
-from fomm_lib.model import FirstOrderMotionModel, build_discriminator, start_from
+from fomm_lib.model import FirstOrderMotionModel, build_discriminator, check_colours, start_from
 from fomm_lib.perceptual import perceptual_network
 from fomm_lib.training.distributed import Processes, synchronize_batch_norm
 from fomm_lib.training.fast import by_winograd, fuse_upsampling, keep_memory
@@ -116,6 +116,7 @@ def train(
         >>> train("heads-64", data="data/heads", out="runs/first", steps=100)  # doctest: +SKIP
     """
     config = with_train_params(config, perceptual_network=perceptual, batch_size=batch_size)
+    check_colours(config)
     params = config.train_params
     if steps is not None and steps < 1:
         raise InputError(f"steps = {steps}: must be at least 1")

@@ -36,7 +36,7 @@ from fomm_lib.evaluation.true_motion import MOTION_METRICS, expression_errors
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.losses import RandomTransform, equivariance_jacobian_loss, equivariance_value_loss
 from fomm_lib.media.tensors import to_tensor
-from fomm_lib.model import FirstOrderMotionModel, start_from
+from fomm_lib.model import FirstOrderMotionModel, check_colours, start_from
 from fomm_lib.motion import DenseMotion
 from fomm_lib.synthetic.clip import TrueMotion
 from fomm_lib.synthetic.truth import TruePair, read_truth
@@ -256,6 +256,7 @@ def pretrain(
         >>> pretrain("heads-128-motion", data="heads", out="runs/motion")  # doctest: +SKIP
     """
     config = load_config(config)
+    check_colours(config)
     if steps < 1 or batch_size < 1:
         raise InputError(f"steps = {steps}, batch_size = {batch_size}: both must be at least 1")
     settings = {"steps": steps, "batch_size": batch_size, "lr": lr}

@@ -16,10 +16,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -110,7 +111,9 @@ class Run:
         self.resumed = self._newest is not None
         self.generator = torch.Generator().manual_seed(seed)
         self.step, self.best, self.origin = 0, None, None
-        if not self.resumed and (self.weights.exists() or (losses.exists() and not resume)):
+        self._new: list[Path] = []  # files and folders that this run makes at its start
+        begun = losses.exists() and len(losses.read_bytes().splitlines()) > 1
+        if not self.resumed and (self.weights.exists() or (begun and not resume)):
             other = "start from its weights: init (--init)" if resume else "go on with it: resume (--resume)"
             raise InputError(f"{out}: holds a training already; choose another folder, or {other}")
 
@@ -136,6 +139,9 @@ class Run:
             set_random_states(state["random"])
             self.step, self.best, self.origin = state["step"], state["best"], state["origin"]
         if self.processes.main:
+            # Without its first step a run leaves nothing: it would stand in the way of the next.
+            files = [self.out / name for name in ("config.yaml", "losses.csv", "tensorboard")]
+            self._new = [path for path in (*files, self.out, *self.out.parents) if not path.exists()]
             with writing(self.out):
                 self.out.mkdir(parents=True, exist_ok=True)
             noted = self.config.model_dump(mode="json")
@@ -144,7 +150,7 @@ class Run:
             else:
                 noted["data"] = str(self.data)
             with whole_file(self.out / "config.yaml") as temporary:
-                temporary.write_text(yaml.safe_dump(noted, sort_keys=False))
+                temporary.write_text(yaml.safe_dump(noted, sort_keys=False), encoding="utf-8")
         losses = self.out / "losses.csv" if self.processes.main else None
         self.log = LossLog(losses, keep=self.step, names=self.columns)
         if state is not None:
@@ -160,6 +166,9 @@ class Run:
 
     def __exit__(self, *error) -> None:
         self._open.__exit__(*error)
+        if self.step == 0:
+            for path in self._new:
+                _remove(path)
 
     def draw_transform(self, batch_size: int) -> RandomTransform:
         """Random deformations for this process's share of a batch, for the equivariance losses."""
@@ -314,6 +323,17 @@ class Run:
                     "or start another training from its weights: init (--init)"
                 )
             tqdm.write(f"{key}: {before[key]} until step {state['step']}, {now[key]} from now on")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, the folder of TensorBoard, or another folder if it is empty."""
+    with suppress(OSError):  # it holds something else, such as a batch that was not finite
+        if path.name == "tensorboard":
+            shutil.rmtree(path)
+        elif path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
 
 
 def _flat(section: dict, above: str = "") -> dict:

@@ -305,6 +305,7 @@ def test_a_page_changes_portrait_and_settings(talk, frames, tmp_path):
         told = await said()
         assert Image.open(io.BytesIO(base64.b64decode(told["portrait"]))).size == (40, 40)
         connection.write_message(b"\1" + make("truncated.jpg", tmp_path).read_bytes(), binary=True)
+        assert await said() == {"portrait": False}
         error = (await said())["error"]
         assert error.startswith("this file: is damaged") and str(tmp_path) not in error
         connection.write_message(json.dumps({"strength": 9}))

@@ -27,7 +27,7 @@ def test_paths_that_are_no_files(read, tmp_path):
         (tmp_path / "none.mp4", "no such file"),
         (tmp_path, "is a folder"),
         (tmp_path / "pipe", "is not a regular file"),
-        ("http://127.0.0.1:9/x.mp4", "no such file"),
+        ("http://127.0.0.1:9/x.mp4", "http://127.0.0.1:9/x.mp4: is an address; download it first"),
         ("/dev/zero", "is not a regular file"),
         ("a\0b", "no such file|cannot be read"),
         ("x" * 5000, "no such file|cannot be read"),
