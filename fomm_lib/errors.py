@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from enum import Enum
 
+MESSAGE_LENGTH = 1500  # characters of the longest message
+
 
 class InputError(ValueError):
     """An input cannot be used; the message is one line: what is wrong, and what to do.
 
-    Library functions raise it; the command line prints it and ends with exit code 2.
+    Library functions raise it; the command line prints it and ends with exit code 2. Whatever names and
+    values out of files the message contains, it is `printable`.
 
     Example:
         >>> raise InputError("portrait.jpg: no such file; check the path")
@@ -17,6 +20,9 @@ class InputError(ValueError):
         ...
         fomm_lib.errors.InputError: portrait.jpg: no such file; check the path
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), MESSAGE_LENGTH)
 
 
 class Reason(str, Enum):
@@ -55,6 +61,43 @@ class VideoError(InputError):
         return one_line(path, text)
 
 
+def printable(text: object, length: int | None = None) -> str:
+    """A text out of a file or its name, in one line that does nothing to a terminal but show it.
+
+    Line breaks become spaces. Escape sequences, marks that change the direction of reading, and bytes that
+    are no UTF-8 become their codes, e.g. `\\x1b`.
+
+    Args:
+        text: the text, or an object whose `str` it is.
+        length: the largest number of characters; of a longer text the middle is left out.
+
+    Example:
+        >>> printable("a\\x1b[31m.mp4\\n")
+        'a\\\\x1b[31m.mp4'
+        >>> printable("0123456789" * 9, 12)
+        '01234 ... 9'
+    """
+    text = _shortened(str(text), length)
+    return _shortened(" ".join("".join(map(_shown, text)).split()), length)
+
+
+def _shortened(text: str, length: int | None) -> str:
+    if length is None or len(text) <= length:
+        return text
+    return f"{text[: length * 3 // 5 - 2]} ... {text[3 - length * 2 // 5 :]}"
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character.isspace() or character in _JOINERS:
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+_JOINERS = "\u200c\u200d"  # within words of Persian and within emojis
+
+
 def one_line(path: str | os.PathLike, text: str) -> str:
     """`path: text` in one line, whatever characters the file name or its content contains.
 
@@ -62,7 +105,7 @@ def one_line(path: str | os.PathLike, text: str) -> str:
         >>> one_line("a.mp4", "is no\\nvideo")
         'a.mp4: is no video'
     """
-    return " ".join(f"{path}: {text}".split())
+    return printable(f"{path}: {text}", MESSAGE_LENGTH)
 
 
 def error_text(error: BaseException) -> str:
@@ -72,5 +115,4 @@ def error_text(error: BaseException) -> str:
         >>> error_text(FileNotFoundError(2, "No such file or directory", "a.mp4")), error_text(KeyError())
         ('No such file or directory', 'KeyError')
     """
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    return printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from fomm_lib.errors import InputError, Reason, VideoError, error_text, one_line
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -97,41 +107,34 @@ def existing_file(path: str | os.PathLike) -> Path:
 def atomic_output(path: str | os.PathLike, overwrite: bool = False) -> Iterator[Path]:
     """Write a file whole or not at all.
 
-    Yields a temporary path in the same folder, with the same suffix; on success it becomes `path`, on any
-    error (Ctrl-C too) it is removed and `path` stays as it was.
+    Yields a path with the same name in a hidden folder beside `path`; on success that file becomes `path`, on
+    any error (Ctrl-C too) it is removed and `path` stays as it was. A process that is killed leaves the
+    hidden folder, which the next one that writes there removes: see `remove_leftovers`.
 
     Args:
-        path: the file to write.
-        overwrite: whether an existing file may be replaced.
+        path: the file to write. A link is replaced, not what it leads to.
+        overwrite: whether an existing file or link may be replaced.
 
     Raises:
-        InputError: the file exists and `overwrite` is False, or the folder does not exist or cannot be
-            written.
+        InputError: the file exists and `overwrite` is False, it is a folder, a pipe or a device, the folder
+            does not exist or cannot be written, or the disk is full.
 
     Example:
         >>> with atomic_output("losses.csv") as temporary:  # doctest: +SKIP
         ...     temporary.write_text("step,loss\\n")
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(one_line(path, "is a folder; give the name of a file"))
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(one_line(path, "is a pipe, a device or the like; give the name of a file"))
+    if os.path.lexists(path) and not overwrite:
         raise _exists_already(path)
-    with _usable_parent(path):
-        handle, name = tempfile.mkstemp(
-            prefix=_hidden(path.stem), suffix=f".partial{path.suffix}", dir=path.parent
-        )
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with _beside(path) as holder:
+        temporary = holder / path.name
+        temporary.touch()  # with the permissions of any new file
         yield temporary
-        # mkstemp makes private files; the finished one gets the permissions of any new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -141,8 +144,8 @@ def atomic_folder(
     """Write a folder whole or not at all.
 
     Yields an empty temporary folder on the same disk; on success it becomes `path`, on any error (Ctrl-C
-    too) it is removed and `path` stays as it was. It has the permissions of any new folder. A process that
-    is killed leaves at most a hidden `.NAME.*.partial` beside `path`.
+    too) it is removed and `path` stays as it was. It has the permissions of any new folder. What a process
+    that is killed leaves is removed as in `atomic_output`; an earlier result is put back in its place.
 
     Args:
         path: the folder to make. One that exists and is empty is replaced.
@@ -151,8 +154,8 @@ def atomic_folder(
             any other name is never replaced; without an expression, no folder is.
 
     Raises:
-        InputError: `path` is a file, or a folder that must not be replaced; or the folder that should hold
-            it does not exist or cannot be written.
+        InputError: `path` is a file, or a folder that must not be replaced; the folder that should hold it
+            does not exist or cannot be written; or the disk is full.
 
     Example:
         >>> with atomic_folder("frames", replaceable=r"\\d+\\.png") as temporary:  # doctest: +SKIP
@@ -160,12 +163,10 @@ def atomic_folder(
     """
     path = Path(path)
     _check_replaceable(path, overwrite, replaceable)
-    with _usable_parent(path):
-        # mkdtemp makes private folders, so the result is private while it is unfinished.
-        holder = Path(tempfile.mkdtemp(prefix=_hidden(path.name), suffix=".partial", dir=path.parent))
-    temporary, former = holder / "new", holder / "former"
-    try:
+    with _beside(path) as holder:
+        temporary, former = holder / "new", holder / _FORMER / path.name
         temporary.mkdir()
+        former.parent.mkdir()
         yield temporary
         _check_replaceable(path, overwrite, replaceable)  # again: the folder may have changed since
         if path.exists():
@@ -173,24 +174,14 @@ def atomic_folder(
         try:
             temporary.rename(path)
         except BaseException:
-            if former.exists():
-                former.rename(path)
+            _put_back(holder)
             raise
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
-
-
-def _hidden(name: str) -> str:
-    """What names of temporary files begin with. A name may be as long as the system allows (255 bytes), and
-    theirs is longer, so only its beginning is used.
-    """
-    return f".{name[:40]}."
 
 
 def _check_replaceable(path: Path, overwrite: bool, replaceable: str | None) -> None:
-    if path.exists() and not path.is_dir():
+    if os.path.lexists(path) and not os.path.isdir(path):
         raise InputError(one_line(path, "is a file; give the name of a folder"))
-    names = os.listdir(path) if path.is_dir() else []
+    names = os.listdir(path) if os.path.isdir(path) else []
     if names and not overwrite:
         raise _exists_already(path)
     if not all(replaceable and re.fullmatch(replaceable, name) for name in names):
@@ -198,16 +189,154 @@ def _check_replaceable(path: Path, overwrite: bool, replaceable: str | None) -> 
         raise InputError(one_line(path, text))
 
 
-@contextmanager
-def _usable_parent(path: Path) -> Iterator[None]:
-    """What makes a temporary file or folder beside `path` runs in here."""
-    if not path.parent.is_dir():
-        raise InputError(one_line(path, f"the folder {path.parent} does not exist; make it first"))
-    try:
-        yield
-    except OSError as error:
-        raise InputError(one_line(path, f"cannot write there ({error.strerror})")) from error
-
-
 def _exists_already(path: Path) -> InputError:
     return InputError(one_line(path, "exists already; choose another name, or ask for it to be overwritten"))
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, says that a file cannot grow.
+
+    Example:
+        >>> disk_is_full(OSError(28, "No space left on device"))
+        True
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            return True
+        error = error.__cause__
+    return False
+
+
+# --- what a killed process leaves, and who is writing -------------------------------------------------------
+
+# A writer works in a hidden folder, whose file `lock` it keeps locked: the lock dies with its process.
+_LEFTOVER = re.compile(r"\..*\.[a-z0-9_]{8}\.partial(\.[^.]+)?", re.DOTALL)
+_LOCK, _FORMER = "lock", "former"
+_tidied: set[str] = set()  # folders in which this process has looked for leftovers
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A private folder beside `path` for one writer, which is removed at the end."""
+    _check_parent(path)
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()  # fails for a name that cannot be
+        if (place := os.path.abspath(path.parent)) not in _tidied:
+            remove_leftovers(place)
+        holder, lock = _make_holder(path)
+    except (OSError, ValueError) as error:
+        raise InputError(one_line(path, f"cannot write there ({error_text(error)})")) from error
+    try:
+        yield holder
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        raise InputError(one_line(path, f"cannot be written ({error_text(error)}); make room")) from error
+    finally:
+        lock.close()
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def _check_parent(path: Path) -> None:
+    if not os.path.isdir(path.parent):
+        raise InputError(one_line(path, f"the folder {path.parent} does not exist; make it first"))
+
+
+def _make_holder(path: Path) -> tuple[Path, IO]:
+    stem = os.fsencode(path.name)[:40].decode("utf-8", "ignore")
+    while True:
+        holder = Path(tempfile.mkdtemp(prefix=f".{stem}.", suffix=".partial", dir=path.parent))
+        with suppress(FileNotFoundError):  # another process may have taken it for a leftover, before the lock
+            lock = _lock(holder / _LOCK)
+            if lock is not None:
+                return holder, lock
+
+
+def _lock(path: Path) -> IO | None:
+    """The locked file, or None if another process has locked it, or has removed it in this moment."""
+    file = open(path, "ab")  # noqa: SIM115 (the lock is held as long as the file is open)
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return file
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        if error.errno in _NO_LOCKS and path.exists():
+            return file
+    file.close()
+    return None
+
+
+def remove_leftovers(*folders: str | os.PathLike) -> None:
+    """Remove what killed writers of this library left in these folders (not in the folders inside them).
+
+    A writer that still runs is recognized by its lock, on this machine and, where a network file system
+    passes locks on (NFS does), on others. Not covered: file systems without locks, such as some mounts of
+    cloud storage, and Windows. There leftovers stay.
+
+    Args:
+        folders: any that does not exist is left out.
+
+    Example:
+        >>> remove_leftovers("no-such-folder")
+    """
+    for folder in folders:
+        _tidied.add(os.path.abspath(folder))
+        found: list[Path] = []
+        with suppress(OSError), os.scandir(folder) as entries:
+            found = [Path(entry.path) for entry in entries if _LEFTOVER.fullmatch(entry.name)]
+        for path in found:
+            with suppress(OSError):  # another process may remove it now
+                _remove_leftover(path)
+
+
+def _remove_leftover(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():  # of a release that wrote beside its result, without a lock
+        path.unlink()
+    elif fcntl is not None and (lock := _lock(path / _LOCK)) is not None:
+        with lock:
+            _put_back(path)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _put_back(holder: Path) -> None:
+    """Give a folder that was about to be replaced its place again, if that is empty."""
+    former = holder / _FORMER
+    for folder in former.iterdir() if former.is_dir() else ():
+        if not (holder.parent / folder.name).exists():
+            folder.rename(holder.parent / folder.name)
+
+
+@contextmanager
+def only_writer(path: str | os.PathLike) -> Iterator[None]:
+    """Inside `with`, no other process of this library writes into the folder, or to the file.
+
+    It holds a lock on the file `.lock` in the folder, or on `.NAME.lock` beside the file. The system releases
+    it when the process ends, even by a kill. What is not covered: see `remove_leftovers`.
+
+    Raises:
+        InputError: another process has the lock, or the folder cannot be written.
+
+    Example:
+        >>> with only_writer("runs/first"):  # doctest: +SKIP
+        ...     train_and_save()
+    """
+    path = Path(path)
+    place = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
+    _check_parent(place)
+    try:
+        lock = _lock(place)
+    except OSError as error:
+        raise InputError(one_line(path, f"cannot write there ({error_text(error)})")) from error
+    if lock is None:
+        text = "another process is writing there; wait until it has ended, or choose another name"
+        raise InputError(one_line(path, text))
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            place.unlink()  # before it is released: who has opened it already finds that it is gone
+        lock.close()

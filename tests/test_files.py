@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fomm_lib import files
-from fomm_lib.errors import InputError
+from fomm_lib import errors, files
+from fomm_lib.errors import InputError, Reason, VideoError, error_text, one_line, printable
 from fomm_lib.files import atomic_folder, atomic_output, data_path
 from tests.support.paths import ROOT
 
@@ -54,8 +54,9 @@ def test_the_file_appears_only_when_it_is_whole(tmp_path):
     with atomic_output(path) as temporary:
         temporary.write_text("step,loss\n")
         assert not path.exists()
-        # In the same folder, so that renaming is no copying; with the suffix that tells encoders the format.
-        assert temporary.parent == tmp_path and temporary.suffix == ".csv" and temporary.name[0] == "."
+        # On the same disk, so that renaming is no copying; with the name that tells encoders the format.
+        assert temporary.name == "losses.csv" and temporary.parent.parent == tmp_path
+        assert [name[0] for name in names(tmp_path)] == ["."], "hidden"
     assert path.read_text() == "step,loss\n"
     assert names(tmp_path) == ["losses.csv"]
 
@@ -142,7 +143,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     def full(**_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tempfile, "mkstemp", full)
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
     message = r"out\.mp4: cannot write there \(No space left on device\)"
     with pytest.raises(InputError, match=message), atomic_output(tmp_path / "out.mp4"):
         pytest.fail("the body must not run")
@@ -154,11 +155,79 @@ def test_permissions_are_those_of_any_new_file(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
         with atomic_output(tmp_path / "out.mp4") as temporary:
-            assert stat.S_IMODE(temporary.stat().st_mode) == 0o600, "private while it is unfinished"
+            assert stat.S_IMODE(temporary.parent.stat().st_mode) == 0o700, "private while it is unfinished"
         assert os.umask(umask) == umask, "left as it was"
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "out.mp4").stat().st_mode) == mode
+
+
+@needs_umask
+def test_the_umask_of_the_process_is_never_changed(tmp_path, monkeypatch):
+    """Another thread would make files with other permissions meanwhile."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask was changed"))
+    with atomic_output(tmp_path / "out.mp4"):
+        pass
+    with atomic_folder(tmp_path / "frames"):
+        pass
+
+
+def test_a_name_may_have_as_many_characters_as_a_file_may(tmp_path):
+    path = tmp_path / ("é" * 125 + ".mp4")  # 254 bytes, of which the first 40 end within a character
+    with atomic_output(path) as temporary:
+        temporary.write_text("1")
+    for write in (atomic_output, atomic_folder):
+        with pytest.raises(InputError, match=r"n: cannot write there \(File name too long\)"):
+            write(tmp_path / ("n" * 300)).__enter__()
+    assert names(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("write", [atomic_output, atomic_folder])
+def test_a_link_to_nothing_is_something(tmp_path, write):
+    path = tmp_path / "out"
+    path.symlink_to("nothing")
+    with pytest.raises(InputError, match=r"exists already|is a file"), write(path):
+        pytest.fail("the body must not run")
+    assert path.readlink() == Path("nothing")
+
+
+def test_a_link_is_replaced_if_asked_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "kept").write_text("old")
+    for target in ("kept", "nothing"):
+        path = tmp_path / f"to {target}"
+        path.symlink_to(target)
+        with atomic_output(path, overwrite=True) as temporary:
+            temporary.write_text("new")
+        assert path.read_text() == "new" and not path.is_symlink()
+    assert names(tmp_path) == ["kept", "to kept", "to nothing"]
+    assert (tmp_path / "kept").read_text() == "old"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes in folders")
+@pytest.mark.parametrize("through_link", [False, True])
+def test_pipes_and_devices_are_no_outputs(tmp_path, through_link):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    path = tmp_path / "link" if through_link else pipe
+    with pytest.raises(InputError, match="is a pipe, a device or the like"):
+        atomic_output(path, overwrite=True).__enter__()
+    with pytest.raises(InputError, match="is a pipe, a device or the like"):
+        atomic_output("/dev/null", overwrite=True).__enter__()
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and names(tmp_path) == ["link", "pipe"]
+
+
+@pytest.mark.parametrize("code", sorted(files._DISK_FULL))
+def test_a_full_disk_is_one_line(tmp_path, code):
+    with (
+        pytest.raises(InputError, match=r"a\.png: cannot be written \(.+\); make room$"),
+        atomic_output(tmp_path / "a.png"),
+    ):
+        raise OSError(code, os.strerror(code))
+    assert files.disk_is_full(OSError(code, "")) and not files.disk_is_full(None)
+    with pytest.raises(PermissionError), atomic_output(tmp_path / "a.png"):
+        raise PermissionError(13, "of something that the body reads")
+    assert names(tmp_path) == []
 
 
 # --- folders ------------------------------------------------------------------------------------------------
@@ -259,7 +328,7 @@ def test_when_the_last_step_fails_the_old_folder_comes_back(tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "rename", fails)
     with (
-        pytest.raises(OSError, match="No space left"),
+        pytest.raises(InputError, match=r"frames: cannot be written \(No space left on device\); make room"),
         atomic_folder(path, overwrite=True, replaceable=FRAMES) as temporary,
     ):
         (temporary / "0.png").touch()
@@ -291,3 +360,204 @@ def test_permissions_of_a_folder_are_those_of_any_new_one(tmp_path, umask, mode)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "frames").stat().st_mode) == mode
+
+
+# --- what killed processes leave ----------------------------------------------------------------------------
+
+needs_locks = pytest.mark.skipif(files.fcntl is None, reason="Windows has no such locks")
+SLEEPS = """
+import sys, time
+from pathlib import Path
+from fomm_lib.files import atomic_folder, atomic_output, only_writer
+with %s:
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+
+
+def started(statement: str, path: Path) -> subprocess.Popen:
+    """A process that is inside `with statement`, in which `path` is `sys.argv[1]`."""
+    command = [sys.executable, "-c", SLEEPS % statement, str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def killed(process: subprocess.Popen) -> None:
+    process.kill()
+    process.communicate()
+
+
+@needs_locks
+@pytest.mark.parametrize("writer", ["atomic_output(sys.argv[1])", "atomic_folder(sys.argv[1])"])
+def test_leftovers_of_a_killed_writer_go_and_those_of_a_running_one_stay(tmp_path, writer):
+    dead, alive = started(writer, tmp_path / "a.png"), started(writer, tmp_path / "b.png")
+    try:
+        killed(dead)
+        (before,) = [name for name in names(tmp_path) if name.startswith(".a")]
+        files.remove_leftovers(tmp_path, tmp_path / "no such folder")
+        (kept,) = names(tmp_path)
+        assert kept.startswith(".b") and before != kept
+    finally:
+        killed(alive)
+
+
+@needs_locks
+def test_the_next_writer_in_a_folder_tidies_it_whatever_it_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_tidied", set())
+    killed(started("atomic_output(sys.argv[1])", tmp_path / "a.png"))
+    assert len(names(tmp_path)) == 1
+    with atomic_output(tmp_path / "b.csv"):
+        pass
+    assert names(tmp_path) == ["b.csv"]
+
+
+@needs_locks
+def test_what_earlier_releases_left_goes_and_nothing_else(tmp_path):
+    others = [
+        ".hidden",
+        ".a.partial",
+        "a.abcdefgh.partial",
+        ".a.toolonghere.partial.pt",
+        ".b.abcdefgh.partial.d",
+    ]
+    for name in [".step-0000001.ab_de0gh.partial.pt", *others[:-1]]:
+        (tmp_path / name).touch()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    (tmp_path / others[-1]).symlink_to("kept", target_is_directory=True)
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == sorted([*others[:-1], "kept"]) and names(tmp_path / "kept") == ["file"]
+
+
+@needs_locks
+def test_killed_between_the_two_renamings_the_former_folder_comes_back(tmp_path):
+    path = tmp_path / "frames"
+    path.mkdir()
+    (path / "7.png").touch()
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from fomm_lib.files import atomic_folder
+rename = Path.rename
+def dies(self, target):
+    if self.name == "new":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+Path.rename = dies
+with atomic_folder(sys.argv[1], overwrite=True, replaceable={FRAMES!r}) as temporary:
+    (temporary / "0.png").touch()
+"""
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert not path.exists()
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["frames"] and names(path) == ["7.png"]
+
+
+def test_a_folder_is_made_anew_if_another_process_took_it_for_a_leftover(tmp_path, monkeypatch):
+    taken, make = [], tempfile.mkdtemp
+
+    def and_removed(**options):
+        made = make(**options)
+        if not taken:
+            taken.append(made)
+            os.rmdir(made)
+        return made
+
+    monkeypatch.setattr(tempfile, "mkdtemp", and_removed)
+    with atomic_output(tmp_path / "a.png") as temporary:
+        assert str(temporary.parent) not in taken
+    assert names(tmp_path) == ["a.png"]
+
+
+# --- one writer at a time -----------------------------------------------------------------------------------
+
+
+@needs_locks
+def test_only_one_process_writes_into_a_folder(tmp_path):
+    other = started("only_writer(sys.argv[1])", tmp_path)
+    try:
+        message = "another process is writing there; wait until it has ended, or choose another name"
+        with pytest.raises(InputError, match=message), files.only_writer(tmp_path):
+            pytest.fail("the body must not run")
+    finally:
+        killed(other)
+    with (
+        files.only_writer(tmp_path),  # the lock died with its process
+        pytest.raises(InputError, match="another process"),
+        files.only_writer(tmp_path),
+    ):
+        pytest.fail("the body must not run")
+    assert names(tmp_path) == []
+    with pytest.raises(InputError, match="no does not exist; make it first"):
+        files.only_writer(tmp_path / "no" / "no").__enter__()
+
+
+@needs_locks
+def test_only_one_process_writes_a_file(tmp_path):
+    path = tmp_path / "report.csv"
+    other = started("only_writer(sys.argv[1])", path)
+    try:
+        with pytest.raises(InputError, match=r"report\.csv: another process is writing there"):
+            files.only_writer(path).__enter__()
+        with files.only_writer(tmp_path / "another.csv"):
+            pass
+    finally:
+        killed(other)
+    with files.only_writer(path):
+        pass
+    assert names(tmp_path) == []
+
+
+@needs_locks
+@pytest.mark.parametrize("code", sorted(files._NO_LOCKS))
+def test_a_file_system_without_locks_is_written_to_all_the_same(tmp_path, monkeypatch, code):
+    def unsupported(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.fcntl, "flock", unsupported)
+    with files.only_writer(tmp_path), atomic_output(tmp_path / "a.png"):
+        pass
+    assert names(tmp_path) == ["a.png"]
+
+
+# --- names and values out of files --------------------------------------------------------------------------
+
+ODD_NAMES = [
+    "a\x1b[2Jb",
+    "a\rb",
+    "a\nb",
+    "a\x85b",
+    "a\u2028b",
+    "a\u202eb",
+    "a\x9b31mb",
+    "a\udcffb",
+    "a\0b",
+    "a\x07b",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_messages_only_show_what_files_say(name):
+    texts = [
+        printable(name),
+        one_line(name, "is bad"),
+        str(InputError(f"{name}: is bad")),
+        error_text(OSError(name)),
+    ]
+    texts.append(str(VideoError(name, Reason.STILL, f"is {name}")))
+    for text in texts:
+        assert text.isprintable() and len(text.splitlines()) == 1
+        text.encode("utf-8")
+
+
+def test_printable_keeps_what_can_be_read():
+    for text in ("a.mp4", "Ä b.mp4", "日本語", "👨\u200d👩", "می\u200cخواهم"):
+        assert printable(text) == text
+    assert printable(b"a\x80".decode("utf-8", "surrogateescape")) == "a\\x80"
+
+
+def test_messages_have_a_bounded_length():
+    error = InputError(f"config: key = {'9' * 2_000_000}: should be less than 5")
+    assert len(str(error)) <= errors.MESSAGE_LENGTH
+    assert str(error).startswith("config: key = 999") and str(error).endswith("99: should be less than 5")

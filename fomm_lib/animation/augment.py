@@ -12,7 +12,6 @@ person (`data.datasets`, `id_sampling`).
 
 from __future__ import annotations
 
-import errno
 import functools
 import hashlib
 import json
@@ -34,8 +33,8 @@ from fomm_lib.animation.animator import generated_size
 from fomm_lib.animation.options import AnimateOptions, show_options
 from fomm_lib.checkpoints import weights_path
 from fomm_lib.data.tables import Table
-from fomm_lib.errors import InputError
-from fomm_lib.files import DEFAULT_WEIGHTS, refuse_address
+from fomm_lib.errors import InputError, printable
+from fomm_lib.files import DEFAULT_WEIGHTS, disk_is_full, only_writer, refuse_address, remove_leftovers
 from fomm_lib.media.faces import has_detector, read_faces
 from fomm_lib.media.formats import PORTRAIT_SUFFIXES, VIDEO_SUFFIXES
 from fomm_lib.media.tensors import to_tensor
@@ -46,7 +45,6 @@ MANIFEST = "manifest.csv"
 WRITTEN_EVERY = 5.0  # seconds; pairs made since then are made again if the process is killed
 MEASURED_FRAMES = 16  # of a result, evenly spread, in which faces are read
 NOT_FOR_DATA = ("compare", "zoom")  # options of `animate` that only help to inspect a result
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass
@@ -122,9 +120,9 @@ def augment(
     Returns:
         The rows of the manifest: every pair made or tried so far, sorted by name.
     Raises:
-        InputError: a folder without files, a setting with which no pair could be made, or an `out` that was
-            made with other settings or weights.
-        OSError: the disk is full; pairs made before are kept.
+        InputError: a folder without files, a setting with which no pair could be made, an `out` that was
+            made with other settings or weights, or into which another process writes; or the disk is full.
+            Pairs made before are kept.
 
     Example:
         >>> rows = augment("faces", "clips", "grown", crop="auto", jobs=4)   # doctest: +SKIP
@@ -149,22 +147,41 @@ def augment(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give the name of a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+    found = [path.name for path in out.iterdir() if path.name[0] != "."] if out.is_dir() else []
+    if found and MANIFEST not in found:
         raise InputError(f"{out}: holds files, but no {MANIFEST} to continue; choose another folder")
-    rows = {row.file: row for row in read_manifest(out)}
-    _check_continues(out, rows.values(), alike)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: this folder cannot be made ({error.strerror})") from error
     pairs = [Pair(_name(a, b, images, videos), a.name, b.name, **alike) for a in images for b in videos]
-    missing = [
-        pair
-        for pair in pairs
-        if rows.get(pair.file, pair).verdict != "made" or not (out / pair.file).is_file()
-    ][:limit]
+    with only_writer(out):
+        remove_leftovers(out)
+        rows = {row.file: row for row in read_manifest(out)}
+        _check_continues(out, rows.values(), alike)
+        missing = [
+            pair
+            for pair in pairs
+            if rows.get(pair.file, pair).verdict != "made" or not (out / pair.file).is_file()
+        ][:limit]
+        here = Path(sources), Path(drivings), out
+        _make_all(missing, rows, here, model, jobs, settings, progress)
+    return [rows[file] for file in sorted(rows)]
+
+
+def _make_all(
+    missing: list[Pair],
+    rows: dict[str, Pair],
+    here: tuple[Path, Path, Path],
+    model: tuple[str, str | None, str | None],
+    jobs: int,
+    settings: dict[str, Any],
+    progress: bool,
+) -> None:
+    """Make the missing pairs; their rows are added to `rows`, and to the manifest."""
+    *_, out = here
+    _write_manifest(out, rows.values())  # now, as a folder without one is not continued
     threads = max(1, torch.get_num_threads() // effective_n_jobs(jobs))
-    here = Path(sources), Path(drivings), out
     work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
         delayed(_make)(pair, here, model, threads, settings) for pair in missing
     )
@@ -177,7 +194,6 @@ def augment(
                 written = time.monotonic()
     finally:  # Ctrl-C too
         _write_manifest(out, rows.values())
-    return [rows[file] for file in sorted(rows)]
 
 
 def read_manifest(out: str | os.PathLike) -> list[Pair]:
@@ -262,7 +278,7 @@ def _make(
                 _model(*model), source, driving, output, overwrite=True, progress=False, **settings
             )
         said = [str(warning.message) for warning in heard if warning.category is UserWarning]
-        pair.verdict, pair.reason = "made", " ".join("; ".join(dict.fromkeys(said)).split())
+        pair.verdict, pair.reason = "made", printable("; ".join(dict.fromkeys(said)))
         pair.frames, pair.fps = result.frames, round(float(result.fps), 4)
         pair.size = "{}x{}".format(*result.size)
         pair.crop = ",".join(map(str, result.crop))
@@ -270,9 +286,9 @@ def _make(
         pair.best_frame = result.best_frame
         _measure(pair, source, result)
     except Exception as error:  # one bad pair must not stop the others
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        if disk_is_full(error):
             raise  # none of the others could be written
-        pair.verdict, pair.reason = "failed", " ".join(f"{error}".split()) or type(error).__name__
+        pair.verdict, pair.reason = "failed", printable(error) or type(error).__name__
     pair.seconds = round(time.monotonic() - started, 2)
     return pair
 

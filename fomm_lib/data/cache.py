@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from fomm_lib.data.clips import Clip
 from fomm_lib.errors import InputError
-from fomm_lib.files import atomic_output
+from fomm_lib.files import atomic_output, remove_leftovers
 from fomm_lib.media.tensors import resize_array
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ def pack_clips(clips: list[Clip], size: tuple[int, int], folder: str | os.PathLi
         (64, 64, 3)
     """
     folder = Path(folder)
+    remove_leftovers(folder)
     frames_file, index_file = folder / "frames.u8", folder / "index.json"
     made_from = {"size": list(size), "clips": {clip.name: clip.weight for clip in clips}}
     if index_file.exists():

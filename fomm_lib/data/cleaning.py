@@ -198,6 +198,8 @@ def check_file(path: str | os.PathLike, probe: str = "auto", still_change: int =
     report = FileReport(str(path), probe=resolve_probe(probe))
     try:
         report.bytes, report.modified = os.path.getsize(path), os.stat(path).st_mtime_ns
+        if not os.path.isfile(path):
+            raise OSError("is no regular file")  # opening a pipe would block
         report.verdict, report.reason = _examine(str(path), report, still_change)
     except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, MemoryError):  # PyAV has one that is both

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from fomm_lib.data.cleaning import STILL_CHANGE, VERDICTS, FileReport, check_file_guarded, resolve_probe
 from fomm_lib.data.tables import Table
 from fomm_lib.errors import InputError
-from fomm_lib.files import atomic_output, refuse_address
+from fomm_lib.files import atomic_output, only_writer, refuse_address, remove_leftovers
 from fomm_lib.media.formats import is_media_name, is_video_name
 from fomm_lib.media.sandbox import close_idle
 
@@ -84,8 +84,8 @@ def clean(
         were in another folder, stay in the report, but are not returned.
 
     Raises:
-        InputError: there is no such folder; the report cannot be written, or is something else; the
-            quarantine is the folder itself or above it; a number is out of range.
+        InputError: there is no such folder; the report cannot be written, is something else, or is written by
+            another process; the quarantine is the folder itself or above it; a number is out of range.
 
     Example:
         >>> rows = clean("clips", "report.csv", quarantine="unfit", jobs=2)  # doctest: +SKIP
@@ -99,24 +99,26 @@ def clean(
     folder = folder.absolute()  # the checks may run in another process or on another machine
 
     files = _files(folder, report, quarantine)
-    rows = _begin_report(report, folder, files)
-    known = {row.file for row in rows if _is_up_to_date(row, folder)}
-    waiting = [name for name in files if name not in known]
+    with only_writer(report):
+        remove_leftovers(report.parent)
+        rows = _begin_report(report, folder, files)
+        known = {row.file for row in rows if _is_up_to_date(row, folder)}
+        waiting = [name for name in files if name not in known]
 
-    check = delayed(check_file_guarded)
-    calls = [check(str(folder / name), probe, still_change, seconds, memory) for name in waiting]
-    try:
-        with tqdm(total=len(files), initial=len(known), unit="file", disable=not progress) as bar:
-            for row in as_completed(calls, jobs):
-                row.file = Path(row.file).relative_to(folder).as_posix()
-                REPORT.append(report, row)
-                rows.append(row)
-                bar.update()
-    finally:
-        close_idle()
+        check = delayed(check_file_guarded)
+        calls = [check(str(folder / name), probe, still_change, seconds, memory) for name in waiting]
+        try:
+            with tqdm(total=len(files), initial=len(known), unit="file", disable=not progress) as bar:
+                for row in as_completed(calls, jobs):
+                    row.file = Path(row.file).relative_to(folder).as_posix()
+                    REPORT.append(report, row)
+                    rows.append(row)
+                    bar.update()
+        finally:
+            close_idle()
 
-    if quarantine is not None:
-        _move_unfit(rows, folder, report, quarantine)
+        if quarantine is not None:
+            _move_unfit(rows, folder, report, quarantine)
     there = {row.file for row in rows if row.moved_to} | set(files)
     return sorted((row for row in rows if row.file in there), key=lambda row: row.file)
 
@@ -195,8 +197,8 @@ def _files(folder: Path, report: Path, quarantine: Path | None) -> list[str]:
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if is_wanted(Path(place, name))]
         paths = [path for path in (Path(place, name) for name in names) if is_wanted(path)]
-        # Opening a pipe or a device would block. A link to nothing is kept: it gets a verdict.
-        found += [path for path in paths if path.is_file() or path.is_symlink()]
+        # Opening a pipe or a device, or a link to one, would block. A link to nothing gets a verdict.
+        found += [path for path in paths if path.is_file() or (path.is_symlink() and not path.exists())]
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
@@ -231,6 +233,7 @@ def _move_unfit(rows: list[FileReport], folder: Path, report: Path, quarantine: 
             row.moved_to = _free_name(quarantine.absolute() / row.file, taken)
             taken.add(row.moved_to)
     REPORT.write(report, rows)
+    remove_leftovers(*{Path(row.moved_to).parent for row in rows if row.moved_to})
     for row in rows:
         if row.moved_to and _is_up_to_date(row, folder):
             _move(folder / row.file, Path(row.moved_to))

@@ -19,8 +19,10 @@ import csv
 import functools
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
@@ -31,6 +33,7 @@ Row = TypeVar("Row")
 
 # The type of a field -> what makes a value of a cell that is not empty.
 _CONVERT = {str: str, int: int, float: float, int | None: int, float | None: float}
+_DIGITS = 50  # characters of the longest number; Python takes long to read a million
 _TYPE_NAMES = {int: "a whole number", float: "a number"}
 
 
@@ -39,7 +42,8 @@ class Table(Generic[Row]):
     """A kind of CSV file: UTF-8, a header line with the names of the columns, then a line a row.
 
     Cells are what Python prints: `str(value)` of a text or a whole number, the shortest digits that give the
-    same float again. None is an empty cell. A file name that is not UTF-8 is kept byte by byte.
+    same float again. None is an empty cell. Any text is read back equal: a file name that is not UTF-8 is
+    kept byte by byte, and one that a spreadsheet would take for a formula has a `'` before it in the file.
 
     Args:
         row: the dataclass. Its fields are `str`, `int`, `float`, `int | None`, `float | None`, or a dataclass
@@ -106,18 +110,14 @@ class Table(Generic[Row]):
 
     def read_lines(self, path: str | os.PathLike) -> Iterator[tuple[int, Row]]:
         """Each row with the number of its line, counted from 1, as `read` reads them."""
-        try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error_text(error)})") from error
+        data = _content(path, "a table")
         if self.appended:
             data = data.rstrip(b"\0")
             if self.encode([]).startswith(data):
                 return  # killed before the first row
-        text = data.decode("utf-8", "surrogateescape")
+        text = _decode(data)
         try:
-            reader = csv.reader(io.StringIO(text, newline=""))
-            records = [(reader.line_num, record) for record in reader if record]
+            records = list(_records(text))
         except csv.Error as error:
             raise InputError(f"{path}: {self.foreign}") from error
         columns = self.columns
@@ -173,10 +173,34 @@ def _row(kind: type, cells: Mapping[str, str]) -> Any:
             continue
         convert = _CONVERT[hint]
         try:
+            if convert is not str and len(cells[column]) > _DIGITS:
+                raise ValueError
             values[name] = None if cells[column] == "" and convert is not hint else convert(cells[column])
         except ValueError:
-            raise ValueError(f"{column} is {cells[column]!r}, not {_TYPE_NAMES[convert]}") from None
+            raise ValueError(f"{column} is {cells[column][:80]!r}, not {_TYPE_NAMES[convert]}") from None
     return kind(**values)
+
+
+# --- text and bytes -----------------------------------------------------------------------------------------
+
+MAX_BYTES = 1 << 28
+"""The largest CSV file that is read, 256 MiB: VoxCeleb's list has 2."""
+
+# A spreadsheet computes what begins so; by the apostrophe it knows a text, and drops it.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.ASCII | re.IGNORECASE)
+
+
+def _cell(value: Any) -> Any:
+    """What stands in the file for a value."""
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def _text(cell: str) -> str:
+    """The text that a cell of a file stands for."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _encode(records: Iterable[Sequence[Any]], line_end: str) -> bytes:
@@ -185,31 +209,64 @@ def _encode(records: Iterable[Sequence[Any]], line_end: str) -> bytes:
     for record in records:
         line = io.StringIO()
         # Until Python 3.13 the writer quotes "\r" only if it is part of the line end.
-        csv.writer(line, lineterminator="\r\n").writerow(record)
+        csv.writer(line, lineterminator="\r\n").writerow(map(_cell, record))
         lines.append(line.getvalue()[:-2] + line_end)
     return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _content(path: str | os.PathLike, what: str) -> bytes:
+    """The bytes of a file."""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise InputError(f"{path}: is a pipe or a device; give {what}")  # it could block
+        if os.path.getsize(path) > MAX_BYTES:
+            raise InputError(f"{path}: has more than {MAX_BYTES >> 20} MiB, too much for {what}")
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read ({error_text(error)}); give {what}") from error
+
+
+def _decode(data: bytes) -> str:
+    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+
+
+def _records(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not empty, each with its number."""
+    reader = csv.reader(io.StringIO(text, newline=""))
+    for record in reader:
+        if record:
+            yield reader.line_num, [_text(cell) for cell in record]
 
 
 def read_cells(path: str | os.PathLike, what: str) -> list[tuple[int, dict[str, str]]]:
     """The rows of a CSV file as texts: for each the number of its line, and column -> cell.
 
     A row that is too short has None in its last columns; one that is too long has a list of the rest under
-    None.
+    None. Texts are read back equal, as in `Table`.
 
     Args:
         path: the file, UTF-8, with or without a byte order mark.
         what: what it should be, e.g. "a table of losses".
 
     Raises:
-        InputError: there is no such file, or it is no text.
+        InputError: there is no such file, it is too large, or it is no text.
     """
     refuse_address(path)
+    text = _decode(_content(path, what))
+    if "\0" in text:
+        raise InputError(f"{path}: is no text; give {what}")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            return [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as {what} ({error_text(error)})") from error
+        records = list(_records(text))
+    except csv.Error as error:
+        raise InputError(f"{path}: cannot be read ({error_text(error)}); give {what}") from error
+    rows = []
+    for line, record in records[1:]:
+        columns = records[0][1]
+        row: dict = dict(zip_longest(columns, record[: len(columns)]))
+        rows.append((line, row | ({None: record[len(columns) :]} if len(record) > len(columns) else {})))
+    return rows
 
 
 def write_cells(

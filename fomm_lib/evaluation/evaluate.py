@@ -18,9 +18,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +52,13 @@ from fomm_lib.evaluation.report import (
     load_once,
     redraw,
 )
-from fomm_lib.files import atomic_output
+from fomm_lib.files import atomic_output, only_writer, remove_leftovers
 from fomm_lib.media.faces import has_detector, read_faces
 from fomm_lib.media.squares import cut, middle_square
 from fomm_lib.media.tensors import resize, to_tensor
 from fomm_lib.model import FirstOrderMotionModel
 
+_WRITING = "writing"
 _VERSION = 1  # of the format of the cache; a new number makes all of it anew
 # Of one clip: method -> name -> (T,) or (T, D). Names with an underscore are the `_features` of the images.
 _Found = dict[str, dict[str, np.ndarray]]
@@ -181,25 +182,40 @@ def evaluate_to_files(
         overwrite: whether existing files may be replaced.
         **options: of `evaluate`.
     Raises:
-        InputError: as `evaluate`, or a file that exists already.
+        InputError: as `evaluate`, or a file exists already, or another process writes the report.
     """
     report = Path(report)
+    parts = Path(cache) if cache is not None else report.with_name(report.name + ".parts")
+    if cache is None:
+        _remove_if_empty(parts)  # of a run that was killed after all its work
+    writing = parts / _WRITING  # there from the first file of the result to the last
+    overwrite = overwrite or writing.exists()
     for path in (Path(path) for path in (report, table, save_protocol) if path is not None):
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:
             raise InputError(f"{path}: exists already; choose another name, or ask for it to be overwritten")
         if not path.parent.is_dir():
             raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
-    parts = Path(cache) if cache is not None else report.with_name(report.name + ".parts")
-    result = evaluate(weights, data, cache=parts, **options)
-    if save_protocol is not None:
-        result.protocol.write(save_protocol, overwrite)
-    if table is not None:
-        with atomic_output(table, overwrite) as temporary:
-            temporary.write_text(result.markdown(), encoding="utf-8")
-    result.write(report, overwrite)
-    if cache is None:
-        shutil.rmtree(parts, ignore_errors=True)
+    with only_writer(report):
+        remove_leftovers(report.parent, parts)
+        result = evaluate(weights, data, cache=parts, **options)
+        writing.touch()
+        if save_protocol is not None:
+            result.protocol.write(save_protocol, overwrite)
+        if table is not None:
+            with atomic_output(table, overwrite) as temporary:
+                temporary.write_text(result.markdown(), encoding="utf-8")
+        result.write(report, overwrite)
+        for part in parts.glob("*.npz") if cache is None else ():
+            part.unlink()
+        writing.unlink()
+        if cache is None:
+            _remove_if_empty(parts)
     return result
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def compare_images(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from fomm_lib.errors import InputError
-from fomm_lib.files import atomic_folder, atomic_output
+from fomm_lib.files import atomic_folder, atomic_output, remove_leftovers
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.formats import IMAGE_SUFFIXES
 from fomm_lib.media.video import read_image
@@ -158,9 +157,12 @@ def write_missing(
 
     Args:
         write: a function that can be pickled.
-        tasks: tuples that begin with the path of a clip.
+        tasks: tuples that begin with the path of a clip. What killed runs left beside it, its truth and its
+            labels is removed.
         description: of the progress bar.
     """
+    folders = {place.parent for path, *_ in tasks for place in (path, labels_folder(path))}
+    remove_leftovers(*folders)
     missing = [task for task in tasks if not task[0].exists()]
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
     done = parallel(joblib.delayed(_write_one)(write, task, jobs == 1) for task in missing)
@@ -171,7 +173,6 @@ def write_missing(
 def _write_one(write: Callable[..., None], task: tuple, alone: bool) -> None:
     if not alone:
         draw_with_one_thread()
-    remove_left_overs(task[0])
     write(*task)
 
 
@@ -228,7 +229,6 @@ def _write_clip(
     path: Path, number: int, person: int, *, settings: dict[str, Any], images: list[Path]
 ) -> None:
     """Render one clip and its truth into files or a folder that appear when they are whole."""
-    remove_left_overs(labels_folder(path))
     seed, size, fps = settings["seed"], settings["size"], settings["fps"]
     make = partial(SyntheticClip, seed, number, settings["frames"], fps=fps, person_number=person)
     clip = make(size, background=_background(np.random.default_rng([seed, number, 4]), images))
@@ -237,12 +237,6 @@ def _write_clip(
     if "labels" in settings:
         _write_labels(labels_folder(path), make(size))
     write_clip(path, clip, settings, f"synthetic head, no real person; fomm-lib, seed {seed}, clip {number}")
-
-
-def remove_left_overs(path: Path) -> None:
-    """Remove what runs that were killed left of a clip."""
-    for left_over in path.parent.glob(f".{path.stem}.*.partial*"):
-        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink(missing_ok=True)
 
 
 def write_clip(path: Path, clip: Iterable[np.ndarray], settings: dict[str, Any], comment: str) -> None:

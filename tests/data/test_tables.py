@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from fomm_lib.data import tables
 from fomm_lib.data.tables import Table, append_cells, read_cells, write_cells
 from fomm_lib.errors import InputError
 
@@ -38,11 +40,13 @@ class Placed:
 TABLE = Table(Row, "is no table of rows; choose another name")
 GROWING = Table(Row, "is no table of rows", "a row was changed", appended=True)
 NAMES = ["a", "", " blank ", "a,b", 'say "so"', "two\nlines", "two\r\nlines", "\r", "\t", "ü 日本"]
+NAMES += ["a\rb.mp4", "\ra", "a\x1b[31m", "a\u2028b", "'", "''=", "'a", "-5", "+1e3", "-inf"]
+FORMULAS = ["=1+cmd|' /C calc'!A0", "+1+1", "-2-3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "'=1", "''=1", "＝1"]
 ROWS = [
     Row("a.mp4", -3, 0.1, 2**70, 1e-300),
     Row("b.mp4", 0, float("inf"), 0, 0.0),
     Row("c.mp4", 7, 1 / 3, None, None),
-    *(Row(name, 1, 2.0) for name in NAMES),
+    *(Row(name, 1, 2.0) for name in [*NAMES, *FORMULAS]),
     Row(os.fsdecode(b"\xff\xfe.mp4")),
 ]
 HEADER = "name,number,share,maybe,perhaps\n"
@@ -240,11 +244,11 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
 
 def test_what_is_no_text(tmp_path):
     with pytest.raises(
-        InputError, match=r"none\.csv: cannot be read as a table \(No such file or directory\)"
+        InputError, match=r"none\.csv: cannot be read \(No such file or directory\); give a table"
     ):
         read_cells(tmp_path / "none.csv", "a table")
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"a\.csv: cannot be read as a table \('utf-8' codec"):
+    with pytest.raises(InputError, match=r"a\.csv: is no text; give a table"):
         read_cells(tmp_path / "a.csv", "a table")
 
 
@@ -252,3 +256,56 @@ def test_what_is_no_text(tmp_path):
 def test_checking_videos_does_not_wait_for_pytorch(module):
     code = f"import fomm_lib.data.{module}, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- what names and files may do ---
+
+
+def test_no_cell_is_a_formula(tmp_path):
+    TABLE.write(tmp_path / "a.csv", [Row(name) for name in FORMULAS])
+    write_cells(tmp_path / "b.csv", [["name"], *([name] for name in FORMULAS)])
+    for path in (tmp_path / "a.csv", tmp_path / "b.csv"):
+        with open(path, newline="", encoding="utf-8") as file:  # as a spreadsheet reads it
+            found = [record[0] for record in csv.reader(file)][1:]
+        assert found == [f"'{name}" for name in FORMULAS]
+    assert [row.name for row in TABLE.read(tmp_path / "a.csv")] == FORMULAS
+    assert [row["name"] for _, row in read_cells(tmp_path / "b.csv", "a table")] == FORMULAS
+
+
+def test_texts_that_are_numbers_stay_numbers(tmp_path):
+    numbers = ["-0.25", "+3", "-1e-07", "-.5", "-inf", "nan"]
+    write_cells(tmp_path / "a.csv", [["x"], *([number] for number in numbers)])
+    assert (tmp_path / "a.csv").read_text().split() == ["x", *numbers]
+
+
+@pytest.mark.parametrize("name", [*NAMES[1:], *FORMULAS, os.fsdecode(b"\xff\xfe.mp4")], ids=ascii)
+def test_cells_of_any_text_are_read_back_equal(tmp_path, name):
+    path = tmp_path / "a.csv"
+    write_cells(path, [["first", "name"], ["x", name]])
+    append_cells(path, [["y", name]])
+    assert [row for _, row in read_cells(path, "a table")] == [{"first": f, "name": name} for f in "xy"]
+
+
+def test_what_other_programs_quote_with_an_apostrophe_stays(tmp_path):
+    (tmp_path / "a.csv").write_text("name\n'a\n'5'\n")
+    assert [row["name"] for _, row in read_cells(tmp_path / "a.csv", "a table")] == ["'a", "'5'"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes in folders")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link.csv").symlink_to("pipe")
+    for name in ("pipe", "link.csv"):
+        with pytest.raises(InputError, match="is a pipe or a device; give a table"):
+            TABLE.read(tmp_path / name)
+        with pytest.raises(InputError, match="is a pipe or a device; give losses"):
+            read_cells(tmp_path / name, "losses")
+
+
+def test_files_and_numbers_have_bounds(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text(HEADER + f"a,{'9' * 51},0,,\n")
+    with pytest.raises(InputError, match=r"line 2: .*number is '9+', not a whole number"):
+        TABLE.read(tmp_path / "a.csv")
+    monkeypatch.setattr(tables, "MAX_BYTES", 20)
+    with pytest.raises(InputError, match=r"a\.csv: has more than 0 MiB, too much for a table"):
+        TABLE.read(tmp_path / "a.csv")

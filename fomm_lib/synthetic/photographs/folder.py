@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fomm_lib.errors import InputError, error_text
+from fomm_lib.files import remove_leftovers
 from fomm_lib.synthetic.clip import check_integer
 from fomm_lib.synthetic.folder import check_folder, clip_path, note_settings, write_clip, write_missing
 from fomm_lib.synthetic.photographs.clip import PhotographClip
@@ -97,6 +98,7 @@ def photographs(
     check_installed()  # before a folder is made
     kept = out / FITS if fits is None else Path(fits)
     _make(out, kept)
+    remove_leftovers(out, kept)
     rows = _with_splits(survey(paths, kept, jobs, progress), held_out)
     TABLE.write(out / LIST, rows)
     used = [path for path, row in zip(paths, rows, strict=True) if row.used]
