@@ -21,9 +21,10 @@ from fomm_lib.blocks import UpBlock
 # which it has 16/9 as many, then takes longer than multiplying.
 FUSED_IN_CHANNELS = 256
 
-# Where Winograd's tiles are faster than a plain convolution, measured on one core with AVX-512.
-WINOGRAD_CHANNELS = {3: 128, 4: 64}  # at least, by the size of the kernel
-WINOGRAD_TILES = {True: 64, False: 16}  # at least, of all images; by whether the kernel learns
+# Where Winograd's tiles are faster than a plain convolution, by whether the kernel learns: measured on one core
+# with AVX-512, and learned kernels of 64 channels on one with AVX2, where they take a third of the time.
+WINOGRAD_CHANNELS = {True: 64, False: 128}  # at least
+WINOGRAD_TILES = {True: 64, False: 16}  # at least, of all images
 
 
 def replace_modules(network: nn.Module, replace: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
@@ -39,17 +40,20 @@ def replace_modules(network: nn.Module, replace: Callable[[nn.Module], nn.Module
     return network
 
 
-class FusedUpBlock(nn.Module):
+class FusedUpBlock(UpBlock):
     """`UpBlock` with doubling and convolution as one: a transposed convolution of 4x4 with stride 2.
 
-    It takes 4 of 9 multiplications; see `animation.fast.fused_upsampling_kernel`.
+    It takes 4 of 9 multiplications; see `animation.fast.fused_upsampling_kernel`. It reads the kernel without
+    calling the convolution. So if that has hooks (the older spectral norm is one, and computes the kernel),
+    it is the plain block.
     """
 
     def __init__(self, block: UpBlock):
-        super().__init__()
-        self.conv, self.norm = block.conv, block.norm
+        self.__dict__.update(block.__dict__)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.conv._forward_pre_hooks or self.conv._forward_hooks:
+            return super().forward(x)
         kernel = fused_upsampling_kernel(self.conv.weight)
         x = F.conv_transpose2d(x, kernel, self.conv.bias, stride=2, padding=1)
         return F.relu(self.norm(x))
@@ -68,7 +72,7 @@ def fuse_upsampling(network: nn.Module) -> nn.Module:
     """
 
     def fused(module: nn.Module) -> nn.Module | None:
-        if isinstance(module, UpBlock) and module.conv.in_channels <= FUSED_IN_CHANNELS:
+        if type(module) is UpBlock and module.conv.in_channels <= FUSED_IN_CHANNELS:
             return FusedUpBlock(module)
         return None
 
@@ -87,36 +91,49 @@ class WinogradConv2d(nn.Conv2d):
     if there are enough tiles that transforming the kernel, from 9 numbers to 36, takes little time beside
     multiplying. Otherwise it is the plain convolution.
 
+    A kernel that is a parameter without gradient is transformed once, here and whenever a state dict is
+    loaded. Any other is transformed in every call: one that learns, or has begun to, and one that is computed
+    from other parameters, as under spectral norm, weight norm or any other parametrization.
+
     Args:
-        convolution: its parameters, settings and hooks (spectral norm is a hook) are taken over. A kernel
-            that is a parameter without gradient is transformed here, once; any other in every call.
+        convolution: its parameters, settings and hooks (the older spectral norm is a hook) are taken over.
     """
 
     def __init__(self, convolution: nn.Conv2d):
         self.__dict__.update(convolution.__dict__)
         into, transform, back = (matrix.to(self.weight) for matrix in tile_matrices(self.kernel_size[0]))
-        # Under spectral norm `weight` is no parameter, but computed from `weight_orig` in every call.
-        constant = "weight" in self._parameters and not self.weight.requires_grad
-        fixed = transform_kernel(self.weight, transform) if constant else None
-        for name, matrix in {"into": into, "transform": transform, "back": back, "fixed": fixed}.items():
+        for name, matrix in {"into": into, "transform": transform, "back": back, "fixed": None}.items():
             self.register_buffer(name, matrix, persistent=False)
+        self._fix()
 
     def forward(self, x: Tensor) -> Tensor:
         rows, columns = tile_counts(x, self.kernel_size[0], self.padding)
         rounded = torch.is_autocast_enabled("cpu") or x.dtype not in (torch.float32, torch.float64)
-        few = len(x) * rows * columns < WINOGRAD_TILES[self.fixed is None]
+        fixed = self.fixed if self._constant() else None
+        few = len(x) * rows * columns < WINOGRAD_TILES[fixed is None]
         if rounded or few or x.device.type != "cpu":
             return super().forward(x)
-        kernel = transform_kernel(self.weight, self.transform) if self.fixed is None else self.fixed
+        kernel = transform_kernel(self.weight, self.transform) if fixed is None else fixed
         return convolve_tiles(x, kernel, self.bias, self.into, self.back, self.padding)
+
+    def _constant(self) -> bool:
+        # A kernel that is computed from others is no parameter, and may need no gradient before the first
+        # call, or ever: spectral norm changes a kernel of which nothing is learned.
+        return "weight" in self._parameters and not self.weight.requires_grad
+
+    def _fix(self) -> None:
+        self.fixed = transform_kernel(self.weight, self.transform) if self._constant() else None
+
+    def _load_from_state_dict(self, *arguments, **options) -> None:
+        super()._load_from_state_dict(*arguments, **options)
+        self._fix()
 
 
 def by_winograd(network: nn.Module) -> nn.Module:
     """Replace wide convolutions by `WinogradConv2d`s; see `replace_modules`.
 
-    Results differ by rounding alone. Kernels without gradient are transformed here, so load weights first.
-    It takes memory, since kernels and images are held as tiles, too: a step of vox-adv-256 with one pair
-    needs 3.0 GiB, and 2.3 without.
+    Results differ by rounding alone. It takes memory, since kernels and images are held as tiles, too: a step
+    of vox-adv-256 with one pair needs 3.0 GiB, and 2.3 without.
 
     Example:
         >>> convolution, x = nn.Conv2d(128, 8, 3, padding=1), torch.rand(1, 128, 32, 32)
@@ -131,10 +148,11 @@ def by_winograd(network: nn.Module) -> nn.Module:
 
 
 def _suits_winograd(module: nn.Module) -> bool:
+    learns = any(parameter.requires_grad for parameter in module.parameters())
     return (
         type(module) is nn.Conv2d
         and module.kernel_size in {(3, 3), (4, 4)}
-        and module.in_channels >= WINOGRAD_CHANNELS[module.kernel_size[0]]
+        and module.in_channels >= WINOGRAD_CHANNELS[learns]
         and module.stride == module.dilation == (1, 1)
         and module.groups == 1
         and module.bias is not None

@@ -52,14 +52,15 @@ def with_weights(**weights) -> dict:
     return {**TINY, "train_params": train_params}
 
 
-def spectral(config) -> dict:
+def spectral(config, **discriminator_params) -> dict:
     """A config whose discriminator has spectral norm, and sees keypoints."""
+    changes = {"sn": True, "use_kp": True, **discriminator_params}
     model_params = config["model_params"]
     return {
         **config,
         "model_params": {
             **model_params,
-            "discriminator_params": {**model_params["discriminator_params"], "sn": True, "use_kp": True},
+            "discriminator_params": {**model_params["discriminator_params"], **changes},
         },
     }
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from fomm_lib.blocks import UpBlock
 from fomm_lib.config import load_config
@@ -32,7 +33,7 @@ def test_a_fused_upsampling_computes_the_same():
 
 
 def test_modules_inside_are_replaced_and_their_names_stay():
-    network = torch.nn.Sequential(UpBlock(3, 4), torch.nn.Sequential(UpBlock(4, 5)))
+    network = nn.Sequential(UpBlock(3, 4), nn.Sequential(UpBlock(4, 5)))
     names = list(network.state_dict())
     parameters = list(network.parameters())
     assert fast.fuse_upsampling(network) is network
@@ -54,7 +55,7 @@ def test_modules_inside_are_replaced_and_their_names_stay():
 )
 def test_winograd_computes_the_same(size, padding, sides):
     torch.manual_seed(0)
-    plain = torch.nn.Conv2d(130, 5, size, padding=padding)
+    plain = nn.Conv2d(130, 5, size, padding=padding)
     frozen = copy.deepcopy(plain).requires_grad_(False)
     for start in (copy.deepcopy(plain), frozen):
         other = fast.by_winograd(start)
@@ -76,11 +77,11 @@ def test_winograd_computes_the_same(size, padding, sides):
 
 
 def test_winograd_gradients_of_gradients(monkeypatch):
-    monkeypatch.setattr(fast, "WINOGRAD_CHANNELS", {3: 1, 4: 1})
+    monkeypatch.setattr(fast, "WINOGRAD_CHANNELS", {True: 1, False: 1})
     monkeypatch.setattr(fast, "WINOGRAD_TILES", {True: 1, False: 1})
     torch.manual_seed(0)
     for size in (3, 4):
-        convolution = fast.by_winograd(torch.nn.Conv2d(1, 2, size, padding=1).double())
+        convolution = fast.by_winograd(nn.Conv2d(1, 2, size, padding=1).double())
         x = torch.randn(1, 1, 5, 6, dtype=torch.float64, requires_grad=True)
 
         def of_all(x, weight, bias, convolution=convolution):
@@ -94,17 +95,18 @@ def test_winograd_gradients_of_gradients(monkeypatch):
 
 def test_winograd_stays_away_where_it_does_not_pay():
     for other in (
-        torch.nn.Conv2d(64, 4, 3),  # few channels
-        torch.nn.Conv2d(256, 4, 1),
-        torch.nn.Conv2d(256, 4, 7),
-        torch.nn.Conv2d(256, 4, 3, stride=2),
-        torch.nn.Conv2d(256, 4, 3, dilation=2),
-        torch.nn.Conv2d(256, 4, 3, groups=2),
-        torch.nn.Conv2d(256, 4, 3, padding="same"),
-        torch.nn.Conv2d(256, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(60, 4, 3),  # few channels
+        nn.Conv2d(64, 4, 3).requires_grad_(False),
+        nn.Conv2d(256, 4, 1),
+        nn.Conv2d(256, 4, 7),
+        nn.Conv2d(256, 4, 3, stride=2),
+        nn.Conv2d(256, 4, 3, dilation=2),
+        nn.Conv2d(256, 4, 3, groups=2),
+        nn.Conv2d(256, 4, 3, padding="same"),
+        nn.Conv2d(256, 4, 3, padding=1, padding_mode="reflect"),
     ):
-        assert type(fast.by_winograd(other)) is torch.nn.Conv2d
-    convolution, x = torch.nn.Conv2d(128, 4, 3, padding=1), torch.randn(1, 128, 32, 32)
+        assert type(fast.by_winograd(other)) is nn.Conv2d
+    convolution, x = nn.Conv2d(128, 4, 3, padding=1), torch.randn(1, 128, 32, 32)
     other = fast.by_winograd(copy.deepcopy(convolution))
     assert not torch.equal(other(x), convolution(x))
     few = x[:, :, :16, :16]  # 16 tiles
@@ -113,27 +115,101 @@ def test_winograd_stays_away_where_it_does_not_pay():
         assert torch.equal(other(x), convolution(x))
 
 
-def test_winograd_learns_under_spectral_norm(monkeypatch):
-    """There `weight` is computed in every call, and needs no gradient before the first: it is no constant."""
-    monkeypatch.setattr(fast, "WINOGRAD_CHANNELS", {3: 1, 4: 1})
+# Hooks that compute the kernel before every call, and properties that compute it when it is read.
+PARAMETRIZATIONS = [
+    nn.utils.spectral_norm,
+    nn.utils.weight_norm,
+    nn.utils.parametrizations.spectral_norm,
+    nn.utils.parametrizations.weight_norm,
+]
+
+
+@pytest.fixture
+def everywhere(monkeypatch):
+    """Winograd's tiles are used for all sizes."""
+    monkeypatch.setattr(fast, "WINOGRAD_CHANNELS", {True: 1, False: 1})
     monkeypatch.setattr(fast, "WINOGRAD_TILES", {True: 1, False: 1})
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("parametrize", PARAMETRIZATIONS, ids=lambda one: f"{one.__module__}.{one.__name__}")
+@pytest.mark.parametrize("build", ["before", "after", "frozen before"])
+@pytest.mark.parametrize("block", [nn.Conv2d, UpBlock])
+def test_faster_layers_learn_under_parametrizations_of_any_kind(everywhere, parametrize, build, block):
+    """A computed kernel is no constant, whether it is computed before or after the layer was replaced."""
+
+    def parametrized(network):
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                parametrize(module)
+                break
+        return network
+
     torch.manual_seed(0)
-    plain = build_discriminator(load_config(spectral(TINY))).train()
-    other = fast.by_winograd(copy.deepcopy(plain))
-    assert any(isinstance(module, fast.WinogradConv2d) for module in other.modules())
+    plain = block(4, 3, 3, padding=1) if block is nn.Conv2d else block(4, 3)
+    plain.requires_grad_(build != "frozen before")
+    other = copy.deepcopy(plain)
+    torch.manual_seed(1)  # of the vectors of the spectral norm
+    plain = parametrized(plain)
+    torch.manual_seed(1)
+    if build == "before":
+        other = fast.by_winograd(fast.fuse_upsampling(parametrized(other)))
+    else:
+        other = parametrized(fast.by_winograd(fast.fuse_upsampling(other)))
+    for one in (plain, other):
+        one.requires_grad_()
     assert other.state_dict().keys() == plain.state_dict().keys()
-    image, kp = torch.rand(2, 3, 32, 32), Keypoints(torch.rand(2, 3, 2))
+    x = torch.rand(2, 4, 8, 8)
     optimizers = [torch.optim.SGD(one.parameters(), 0.1) for one in (plain, other)]
+    before = [parameter.detach().clone() for parameter in other.parameters()]
     for _ in range(2):  # the second step sees what the first has changed
         for one, optimizer in zip((plain, other), optimizers, strict=True):
             optimizer.zero_grad()
-            one({1: image}, kp)[1][1].square().mean().backward()
+            one(x).sin().square().mean().backward()
+            optimizer.step()
+        for (name, ours), theirs in zip(other.named_parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6, msg=name)
+    assert not any(torch.equal(*pair) for pair in zip(other.parameters(), before, strict=True))
+
+
+def test_a_whole_discriminator_learns_by_winograd(everywhere):
+    """With the spectral norm that the published configs ask for, keypoints and several scales."""
+    torch.manual_seed(0)
+    plain = build_discriminator(load_config(spectral(TINY, scales=[1, 0.5]))).train()
+    other = fast.by_winograd(copy.deepcopy(plain))
+    assert any(isinstance(module, fast.WinogradConv2d) for module in other.modules())
+    assert other.state_dict().keys() == plain.state_dict().keys()
+    pyramid, kp = {1: torch.rand(2, 3, 32, 32), 0.5: torch.rand(2, 3, 16, 16)}, Keypoints(torch.rand(2, 3, 2))
+    optimizers = [torch.optim.SGD(one.parameters(), 0.1) for one in (plain, other)]
+    for _ in range(2):
+        for one, optimizer in zip((plain, other), optimizers, strict=True):
+            optimizer.zero_grad()
+            sum(prediction.square().mean() for _, prediction in one(pyramid, kp).values()).backward()
             optimizer.step()
         for (name, ours), theirs in zip(other.named_parameters(), plain.parameters(), strict=True):
             if name.endswith("weight_orig"):
                 assert ours.grad.any(), name
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=name)
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_kernel_without_gradient_is_transformed_again_when_it_changes(everywhere):
+    torch.manual_seed(0)
+    first, second = (nn.Conv2d(4, 3, 3, padding=1) for _ in range(2))
+    x = torch.rand(1, 4, 8, 8)
+    tiles = fast.by_winograd(copy.deepcopy(first).requires_grad_(False))
+    kept = tiles.fixed
+    torch.testing.assert_close(tiles(x), first(x), rtol=1e-4, atol=1e-5)
+    assert tiles.fixed is kept  # once
+    tiles.load_state_dict(second.state_dict())
+    torch.testing.assert_close(tiles(x), second(x), rtol=1e-4, atol=1e-5)
+    tiles.requires_grad_()  # it begins to learn
+    with torch.no_grad():
+        tiles.weight.copy_(first.weight)
+        tiles.bias.copy_(first.bias)
+    torch.testing.assert_close(tiles(x), first(x), rtol=1e-4, atol=1e-5)
+    tiles(x).sum().backward()
+    assert tiles.weight.grad.any()
 
 
 def test_kept_memory_is_not_asked_for_again():
