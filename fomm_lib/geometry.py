@@ -199,6 +199,29 @@ def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
     return resized.permute(0, 2, 3, 1)
 
 
+def resize_displacement(flow: Tensor, height: int, width: int, *, align_corners: bool = True) -> Tensor:
+    """A flow at another resolution in which the identity stays the identity: (B, h, w, 2) to
+    (B, height, width, 2).
+
+    `resize_flow` interpolates points. Near the border it moves them, by up to half a pixel of the smaller
+    resolution: where -1 is the centre of the first pixel, the first pixels of 64 and of 256 are not at the
+    same place of the image. Here the displacements are interpolated, and added to the identity of the new
+    resolution. Pixels of both cover the same image, so that one pixel of w becomes width / w pixels.
+
+    Example:
+        >>> identity = coordinate_grid(64, 64)[None]
+        >>> torch.allclose(resize_displacement(identity, 256, 256)[0], coordinate_grid(256, 256), atol=1e-6)
+        True
+    """
+    before, after = (torch.tensor([sides[1], sides[0]]) for sides in (flow.shape[1:3], (height, width)))
+    options = {"align_corners": align_corners, "device": flow.device, "dtype": flow.dtype}
+    displacement = resize_flow(flow - coordinate_grid(*flow.shape[1:3], **options), height, width)
+    if align_corners:  # [-1, 1] is one pixel less than the image: (w - 1) / w of it
+        scale = (before - 1) / before * after / (after - 1).clamp(min=1)
+        displacement = displacement * scale.to(flow)
+    return displacement + coordinate_grid(height, width, **options)
+
+
 def flow_at(flow: Tensor, points: Tensor) -> Tensor:
     """A flow at points between its pixels: bilinear inside, constant outside the outermost pixels.
 

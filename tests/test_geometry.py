@@ -19,6 +19,7 @@ from fomm_lib.geometry import (
     gaussian_heatmaps,
     inverse_2x2,
     multiply_2x2,
+    resize_displacement,
     resize_flow,
     to_pixels,
     warp,
@@ -279,6 +280,27 @@ def test_a_linear_flow_stays_linear_inside():
     flow = coordinate_grid(8, 8, align_corners=False)[None]
     resized = resize_flow(flow, 32, 32)[0]
     torch.testing.assert_close(resized[2:-2, 2:-2], coordinate_grid(32, 32, align_corners=False)[2:-2, 2:-2])
+
+
+@BOTH
+def test_displacements_are_resized_exactly_at_rest(align_corners):
+    """The identity stays the identity, up to the border, which it does not where points are interpolated."""
+    small, large = (coordinate_grid(*side, align_corners=align_corners)[None] for side in ((8, 6), (32, 15)))
+    found = resize_displacement(small, 32, 15, align_corners=align_corners)
+    torch.testing.assert_close(found, large, atol=1e-6, rtol=0)
+    assert (resize_flow(small, 32, 15) - large).abs().max() > 0.05
+    same = small + 0.1 * torch.rand(1, 8, 6, 2)
+    torch.testing.assert_close(resize_displacement(same, 8, 6, align_corners=align_corners), same)
+
+
+@BOTH
+def test_a_shift_is_as_many_parts_of_the_image(align_corners):
+    """Three pixels of 8 are twelve of 32: the same part of the image, whatever [-1, 1] means."""
+    flow, larger = (coordinate_grid(side, side, align_corners=align_corners)[None] for side in (8, 32))
+    step = {True: (2 / 7, 2 / 31), False: (2 / 8, 2 / 32)}[align_corners]
+    shift = torch.tensor([3.0, -1.0])
+    found = resize_displacement(flow + shift * step[0], 32, 32, align_corners=align_corners)
+    torch.testing.assert_close(found, larger + 4 * shift * step[1], atol=1e-6, rtol=0)
 
 
 # --- local motions ------------------------------------------------------------------------------------------

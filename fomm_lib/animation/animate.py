@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fomm_lib.animation.animator import AnimatableModel, Animator, generated_size
+from fomm_lib.animation.animator import AnimatableModel, Animator, sizes_of
 from fomm_lib.animation.movement import exaggerated, pose_distance, smoothed
 from fomm_lib.animation.options import AnimateOptions, show_options
 from fomm_lib.errors import InputError
@@ -112,7 +112,7 @@ def animate(
     """
     started = time.monotonic()
     chosen = AnimateOptions.of(options)
-    size = generated_size(model, chosen.size)
+    _, size = sizes_of(model, chosen.size, chosen.fast)
     portrait = read_portrait(source)
     if chosen.paste_back:
         portrait = _at_most(portrait, LARGEST_PASTED)
@@ -198,7 +198,7 @@ def animate_frames(
         ...     print(frame.shape)
     """
     chosen = AnimateOptions.of(options, without=OF_FILES)
-    generated_size(model, chosen.size)
+    sizes_of(model, chosen.size, chosen.fast)
     portrait = read_portrait(source)
     what, video = "the driving video", None
     if isinstance(driving, (str, os.PathLike)):
@@ -245,8 +245,15 @@ def read_portrait(source: str | os.PathLike | np.ndarray | Image.Image | Tensor)
 
 
 def _animator(model: AnimatableModel, still: np.ndarray, options: AnimateOptions) -> Animator:
+    size, result = sizes_of(model, options.size, options.fast)
     return Animator(
-        model, still, relative=options.relative, adapt_scale=options.adapt_scale, size=options.size
+        model,
+        still,
+        relative=options.relative,
+        adapt_scale=options.adapt_scale,
+        size=size,
+        result=result,
+        detail=max(result) > max(model.size) if options.detail is None else options.detail,
     )
 
 

@@ -10,15 +10,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fomm_lib.animation.detail import enlarged, lost_detail, with_detail
 from fomm_lib.animation.fast import FastModel
 from fomm_lib.animation.movement import relative_motion
 from fomm_lib.errors import InputError
 from fomm_lib.generator import EncodedSource, Generated
 from fomm_lib.keypoints import Keypoints
+from fomm_lib.media.outputs import VIEWING_SIZE
 from fomm_lib.media.tensors import image_array, resize, to_tensor
 from fomm_lib.model import FirstOrderMotionModel
 
 LARGEST_SIZE = 4096  # pixels of a side
+LARGEST_GAIN = (
+    2  # times the size that a model has learned: beyond it, generated images lose more than they win
+)
 
 
 @runtime_checkable
@@ -28,11 +33,13 @@ class AnimatableModel(Protocol):
     Attributes:
         size: (height, width) of the images in which motion is estimated.
         size_multiple: images can be generated at all multiples of this; None if only at `size`.
+        align_corners: of its warps, see `geometry`.
         device: where it computes.
     """
 
     size: tuple[int, int]
     size_multiple: int | None
+    align_corners: bool
 
     @property
     def device(self) -> torch.device:
@@ -55,8 +62,8 @@ class AnimatableModel(Protocol):
         """The source with the keypoints of the driving frames; see `OcclusionAwareGenerator.forward`."""
 
 
-def generated_size(model: AnimatableModel, size: int | None) -> tuple[int, int]:
-    """(height, width) of the images that a model generates if asked for `size`.
+def generated_size(model: AnimatableModel, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width) of the images that a model generates if asked for `size`, of both or of each.
 
     Raises:
         InputError: the model cannot generate images of this size.
@@ -65,14 +72,59 @@ def generated_size(model: AnimatableModel, size: int | None) -> tuple[int, int]:
         >>> generated_size(load_model("heads-64"), 128)
         (128, 128)
     """
-    if size is None or (size, size) == tuple(model.size):
-        return tuple(model.size)
+    sides = (size, size) if isinstance(size, int) else tuple(size or model.size)
+    if sides == tuple(model.size):
+        return sides
     step = model.size_multiple
     if step is None:
         raise InputError(f"size = {size}: this model was exported for {model.size[0]} and no other size")
-    if not 0 < size <= LARGEST_SIZE or size % step:
+    if any(not 0 < side <= LARGEST_SIZE or side % step for side in sides):
         raise InputError(f"size = {size}: should be a multiple of {step}, at most {LARGEST_SIZE}")
-    return size, size
+    return sides
+
+
+def sizes_of(
+    model: AnimatableModel, size: int | None = None, fast: bool = False
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(height, width) of what a model generates, and of the result that is made of it.
+
+    Args:
+        model: what is animated.
+        size: of the result, which is generated at that size; by default the result has about 256 pixels, or
+            the model's size if that is larger, and it is generated at up to twice the model's size.
+        fast: generate at the model's size, and only enlarge that. So does a model that was exported, without
+            being asked.
+    Raises:
+        InputError: the model cannot generate images of this size.
+
+    Example:
+        >>> sizes_of(load_model("heads-64"))
+        ((128, 128), (256, 256))
+    """
+    if size is None:
+        height, width = model.size
+        scale = max(1, VIEWING_SIZE // max(height, width))
+        result = height * scale, width * scale
+        return size_for(model, result, fast), result
+    if not fast:
+        return (generated_size(model, size),) * 2
+    if not 0 < size <= LARGEST_SIZE:
+        raise InputError(f"size = {size}: should be from 1 to {LARGEST_SIZE}")
+    return tuple(model.size), (size, size)
+
+
+def size_for(model: AnimatableModel, result: tuple[int, int], fast: bool = False) -> tuple[int, int]:
+    """(height, width) at which a model generates if nothing is said but the size of the result: its own, or
+    twice its own where that fits into the result and neither `fast` nor the model forbids it.
+
+    Example:
+        >>> size_for(load_model("heads-64"), (256, 256))
+        (128, 128)
+    """
+    height, width = model.size
+    gain = min(result[0] // height, result[1] // width, LARGEST_GAIN)
+    gain = 1 if fast or model.size_multiple is None else max(1, gain)
+    return height * gain, width * gain
 
 
 class Animator:
@@ -89,6 +141,9 @@ class Animator:
         adapt_scale: for heads of different size, with `relative`.
         size: height and width at which images are generated; the model's by default. Motion is estimated at
             the model's size, as it was learned; only features and image are finer.
+        result: (height, width) to which generated images are enlarged; None leaves them as they are.
+        detail: add the detail of the source that generating loses, see `detail`. Needs a model that gives its
+            flow: one that does not (no dense motion, or exported by an earlier release) goes without.
 
     Attributes:
         model, encoded, kp_source: what the arguments became.
@@ -113,25 +168,35 @@ class Animator:
         *,
         relative: bool = True,
         adapt_scale: bool = False,
-        size: int | None = None,
+        size: int | tuple[int, int] | None = None,
+        result: tuple[int, int] | None = None,
+        detail: bool = False,
     ):
         self.model = FastModel(model) if isinstance(model, FirstOrderMotionModel) else model
         self.relative, self.adapt_scale = relative, adapt_scale
         large_size = generated_size(self.model, size)
         if not isinstance(source, Tensor):
             source = image_array(source, "the source")
-            small, large = (
-                to_tensor(source, one)[None].to(self.model.device) for one in (self.model.size, large_size)
-            )
         elif source.ndim != 4 or source.shape[1] != 3:
             raise InputError(f"the source is a tensor {tuple(source.shape)}; it must be (1, 3, H, W)")
-        else:
-            small, large = source, source if size is None else resize(source, large_size)
+
+        def still(size: tuple[int, int]) -> Tensor:
+            if isinstance(source, np.ndarray):
+                return to_tensor(source, size)[None].to(self.model.device)
+            return resize(source, size)
+
+        small = still(self.model.size)
+        large = still(large_size)
         self.encoded = self.model.encode(small)
         self.kp_source = self.model.detect(small)
         if large.shape != small.shape:
             self.encoded = replace(self.model.encode(large), small=self.encoded.small)
         self.kp_initial: Keypoints | None = None
+        self._result, self._lost = result, None
+        if detail:
+            at_rest = self.generate(self.kp_source)
+            if at_rest.deformation is not None:
+                self._lost = lost_detail(still(result or large_size), at_rest.prediction)
 
     def __call__(self, driving: Tensor, *, with_visuals: bool = False) -> Generated:
         """The source as B driving frames (B, 3, H, W); for `with_visuals` see
@@ -164,6 +229,11 @@ class Animator:
     def generate(self, kp: Keypoints, *, with_visuals: bool = False) -> Generated:
         """The source with its keypoints at B sets of keypoints."""
         batch = len(kp)
-        return self.model.generate(
+        generated = self.model.generate(
             self.encoded.expand(batch), self.kp_source.expand(batch), kp, with_visuals=with_visuals
         )
+        if self._lost is not None:
+            image = with_detail(generated, self._lost, align_corners=self.model.align_corners)
+        else:
+            image = enlarged(generated.prediction, self._result or generated.prediction.shape[-2:])
+        return replace(generated, prediction=image)

@@ -29,7 +29,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from tqdm.auto import tqdm
 
 from fomm_lib.animation.animate import Animation, animate
-from fomm_lib.animation.animator import generated_size
+from fomm_lib.animation.animator import sizes_of
 from fomm_lib.animation.options import AnimateOptions, show_options
 from fomm_lib.checkpoints import weights_path
 from fomm_lib.data.tables import Table
@@ -138,9 +138,10 @@ def augment(
     videos = _files(drivings, VIDEO_SUFFIXES, "videos (mp4, mov, webm, ...)")
     path = weights_path(weights)
     model = str(path), None if config is None else str(config), device
-    generated_size(_model(*model), options.size)  # an error of the model is raised once, here
+    _, result = sizes_of(_model(*model), options.size, options.fast)  # an error is raised once, here
+    how = {"size": max(result), **settings} | ({"config": str(config)} if config else {})
     alike = {
-        "settings": json.dumps({**settings, **({"config": str(config)} if config else {})}, sort_keys=True),
+        "settings": json.dumps(how, sort_keys=True),
         "weights": str(weights),
         "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }

@@ -77,6 +77,7 @@ class FastModel:
         weight = next(model.parameters())
         dtype = weight.dtype if precision is None else PRECISIONS[precision]
         self.size, self.size_multiple, self.device = model.size, model.size_multiple, weight.device
+        self.align_corners = model.align_corners
         # The libraries of a GPU choose fast algorithms themselves.
         on_cpu = self.device.type == "cpu"
         exact = at_least_float32(weight).dtype

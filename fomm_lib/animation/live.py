@@ -16,12 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from fomm_lib.animation.animate import read_portrait
-from fomm_lib.animation.animator import AnimatableModel, Animator
+from fomm_lib.animation.animator import AnimatableModel, Animator, sizes_of
 from fomm_lib.animation.movement import exaggerated
 from fomm_lib.animation.options import AnimateOptions
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.media.faces import has_detector
-from fomm_lib.media.outputs import VIEWING_SIZE
 from fomm_lib.media.overlays import Watermark
 from fomm_lib.media.squares import Square, choose_square, cut
 from fomm_lib.media.tensors import check_image, to_tensor, to_uint8
@@ -72,11 +71,9 @@ class LiveAnimator:
         image = read_portrait(portrait)
         square, self._of_portrait = choose_square(image, self._crop, "the portrait")
         self.still = cut(image, square)
-        self._animator = Animator(model, self.still)
-        height, width = model.size
-        zoom = max(1, VIEWING_SIZE // max(height, width))
-        self._shown = width * zoom, height * zoom
-        self._mark = Watermark(self._shown) if watermark else None
+        size, shown = sizes_of(model, fast=True)
+        self._animator = Animator(model, self.still, size=size, result=shown, detail=shown != size)
+        self._mark = Watermark(shown[::-1]) if watermark else None
         self.start_over()
 
     def start_over(self) -> None:
@@ -107,7 +104,8 @@ class LiveAnimator:
         Args:
             frame: uint8 (H, W, 3), RGB; one of another shape than the last starts over.
         Returns:
-            uint8, of the model's size; small ones are enlarged to about 256 pixels.
+            uint8, of the model's size; small ones are enlarged to about 256 pixels, with the detail of the
+            portrait.
         Raises:
             InputError: the frame is another kind of array.
         """
@@ -120,8 +118,7 @@ class LiveAnimator:
         kp = animator.detect(to_tensor(cut(frame, self.square), model.size)[None].to(model.device))
         self._before = kp = steadied(self._before, kp, self.options.smooth)
         kp = exaggerated(animator.kp_source, animator.move(kp), self.options.strength)
-        image = Image.fromarray(to_uint8(animator.generate(kp).prediction)[0])
-        image = np.array(image.resize(self._shown, Image.Resampling.BICUBIC))
+        image = to_uint8(animator.generate(kp).prediction)[0]
         return image if self._mark is None else self._mark(image)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from fomm_lib.geometry import inverse_2x2, multiply_2x2
@@ -26,6 +25,8 @@ def hull_area(points: Tensor) -> float:
         >>> hull_area(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.2, 0.2]]))
         0.5
     """
+    from scipy.spatial import ConvexHull, QhullError  # 0.3 s, only for `adapt_scale`
+
     try:
         hull = ConvexHull(points.detach().double().cpu().numpy())
         return float(hull.volume)  # in two dimensions Qhull's volume is the area

@@ -30,9 +30,12 @@ class AnimateOptions:
             framed as in the training data, and then of the driving video too; None and "middle" for the
             largest in the middle.
         driving_crop: the same for the driving video; "auto" is one steady square for all of it.
-        size: height and width at which the image is generated; None is the model's. Motion is still estimated
-            at the model's size, as it was learned; only features and image are finer. Useful where the
-            portrait has as many pixels.
+        size: height and width of the result, at which it is generated; None is about 256 pixels (or the
+            model's size if that is larger), generated at up to twice the model's size. Motion is still
+            estimated at the model's size, as it was learned; only features and image are finer.
+        fast: generate at the model's size, and only enlarge that: two to four times as fast, and less sharp.
+        detail: add the detail of the portrait that generating loses, see `detail`; None does so where the
+            result is larger than the images that the model learned from.
         paste_back: put the result back into the whole portrait (reduced to at most 1920 pixels).
         compare: write source | driving | result side by side.
         zoom: enlarge the result by this factor, bicubically, to inspect what a small model generates.
@@ -55,6 +58,8 @@ class AnimateOptions:
     crop: Crop = None
     driving_crop: Crop = None
     size: int | None = None
+    fast: bool = False
+    detail: bool | None = None
     paste_back: bool = False
     compare: bool = False
     zoom: int = 1

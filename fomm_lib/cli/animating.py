@@ -14,6 +14,7 @@ from fomm_lib.cli.options import (
     BestFrame,
     ConfigOfWeights,
     Device,
+    Fast,
     Jobs,
     Overwrite,
     Precision,
@@ -61,10 +62,19 @@ Relative = Annotated[
 AdaptScale = Annotated[
     bool, typer.Option("--adapt-scale", help="Scale the movement by the size of the two heads.")
 ]
+Detail = Annotated[
+    bool | None,
+    typer.Option(
+        "--detail/--no-detail",
+        help="Add the detail of the portrait that generating loses. By default where the result is larger "
+        "than the model's size.",
+    ),
+]
 PasteBack = Annotated[bool, typer.Option("--paste-back", help="Put the result back into the whole portrait.")]
 Compare = Annotated[bool, typer.Option("--compare", help="Write source | driving | result side by side.")]
 Zoom = Annotated[
-    int, typer.Option(help="Enlarge the result by this factor; 0 enlarges small results to about 256 pixels.")
+    int,
+    typer.Option(help="Enlarge the result by this factor, to inspect it; 0 does so with a small --size."),
 ]
 BatchSize = Annotated[int, typer.Option(help="Driving frames per batch.")]
 
@@ -84,6 +94,8 @@ def animate(
     strength: Strength = 1.0,
     smooth: Smooth = 0.0,
     size: Size = None,
+    fast: Fast = False,
+    detail: Detail = None,
     paste_back: PasteBack = False,
     watermark: Watermark = False,
     compare: Compare = False,
@@ -98,6 +110,8 @@ def animate(
     from fomm_lib.animation.animate import animate as animate_file
     from fomm_lib.media.outputs import VIEWING_SIZE
 
+    if not zoom:
+        zoom = 1 if paste_back or not size else max(1, VIEWING_SIZE // size)
     source, driving = _inputs(source, driving)
     model = _model(weights, config, device, backend, precision, source, driving)
     result = animate_file(
@@ -114,9 +128,11 @@ def animate(
         crop=square(crop, "--crop"),
         driving_crop=square(driving_crop, "--driving-crop"),
         size=size,
+        fast=fast,
+        detail=detail,
         paste_back=paste_back,
         compare=compare,
-        zoom=zoom or (1 if paste_back else max(1, VIEWING_SIZE // max(size or 1, *model.size))),
+        zoom=zoom,
         watermark=watermark,
         batch_size=batch_size,
     )
@@ -223,6 +239,7 @@ def augment(
     strength: Strength = 1.0,
     smooth: Smooth = 0.0,
     size: Size = None,
+    fast: Fast = False,
     watermark: Watermark = False,
     jobs: Jobs = 1,
     limit: Annotated[int | None, typer.Option(help="Make at most this many pairs.")] = None,
@@ -246,6 +263,7 @@ def augment(
         strength=strength,
         smooth=smooth,
         size=size,
+        fast=fast,
         watermark=watermark,
     )
     print(summary(rows))

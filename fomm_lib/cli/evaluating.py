@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app
-from fomm_lib.cli.options import ConfigOfWeights, Device, Jobs, Overwrite, course_folder
+from fomm_lib.cli.options import ConfigOfWeights, Device, Fast, Jobs, Overwrite, course_folder
 from fomm_lib.errors import InputError
 from fomm_lib.files import DEFAULT_WEIGHTS
 
@@ -39,8 +39,13 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train or test; - for the folder as it is.")] = "test",
     size: Annotated[
-        int | None, typer.Option(help="Compare at so many pixels; by default those of the largest model.")
+        int | None,
+        typer.Option(
+            help="Compare at so many pixels; by default those of the largest model. 256 measures what fomm "
+            "animate shows."
+        ),
     ] = None,
+    fast: Fast = False,
     config: ConfigOfWeights = None,
     cache: Annotated[
         Path | None,
@@ -67,6 +72,7 @@ def evaluate(
         split=None if split == "-" else split,
         protocol=protocol,
         size=size,
+        fast=fast,
         config=config,
         cache=cache,
         jobs=jobs,

@@ -52,8 +52,13 @@ Smooth = Annotated[float, typer.Option(help="Smooth jitter over this many frames
 Size = Annotated[
     int | None,
     typer.Option(
-        help="Height and width of the generated images, beyond what the model was trained for; slower."
+        help="Height and width of the result, at which it is generated. By default about 256, generated at up "
+        "to twice the size that the model was trained for."
     ),
+]
+Fast = Annotated[
+    bool,
+    typer.Option("--fast", help="Generate at the model's own size and only enlarge that; less sharp."),
 ]
 Watermark = Annotated[bool, typer.Option("--watermark", help="Write 'AI-generated' into every frame.")]
 

@@ -55,11 +55,11 @@ from fomm_lib.evaluation.report import (
 from fomm_lib.files import atomic_output, only_writer, remove_leftovers
 from fomm_lib.media.faces import has_detector, read_faces
 from fomm_lib.media.squares import cut, middle_square
-from fomm_lib.media.tensors import resize, to_tensor
+from fomm_lib.media.tensors import to_tensor
 from fomm_lib.model import FirstOrderMotionModel
 
 _WRITING = "writing"
-_VERSION = 1  # of the format of the cache; a new number makes all of it anew
+_VERSION = 2  # of the format of the cache; a new number makes all of it anew
 # Of one clip: method -> name -> (T,) or (T, D). Names with an underscore are the `_features` of the images.
 _Found = dict[str, dict[str, np.ndarray]]
 
@@ -72,6 +72,7 @@ def evaluate(
     split: str | None = "test",
     protocol: Protocol | str | os.PathLike | None = None,
     size: int | None = None,
+    fast: bool = False,
     config: str | os.PathLike | None = None,
     cache: str | os.PathLike | None = None,
     jobs: int = 1,
@@ -81,7 +82,7 @@ def evaluate(
     """Evaluate models, and the repeated frame, on clips.
 
     The largest square in the middle of a frame is given to each model at its own size, and all results are
-    compared at one size: a small model's results are enlarged, and what they lack shows.
+    compared at one size: those of a smaller model are enlarged to it as `animate` does.
 
     Args:
         weights: one or several of what `load_model` takes.
@@ -89,7 +90,9 @@ def evaluate(
         mode: "reconstruction" or "animation".
         protocol: which frames (see `protocol`), or the file; by default `make_protocol` of all clips. Its
             mode counts.
-        size: width and height at which to compare; by default those of the largest model.
+        size: width and height at which to compare; by default those of the largest model. 256 measures what
+            `animate` shows by default.
+        fast: measure what `animate` shows with `fast`.
         config: for published weights without a config inside.
         cache: a folder that keeps what was measured: started again, also with more weights, only the rest is
             done.
@@ -123,7 +126,7 @@ def evaluate(
     lpips, faces, missing = _available(min(height_width))
     if cache is not None:
         Path(cache).mkdir(parents=True, exist_ok=True)
-    setting = _Setting(protocol.mode, height_width, models, faces, lpips, cache)
+    setting = _Setting(protocol.mode, height_width, models, faces, lpips, cache, fast)
     methods = [*([REAL] if faces else []), REPEATED, *models]
     report = Report(
         protocol.mode,
@@ -133,6 +136,7 @@ def evaluate(
         protocol=protocol,
         models=models,
         clips_read=clips,
+        fast=fast,
     )
     work = joblib.Parallel(n_jobs=jobs, return_as="generator")(
         joblib.delayed(_evaluate_clip)(task, clips[task.clip], clips[task.source_clip], setting)
@@ -338,6 +342,7 @@ class _Setting:
     faces: bool
     lpips: bool
     cache: str | os.PathLike | None
+    fast: bool
 
 
 def _evaluate_clip(task: Task, clip: Clip, source_clip: Clip, setting: _Setting) -> _Found | str:
@@ -365,13 +370,14 @@ def _evaluate_clip(task: Task, clip: Clip, source_clip: Clip, setting: _Setting)
         return result | {f"_{name}": value for name, value in found.items()}
 
     def animated(weights: Weights) -> dict[str, np.ndarray]:
-        made = redraw(weights.load(), source, driving, relative=setting.mode == "animation")
-        return scores(resize(made, setting.size).clamp(0, 1))
+        how = {"relative": setting.mode == "animation", "size": setting.size, "fast": setting.fast}
+        return scores(redraw(weights.load(), source, driving, **how))
 
     result = {REAL: {f"_{name}": value for name, value in of_truth.items()}}
     result[REPEATED] = _cached(setting, (REPEATED, images), lambda: scores(still.expand_as(truth)))
     for label, weights in setting.models.items():
-        result[label] = _cached(setting, (weights.digest, images), functools.partial(animated, weights))
+        key = weights.digest + " fast" * setting.fast, images
+        result[label] = _cached(setting, key, functools.partial(animated, weights))
     if setting.faces:  # not in the cache: the same images may have other frame numbers
         for found in result.values():
             found["jitter"] = jitter(found["_landmarks"], np.array(task.driving))

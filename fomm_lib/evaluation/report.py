@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fomm_lib.animation.animator import Animator
+from fomm_lib.animation.animator import Animator, size_for
 from fomm_lib.data.clips import Clip
 from fomm_lib.data.tables import read_cells, write_cells
 from fomm_lib.errors import InputError
@@ -88,6 +88,7 @@ class Report:
         protocol: which frames; None for a report that was read from a file.
         models: label -> what to load; empty for a report that was read.
         clips_read: name -> clip, of all that may be used; empty for a report that was read.
+        fast: whether models generated at their own size only.
     """
 
     mode: str
@@ -99,6 +100,7 @@ class Report:
     protocol: Protocol | None = None
     models: dict[str, Weights] = field(default_factory=dict)
     clips_read: dict[str, Clip] = field(default_factory=dict, repr=False)
+    fast: bool = False
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -159,8 +161,8 @@ class Report:
         if method in (REPEATED, REAL):
             return source, driving, source if method == REPEATED else driving
         model = self.models[method].load()
-        made = redraw(model, source, [first, driving], relative=self.mode == "animation")
-        return source, driving, to_uint8(made[1])
+        how = {"relative": self.mode == "animation", "size": self.size, "fast": self.fast}
+        return source, driving, to_uint8(redraw(model, source, [first, driving], **how)[1])
 
     def write(self, path: str | os.PathLike, overwrite: bool = False) -> None:
         """A CSV with one row a method and frame; an empty cell is a missing number.
@@ -234,9 +236,15 @@ def read_report(path: str | os.PathLike) -> Report:
 
 
 def redraw(
-    model: FirstOrderMotionModel, source: np.ndarray, driving: Sequence[np.ndarray], *, relative: bool = False
+    model: FirstOrderMotionModel,
+    source: np.ndarray,
+    driving: Sequence[np.ndarray],
+    *,
+    relative: bool = False,
+    size: tuple[int, int] | None = None,
+    fast: bool = False,
 ) -> Tensor:
-    """A source with the movements of driving frames.
+    """A source with the movements of driving frames, as `animate` makes it.
 
     Args:
         model: of `load_model`.
@@ -244,14 +252,24 @@ def redraw(
         driving: T frames, uint8 (H, W, 3) each.
         relative: move as the driving frames move away from the first of them, as in animation; else take over
             their keypoints as they are, as in reconstruction.
+        size: (height, width) of the result; None is the model's, without anything that `animate` adds.
+        fast: as for `animate`.
     Returns:
-        (T, 3, *model.size) in [0, 1].
+        (T, 3, *size) in [0, 1].
 
     Example:
         >>> redraw(model, frames[0], frames[1:]).shape      # doctest: +SKIP
         torch.Size([47, 3, 64, 64])
     """
-    animator = Animator(model, to_tensor(source, model.size)[None].to(model.device), relative=relative)
+    size = size or tuple(model.size)
+    animator = Animator(
+        model,
+        source,
+        relative=relative,
+        size=size_for(model, size, fast),
+        result=size,
+        detail=max(size) > max(model.size),
+    )
     frames = torch.stack([to_tensor(frame, model.size) for frame in driving]).to(model.device)
     return torch.cat([animator(batch).prediction for batch in frames.split(8)]).float().cpu()
 

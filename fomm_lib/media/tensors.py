@@ -10,10 +10,6 @@ from torch.nn.functional import interpolate
 
 from fomm_lib.errors import InputError, error_text
 from fomm_lib.media.images import upright_rgb
-from fomm_lib.releases import importing
-
-with importing("torchvision"):
-    from torchvision.transforms.v2 import functional as F
 
 
 def to_tensor(frame: np.ndarray, size: tuple[int, int] | None = None) -> Tensor:
@@ -40,13 +36,15 @@ def to_uint8(images: Tensor) -> np.ndarray:
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Images (..., 3, h, w), uint8 or float, at `size` = (H, W): bilinear, antialiased.
 
+    The values are those of torchvision's `resize`, whose import takes as long as that of PyTorch.
+
     Example:
         >>> resize(torch.zeros(2, 3, 8, 8), (4, 4)).shape
         torch.Size([2, 3, 4, 4])
     """
     if tuple(images.shape[-2:]) == tuple(size):
         return images
-    return F.resize(images, list(size), antialias=True)
+    return _interpolated(images, size, "bilinear")
 
 
 def resize_array(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -68,9 +66,21 @@ def resize_bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if image.shape[:2] == tuple(size):
         return image
-    pixels = _channels_first(image)[None].float()
-    resized = interpolate(pixels, size=size, mode="bicubic", align_corners=False, antialias=True)
-    return resized.clamp(0, 255).round().byte()[0].permute(1, 2, 0).numpy()
+    pixels = _interpolated(_channels_first(image).float(), size, "bicubic")
+    return pixels.clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def _interpolated(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    # PyTorch interpolates images of 8 bits on a CPU only, and rounds them itself.
+    on_cpu = images.dtype == torch.uint8 and images.device.type == "cpu"
+    native = on_cpu or images.dtype in (torch.float32, torch.float64)
+    batch = images.reshape(-1, *images.shape[-3:])
+    batch = interpolate(
+        batch if native else batch.float(), size=size, mode=mode, align_corners=False, antialias=True
+    )
+    if images.dtype == torch.uint8 != batch.dtype:
+        batch = batch.round_()
+    return batch.to(images.dtype).reshape(*images.shape[:-2], *size)
 
 
 def _channels_first(image: np.ndarray) -> Tensor:

@@ -21,6 +21,7 @@ from fomm_lib.media.decoding import ToRgb
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.faces import _detector, has_detector
 from fomm_lib.media.outputs import FrameFolder
+from fomm_lib.media.tensors import resize_bicubic
 from fomm_lib.media.video import VideoReader, read_image
 from tests.support.odd_files import encode, make, moving_frames, portrait
 from tests.support.small_model import small_model
@@ -60,8 +61,10 @@ def test_the_source_is_encoded_once(model, source, driving, monkeypatch):
     calls = []
     encode_source = model.generator.encode
     monkeypatch.setattr(model.generator, "encode", lambda image: calls.append(1) or encode_source(image))
-    list(animate_frames(model, source, driving, batch_size=2))
+    list(animate_frames(model, source, driving, batch_size=2, fast=True))
     assert len(calls) == 1
+    list(animate_frames(model, source, driving, batch_size=2))
+    assert len(calls) == 3  # for the motion at the model's size, and finer for the image
 
 
 # --- whole videos ---------------------------------------------------------------------------------------
@@ -71,7 +74,7 @@ def test_a_video_has_the_frames_times_and_audio_of_the_driving_video(model, sour
     result = animate(model, source, driving, tmp_path / "out.mp4", progress=False)
     video, original = VideoReader(tmp_path / "out.mp4"), VideoReader(driving)
     assert (result.path, result.frames, result.fps) == (tmp_path / "out.mp4", 11, 25)
-    assert result.size == video.size == (32, 32)
+    assert result.size == video.size == (256, 256)
     assert result.seconds > 0
     assert video.times == original.times
     assert video.duration == original.duration
@@ -94,7 +97,7 @@ def test_the_file_says_that_it_is_generated(model, source, driving, tmp_path):
 
 def test_array_file_and_iterator_agree(model, source, driving, tmp_path):
     array = animate(model, source, driving, progress=False)
-    assert array.shape == (11, 32, 32, 3) and array.dtype == np.uint8
+    assert array.shape == (11, 256, 256, 3) and array.dtype == np.uint8
     for batch_size in (1, 3, 20):
         frames = np.stack(list(animate_frames(model, source, driving, batch_size=batch_size)))
         assert np.abs(frames.astype(int) - array).max() <= 1
@@ -112,8 +115,8 @@ def test_absolute_and_relative_differ(model, source, driving):
 
 
 def test_compare_shows_source_driving_and_result(model, source, driving):
-    alone = animate(model, source, driving, zoom=2, progress=False)
-    beside = animate(model, source, driving, zoom=2, compare=True, progress=False)
+    alone = animate(model, source, driving, size=32, zoom=2, progress=False)
+    beside = animate(model, source, driving, size=32, zoom=2, compare=True, progress=False)
     assert beside.shape == (11, 64, 192, 3)
     assert np.array_equal(beside[:, :, 128:], alone)
     assert (beside[:, :, :64] == beside[0, :, :64]).all()
@@ -149,7 +152,7 @@ def test_the_iterator_reads_no_further_than_it_must(model, source):
 
     results = animate_frames(model, source, camera(), batch_size=3)
     for _ in range(4):
-        assert next(results).shape == (32, 32, 3)
+        assert next(results).shape == (256, 256, 3)
     assert len(read) == 6
 
 
@@ -229,12 +232,25 @@ def test_a_camera_has_no_best_frame(model, source):
 # --- how it looks --------------------------------------------------------------------------------------
 
 
+def test_what_the_sizes_give(model, source, driving):
+    """By default about 256 pixels, with the portrait's detail; else the size that was asked for."""
+    small = frames_of(model, source, driving, size=32)
+    assert small.shape == (11, 32, 32, 3)
+    plain = np.stack([resize_bicubic(frame.astype(np.uint8), (256, 256)) for frame in small])
+    fast = frames_of(model, source, driving, fast=True, detail=False)
+    assert np.abs(fast - plain).max() <= 2  # enlarged before it is rounded, not after
+    detailed = frames_of(model, source, driving, fast=True)
+    finer = frames_of(model, source, driving)
+    assert detailed.shape == finer.shape == (11, 256, 256, 3)
+    assert np.abs(detailed - fast).mean() > 0.5 and np.abs(detailed - finer).mean() > 0.5
+    assert np.array_equal(frames_of(model, source, driving, fast=True, detail=True), detailed)
+    assert frames_of(model, source, driving, fast=True, size=50).shape == (11, 50, 50, 3)
+
+
 def test_a_larger_size_is_the_same_movement(model, source, driving):
-    """The small model's image and the one twice as large agree, as far as sixteen pixels can."""
-    small = frames_of(model, source, driving)
+    """Generated at the size asked for: an image twice as large, and no detail of it is enlarged."""
     large = frames_of(model, source, driving, size=64)
     assert large.shape == (11, 64, 64, 3)
-    assert np.array_equal(frames_of(model, source, driving, size=32), small)
     zoomed = frames_of(model, source, driving, size=64, zoom=2)
     assert zoomed.shape == (11, 128, 128, 3)
     frame = next(animate_frames(model, source, driving, size=64))
@@ -245,6 +261,9 @@ def test_a_larger_size_is_the_same_movement(model, source, driving):
 def test_sizes_that_cannot_be(model, source, driving, size, tmp_path):
     with pytest.raises(InputError, match=f"size = {size}: should be a multiple of 4, at most 4096"):
         animate(model, source, driving, tmp_path / "a.mp4", size=size, progress=False)
+    if not 0 < size <= 4096:
+        with pytest.raises(InputError, match=f"size = {size}: should be from 1 to 4096"):
+            animate(model, source, driving, tmp_path / "a.mp4", size=size, fast=True, progress=False)
 
 
 def test_the_result_in_the_whole_portrait(model, source, driving):
@@ -254,7 +273,7 @@ def test_the_result_in_the_whole_portrait(model, source, driving):
     outside = np.ones((96, 80), bool)
     outside[20:60, 10:50] = False
     assert (video[:, outside] == whole[outside]).all()
-    inside = frames_of(model, source, driving, crop=(10, 20, 40))
+    inside = frames_of(model, source, driving, crop=(10, 20, 40), size=32)
     assert np.abs(video[5, 30:50, 20:40] - whole[30:50, 20:40]).mean() > 5
     assert video[:, 30:50, 20:40].std(axis=0).mean() > 0.3 * inside[:, 8:24, 8:24].std(axis=0).mean()
 
@@ -324,7 +343,7 @@ def test_the_faces_are_found(model, faces, tmp_path):
     same = animate(model, *faces, tmp_path / "b.mp4", crop="auto", driving_crop="middle", progress=False)
     assert same.crop == result.crop and same.driving_crop == (222, 0, 256)
     frame = next(animate_frames(model, faces[0], VideoReader(faces[1]), crop="auto"))
-    assert frame.shape == (32, 32, 3)
+    assert frame.shape == (256, 256, 3)
 
 
 @needs_detector

@@ -76,8 +76,8 @@ def test_every_pair_is_made(folders, weights):
     for row in rows:
         video = VideoReader(folders[2] / row.file)
         assert len(list(video)) == row.frames and video.has_audio == (row.driving == "nod.mp4")
-        assert (row.verdict, row.size, row.fps) == ("made", "32x32", 25.0)
-        assert json.loads(row.settings) == {"best_frame": "auto", "strength": 1.2}
+        assert (row.verdict, row.size, row.fps) == ("made", "256x256", 25.0)
+        assert json.loads(row.settings) == {"best_frame": "auto", "strength": 1.2, "size": 256}
         assert len(row.weights_sha256) == 64 and row.weights == str(weights)
         assert row.movement > 0 and row.best_frame in range(row.frames) and row.seconds > 0
         assert row.crop == ("0,0,48" if row.source == "ann.png" else "0,0,64")
@@ -126,7 +126,7 @@ def test_several_processes(folders, weights):
 
 def test_other_settings_or_weights_need_another_folder(folders, weights):
     grow(folders, weights, limit=1)
-    with pytest.raises(InputError, match=r"was made with other settings \(\{\}\); choose another folder"):
+    with pytest.raises(InputError, match=r'other settings \(\{"size": 256\}\); choose another folder'):
         grow(folders, weights, strength=2.0)
     with pytest.raises(InputError, match="was made with other weights"):
         augment(*folders, weights="heads-64", progress=False)

@@ -91,6 +91,21 @@ print(sorted(sys.modules.keys() & {"torch", "numpy", "av", "scipy", "PIL", "torc
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "fomm_lib.animation.animate, fomm_lib.animation.fast, fomm_lib.model",  # of `animate`
+        "fomm_lib.animation.live, fomm_lib.animation.animate, fomm_lib.model",
+    ],
+)
+def test_animating_waits_for_pytorch_and_nothing_else_large(modules):
+    """By what is loaded, not by the clock: torchvision alone takes as long as PyTorch."""
+    large = {"torchvision", "scipy", "torch._dynamo", "sympy", "joblib", "matplotlib", "onnx", "dlib"}
+    script = f"import sys, {modules}; print(*{large} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_version(capsys):
     assert run("version") == 0
     assert capsys.readouterr().out.strip() == __version__
@@ -129,9 +144,12 @@ def test_animate_without_arguments(inputs, weights, tmp_path, monkeypatch):
 
 def test_animate_options(inputs, weights, tmp_path):
     options = ["--absolute", "--compare", "--crop", "0,0,40", "--driving-crop", "4,4,50", "--zoom", "2"]
+    options += ["--size", "32", "--no-detail"]
     assert animate(inputs, weights, *options, "--batch-size", "2", "--output", "a.mp4") == 0
     assert VideoReader(tmp_path / "a.mp4").size == (3 * 64, 64)
     assert animate(inputs, weights, "--adapt-scale", "--output", "b.mp4", "--device", "cpu") == 0
+    assert animate(inputs, weights, "--fast", "--detail", "--output", "c.mp4") == 0
+    assert VideoReader(tmp_path / "b.mp4").size == VideoReader(tmp_path / "c.mp4").size == (256, 256)
 
 
 def test_animate_options_of_movement_and_looks(inputs, weights, tmp_path, capsys):

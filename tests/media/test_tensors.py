@@ -35,6 +35,29 @@ def test_arrays_are_resized_as_tensors_are():
     assert np.array_equal(resize_array(image, (61, 61)), image)
 
 
+@pytest.mark.parametrize("size", [(32, 48), (100, 75), (7, 130)])
+@pytest.mark.parametrize("shape", [(3, 61, 80), (2, 3, 64, 64), (2, 2, 3, 40, 50)])
+def test_resizing_is_that_of_torchvision(shape, size):
+    """Without importing it. Where that converts images of 8 bits to numbers first, it rounds elsewhere."""
+    from torchvision.transforms.v2 import functional
+
+    images = torch.rand(shape)
+    assert torch.equal(resize(images, size), functional.resize(images, list(size), antialias=True))
+    levels = (images * 255).byte()
+    expected = functional.resize(levels, list(size), antialias=True)
+    assert (resize(levels, size).int() - expected.int()).abs().max() <= 1
+    last = levels.movedim(-3, -1).contiguous().movedim(-1, -3)  # channels last in memory, as files give them
+    assert torch.equal(resize(last, size), resize(levels, size))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_resizing_keeps_the_type(dtype):
+    images = torch.rand(1, 3, 20, 20, dtype=dtype)
+    small = resize(images, (10, 12))
+    assert small.dtype == dtype and small.shape == (1, 3, 10, 12)
+    torch.testing.assert_close(small.float(), resize(images.float(), (10, 12)), atol=0.01, rtol=0)
+
+
 @pytest.mark.parametrize("size", [(128, 96), (20, 30)])
 def test_bicubic_resizing_is_that_of_pillow(size):
     image = portrait(64)
