@@ -17,6 +17,8 @@ import matplotlib
 import nbformat
 import pytest
 
+from fomm_lib.course.exercises.checker import Exercise
+from fomm_lib.course.exercises.experiment import Experiment
 from tests.support.paths import OFFLINE
 from tools import nb as tool
 
@@ -33,6 +35,8 @@ def compare(notebook: Path, environment: dict[str, str] | None = None) -> str:
         "--nbval-current-env",
         "--nbval-cell-timeout",
         "600",
+        "--nbval-sanitize-with",
+        str(tool.ROOT / "tools" / "nbval.cfg"),
     ]
     quiet = ["-q", "--color=no", "--no-header", "-p", "no:cacheprovider", "--override-ini=addopts="]
     result = subprocess.run(
@@ -92,6 +96,8 @@ def test_folded_solutions_pass_their_checks(name, capsys):
     folded = "\n".join(cell.source for cell in nb.cells if "<details>" in cell.source)
     solutions = {}
     for block in re.findall(r"^```python\n(.*?)^```$", folded, re.M | re.S):
+        for check in re.findall(r"^(check_\w+)\(", block, re.M):  # of an experiment
+            solutions[check] = block
         for function in re.findall(r"^def (\w+)\(", block, re.M):
             solutions[f"check_{function}"] = block
     assert called <= solutions.keys()
@@ -100,11 +106,23 @@ def test_folded_solutions_pass_their_checks(name, capsys):
         for cell in tool.section(nb, "Set-up", "code"):
             exec(cell, names)
     exercises = importlib.import_module(f"fomm_lib.course.exercises.nb{name}")
-    for check in called:
-        exec(solutions[check], names)
-        capsys.readouterr()
-        getattr(exercises, check)(names[check.removeprefix("check_")])
-        assert capsys.readouterr().out.startswith("ok    ")
+    given = tool.section(nb, "Exercises", "code")
+    for check in sorted(called):
+        exercise = getattr(exercises, check)
+        if isinstance(exercise, Experiment):
+            # It may measure with what the cells of the exercises define.
+            around = dict(names)
+            for source in given:
+                exec(source, around)
+            capsys.readouterr()
+            exec(solutions[check], around)
+        else:
+            exec(solutions[check], names)
+            capsys.readouterr()
+            exercise(names[exercise.name])
+        assert capsys.readouterr().out.splitlines()[-1].startswith(f"ok    {exercise.name}")
+        if isinstance(exercise, Exercise) and exercise.given:
+            assert any(f"def {exercise.name}(" in source for source in given)
 
 
 def test_every_script_has_its_notebook():
