@@ -471,3 +471,75 @@ def test_bad_input_is_one_clear_line(call, message):
     with pytest.raises(InputError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+# Mode coverage: both numbers, and what trivial answers get
+
+
+def ring(number=8, radius=2.0):
+    angle = torch.arange(number) * (2 * math.pi / number)
+    return radius * torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def test_mode_coverage_of_the_modes_themselves_of_one_and_of_none():
+    modes = ring()
+    assert gan.mode_coverage(modes.repeat(5, 1), modes, 0.0) == (8, 1.0)
+    assert gan.mode_coverage(modes[:1].repeat(5, 1), modes, 0.1) == (1, 1.0)
+    assert gan.mode_coverage(torch.zeros(5, 2), modes, 1.9) == (0, 0.0)
+    half = torch.cat([modes, torch.zeros(8, 2)])
+    assert gan.mode_coverage(half, modes, 0.1) == (8, 0.5)
+
+
+def test_a_mode_is_covered_from_its_share_on_and_a_sample_counts_once():
+    modes = torch.tensor([[0.0], [1.0]])
+    samples = torch.cat([torch.zeros(7, 1), torch.ones(1, 1)])
+    # A quarter of half of 8 samples is one sample.
+    assert gan.mode_coverage(samples, modes, 0.1, share=0.25).covered == 2
+    assert gan.mode_coverage(samples, modes, 0.1, share=0.26).covered == 1
+    assert gan.mode_coverage(torch.full((4, 1), 0.4), modes, 5.0) == (1, 1.0)
+    assert gan.mode_coverage(torch.tensor([[0.1]], dtype=torch.float64), modes.double(), 0.1).precision == 1
+
+
+def test_real_samples_have_both_and_a_random_ring_has_neither():
+    generator = torch.Generator().manual_seed(0)
+    modes, width, number = ring(), 0.05, 20_000
+    noise = torch.randn(number, 2, generator=generator, dtype=torch.float64)
+    real = modes.double()[torch.arange(number) % 8] + width * noise
+    covered, precision = gan.mode_coverage(real, modes.double(), 3 * width)
+    assert covered == 8
+    assert precision == pytest.approx(1 - math.exp(-4.5), abs=0.003)  # Rayleigh, three sigma
+
+    angle = 2 * math.pi * torch.rand(number, generator=generator, dtype=torch.float64)
+    on_ring = 2 * torch.stack([angle.cos(), angle.sin()], dim=1)
+    covered, precision = gan.mode_coverage(on_ring, modes.double(), 3 * width)
+    arc = 4 * math.asin(3 * width / 4)  # the part of the circle within 3 widths of one mode
+    assert precision == pytest.approx(8 * arc / (2 * math.pi), abs=0.01)
+    assert covered == 0
+
+
+def test_mode_coverage_does_not_change_if_the_plane_is_turned_or_samples_are_reordered():
+    modes, samples = ring(), 2 * torch.randn(500, 2, generator=torch.Generator().manual_seed(1))
+    cos, sin = math.cos(0.7), math.sin(0.7)
+    turn = torch.tensor([[cos, -sin], [sin, cos]])
+    expected = gan.mode_coverage(samples, modes, 0.4)
+    assert 0 < expected.precision < 1
+    assert gan.mode_coverage(samples.flip(0) @ turn.T, modes.flip(0) @ turn.T, 0.4) == expected
+
+
+@pytest.mark.parametrize(
+    "samples, modes, radius, share, message",
+    [
+        (torch.zeros(3), torch.zeros(2, 2), 1, 0.5, r"samples have shape \(3,\), modes \(2, 2\)"),
+        (torch.zeros(3, 3), torch.zeros(2, 2), 1, 0.5, r"give \(N, d\) and \(K, d\)"),
+        (torch.zeros(0, 2), torch.zeros(2, 2), 1, 0.5, "samples is empty"),
+        (torch.zeros(3, 2), torch.zeros(0, 2), 1, 0.5, "modes is empty"),
+        (torch.full((3, 2), math.nan), torch.zeros(2, 2), 1, 0.5, "the training has diverged"),
+        (torch.zeros(3, 2), torch.zeros(2, 2), -1, 0.5, "radius is -1"),
+        (torch.zeros(3, 2), torch.zeros(2, 2), math.nan, 0.5, "radius is nan"),
+        (torch.zeros(3, 2), torch.zeros(2, 2), 1, 0.0, "share 0.0; give"),
+        (torch.zeros(3, 2), torch.zeros(2, 2), 1, 1.5, "share 1.5; give"),
+    ],
+)
+def test_mode_coverage_says_what_is_wrong(samples, modes, radius, share, message):
+    with pytest.raises(InputError, match=message):
+        gan.mode_coverage(samples, modes, radius, share)
