@@ -10,6 +10,7 @@ import torch
 from fomm_lib import geometry
 from fomm_lib.course import exercises
 from fomm_lib.course.exercises.checker import Case, Exercise, WrongAnswer
+from fomm_lib.course.exercises.experiment import Experiment, trend
 from fomm_lib.course.exercises.nb01_gan_math import (
     check_gaussian_kl,
     check_slope_penalty,
@@ -22,15 +23,20 @@ MODULES = [
     importlib.import_module(f"{exercises.__name__}.{found.name}")
     for found in pkgutil.iter_modules(exercises.__path__)
 ]
-CHECKS = {
-    name: value for module in MODULES for name, value in vars(module).items() if name.startswith("check_")
-}
+ALL = {name: value for module in MODULES for name, value in vars(module).items() if name.startswith("check_")}
+CHECKS = {name: check for name, check in ALL.items() if isinstance(check, Exercise)}
+EXPERIMENTS = {name: check for name, check in ALL.items() if isinstance(check, Experiment)}
 
 
 def test_every_notebook_has_its_file_of_checks():
     notebooks = {f"nb{path.stem}" for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.py")}
-    assert {module.__name__.rpartition(".")[2] for module in MODULES} == {*notebooks, "checker"}
-    assert len(CHECKS) == sum(name.startswith("check_") for module in MODULES for name in vars(module)) >= 31
+    assert {module.__name__.rpartition(".")[2] for module in MODULES} == {
+        *notebooks,
+        "checker",
+        "experiment",
+    }
+    assert CHECKS.keys() | EXPERIMENTS.keys() == ALL.keys()
+    assert len(ALL) == sum(name.startswith("check_") for module in MODULES for name in vars(module)) >= 31
 
 
 def stub(*args, **kwargs):
@@ -61,10 +67,9 @@ def test_solution_passes(name, capsys):
 def test_typical_wrong_answer_is_named(name, mistake):
     with pytest.raises(WrongAnswer) as error:
         CHECKS[name](CHECKS[name].mistakes[mistake])
-    message = str(error.value)
-    assert message.startswith(f"{CHECKS[name].name}, check ")
-    assert "expected" in message and "received" in message
-    assert f"hint      {mistake}" in message
+    hint, where, *both = str(error.value).split("\n  ")
+    assert hint == f"hint      {mistake}" and where.startswith(f"{CHECKS[name].name}, check ")
+    assert [line[:10] for line in both] == ["expected  ", "received  "]
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -245,15 +250,60 @@ def test_what_counts_as_the_same(expected, alike, unlike):
 def test_message_shows_both_and_the_shapes():
     with pytest.raises(WrongAnswer) as error:
         check_of(lambda x: torch.zeros(2, 3))(lambda x: torch.zeros(3, 2).requires_grad_())
-    assert "shape (2, 3)" in str(error.value) and "shape (3, 2)" in str(error.value)
-    assert "hint      the shape should be (2, 3), and is (3, 2)" in str(error.value)
-    with pytest.raises(WrongAnswer, match=r"expected  9\.\n  received  12\.5"):
+    assert str(error.value).split("\n  ") == [
+        "hint      the shape should be (2, 3), and is (3, 2)",
+        "f, check 1 of 1 (of 3):",
+        "expected  shape (2, 3): 0, 0, 0, 0, 0, 0",
+        "received  shape (3, 2): 0, 0, 0, 0, 0, 0",
+    ]
+    with pytest.raises(WrongAnswer, match=r"expected  2e-05\n  received  12\.5"):
+        check_of(lambda x: 2e-5)(lambda x: 12.5)
+    with pytest.raises(WrongAnswer, match=r"hint      return a tensor, not a list\n"):
+        check_of(lambda x: torch.zeros(3))(lambda x: [0.0, 0.0, 0.0])
+    with pytest.raises(WrongAnswer, match=r"expected  \(1, 2e-05\)\n  received  \(1, 3\)"):
+        check_of(lambda x: (1, 2e-5))(lambda x: (1, 3))
+    with pytest.raises(WrongAnswer, match=r"expected  9\n  received  12\.5"):
         check_of(lambda x: 9.0)(lambda x: 12.5)
     with pytest.raises(WrongAnswer, match="expected  True\n  received  False"):
         check_of(lambda x: True)(lambda x: False)
     with pytest.raises(WrongAnswer) as error:
         check_of(lambda x: torch.zeros(10_000))(lambda x: torch.ones(10_000))
-    assert len(str(error.value)) < 300
+    assert "shape (10000,): 0, 0, 0, ... 0, 0, 0\n" in str(error.value)
+    with pytest.raises(WrongAnswer) as error:
+        check_of(lambda x: "a" * 500)(lambda x: ["b"] * 500)
+    assert len(str(error.value)) < 550
+
+
+def shown_by_ipython(code):
+    """What a notebook shows of an error, without colours."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    shell = InteractiveShell.instance(colors="NoColor")
+    try:
+        with capture_output() as captured:
+            assert not shell.run_cell(code).success
+        return captured.stdout
+    finally:
+        shell.clear_instance()
+
+
+def test_a_notebook_shows_the_message_and_no_traceback_of_the_library():
+    start = "from fomm_lib.course.exercises.nb03_keypoints import check_mean_place\nimport torch\n"
+    said = shown_by_ipython(start + "check_mean_place(lambda heatmap: torch.zeros(300, 300))")
+    first, second, *more = said.strip().splitlines()
+    assert first == "hint      the shape should be (2,), and is (300, 300)"
+    assert second.strip().startswith("mean_place, check 1 of 3") and len(more) == 2
+    assert "Traceback" not in said and "checker.py" not in said
+
+
+def test_a_notebook_shows_the_line_of_the_learner_that_failed():
+    start = "from fomm_lib.course.exercises.nb03_keypoints import check_mean_place\nimport torch\n"
+    wrong = "def mean_place(heatmap):\n    return torch.cat([heatmap, 3])\n\ncheck_mean_place(mean_place)"
+    said = shown_by_ipython(start + wrong).strip().splitlines()
+    assert "your function raised TypeError" in said[0]
+    assert said[-1] == "  in mean_place, line 4:  return torch.cat([heatmap, 3])"
+    assert not any("checker.py" in line for line in said)
 
 
 def test_a_case_makes_its_inputs_anew_and_seeds_them():
@@ -281,6 +331,105 @@ def test_an_error_keeps_its_cause_and_a_mistake_may_fail_itself():
     with pytest.raises(WrongAnswer) as error:
         check(lambda x: [][x])
     assert isinstance(error.value.__cause__, IndexError)
+
+
+# Find the bug
+
+
+def test_the_given_function_is_todo_until_its_error_is_found(capsys):
+    cases = [Case("of 0", lambda f: f(0)), Case("of 3", lambda f: f(3))]
+    hints = {"doubled, not squared": lambda x: 2 * x}
+    check = Exercise("square", lambda x: x * x, cases, hints, given=lambda x: 2 * x)
+    check(lambda x: x + x)
+    assert capsys.readouterr().out == "todo  square: the error is still in it; of 3 shows it\n"
+    check(lambda x: x**2)
+    assert capsys.readouterr().out == "ok    square: 2 checks passed\n"
+    with pytest.raises(WrongAnswer, match="expected  0\n  received  1"):
+        check(lambda x: x**2 + 1)
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKS if CHECKS[name].given])
+def test_given_code_has_an_error(name, capsys):
+    CHECKS[name](CHECKS[name].given)
+    assert capsys.readouterr().out.startswith(f"todo  {CHECKS[name].name}: the error is still in it; ")
+
+
+# Experiments
+
+
+def measurements(experiment, measure):
+    return {setting: measure(setting) for setting in experiment.settings}
+
+
+DEPTH = Experiment(
+    "slope",
+    measure=lambda depth: 1 / depth,
+    settings=[1, 2, 4],
+    answer="falls",
+    mistakes={"that is the depth itself": lambda depth: depth},
+    why="each layer halves it",
+)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_is_named_after_its_check_and_has_hints(name):
+    experiment = EXPERIMENTS[name]
+    assert name == f"check_{experiment.name}" and experiment.answer in experiment.choices
+    assert len(experiment.settings) >= 2 and len(experiment.mistakes) >= 2
+
+
+@pytest.mark.parametrize("experiment", [DEPTH, *EXPERIMENTS.values()], ids=lambda check: check.name)
+def test_right_measurements_pass_whatever_was_predicted(experiment, capsys):
+    for choice in experiment.choices:
+        experiment(choice, measurements(experiment, experiment.measure))
+        said = capsys.readouterr().out
+        assert said.startswith(f"ok    {experiment.name}: {experiment.answer} (")
+        assert ("as you predicted" in said) == (choice == experiment.answer)
+    experiment(None, {})
+    assert capsys.readouterr().out == f"todo  {experiment.name}: write down a prediction, then measure\n"
+    experiment(experiment.answer, {})
+    assert capsys.readouterr().out == f"todo  {experiment.name}: now measure\n"
+
+
+@pytest.mark.parametrize("experiment", [DEPTH, *EXPERIMENTS.values()], ids=lambda check: check.name)
+def test_wrong_measurements_are_named(experiment):
+    for hint, mistake in experiment.mistakes.items():
+        with pytest.raises(WrongAnswer) as error:
+            experiment(experiment.answer, measurements(experiment, mistake))
+        assert str(error.value).startswith(f"hint      {hint}\n  {experiment.name}, at ")
+
+
+@pytest.mark.parametrize(
+    "prediction, measured, message",
+    [
+        ("grows", {1: 1}, "slope: predict one of 'rises', 'falls', 'stays'"),
+        ("falls", {1: 1, 3: 2}, "slope: measure at 2, 4 too"),
+        ("falls", {1: 1, 2: "half", 4: 0.25}, "slope, at 2: give a number, not a str"),
+        ("falls", {1: 1, 2: 0.4, 4: 0.25}, "slope, at 2\n  expected  about 0.5\n  received  0.4"),
+    ],
+)
+def test_what_an_experiment_refuses(prediction, measured, message):
+    with pytest.raises(WrongAnswer) as error:
+        DEPTH(prediction, measured)
+    assert str(error.value) == message
+
+
+def test_numbers_within_tolerance_must_still_show_the_trend():
+    noisy = Experiment("noise", lambda n: 1 + n / 1000, [1, 2], "stays", {}, "it does not", rtol=0.5)
+    with pytest.raises(WrongAnswer, match="it stays in a right measurement; yours falls"):
+        noisy("stays", {1: 1.3, 2: 0.8})
+
+
+def test_trends():
+    assert [trend(v) for v in ([1, 2], [2, 1], [1, 1], [0, 0], [1, 3, 2], [-3, -2, -1])] == [
+        "rises",
+        "falls",
+        "stays",
+        "stays",
+        "changes",
+        "rises",
+    ]
+    assert trend([1.0, 0.99, 2.0]) == "rises" and trend([1, 1.2], tolerance=0.5) == "stays"
 
 
 def test_a_loop_that_never_ends_is_stopped():

@@ -19,6 +19,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.support.paths import ROOT
+from tools import nb as tool
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 WITH_SLIDERS = [name for name in NOTEBOOKS if name[:2] in ("03", "04", "08")]
@@ -38,10 +39,15 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """The address of a JupyterLab that has a copy of the notebooks, and the folder of the copy."""
-    home = tmp_path_factory.mktemp("lab")
-    shutil.copytree(ROOT / "notebooks", home / "notebooks")
+def lab_folder(tmp_path_factory):
+    """A copy of the notebooks."""
+    return shutil.copytree(ROOT / "notebooks", tmp_path_factory.mktemp("lab") / "notebooks")
+
+
+@pytest.fixture(scope="module")
+def lab(lab_folder):
+    """The address of a JupyterLab that shows the copy of the notebooks."""
+    home = lab_folder.parent
     # All cells are in the page, not only those on screen; no news, no advice.
     settings = {
         "notebook-extension/tracker": {"windowingMode": "none"},
@@ -176,6 +182,54 @@ def move_slider(page) -> None:
     slider.focus()
     for _ in range(4):
         page.keyboard.press("ArrowRight")
+
+
+# One image as `plots.show` stores it, a slider that was not run, a folded cell, in a notebook that is not trusted.
+STORED = """# %%
+import ipywidgets
+import torch
+
+from fomm_lib.course import plots
+
+# %%
+def square(side):
+    plots.show(plots.image_grid([[torch.zeros(3, 8, side)]]), alt=f"a black \\"square\\" of {side} < 9 columns")
+
+
+square(8)
+
+# %%
+_ = ipywidgets.interact(square, side=(1, 9))
+
+# %% tags=["hide-input"]
+# @title A folded cell
+plots.show_table(["a", "b"], [[1, 2]])
+plots.show_widget(ipywidgets.IntSlider(), plots.image_grid([[torch.ones(3, 8, 8)]]), alt="a still image")
+"""
+
+
+def test_a_notebook_that_was_not_run_shows_texts_still_images_and_folds(lab, page, lab_folder):
+    script = lab_folder / "stored.py"
+    script.write_text(STORED, encoding="utf-8")
+    shutil.copy(ROOT / "pyproject.toml", lab_folder)
+    tool.run(tool.pair(script))
+    open_notebook(page, lab, "stored.ipynb")
+    images = page.locator(".jp-OutputArea-output img")
+    wait_for(lambda: images.count() == 3, 60, lambda: f"{images.count()} images")
+    assert [image.get_attribute("alt") for image in images.all()] == [
+        'a black "square" of 8 < 9 columns',
+        'a black "square" of 5 < 9 columns',
+        "a still image",
+    ]
+    assert all(page.eval_on_selector_all(".jp-OutputArea-output img", "all => all.map(i => i.naturalWidth)"))
+    assert page.locator(".jp-OutputArea-output table td").all_text_contents() == ["1", "2"]
+    assert page.locator(".jp-InputCollapser, .jp-Placeholder").count() > 0
+    assert page.locator(".jp-InputPlaceholder").count() == 1
+    executed = run_all(page)
+    assert errors(executed) == []
+    wait_for(lambda: page.locator(SLIDER).count() == 2, 60)
+    assert page.locator("img[alt='a still image']").count() == 0, "the widget stands in its place"
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

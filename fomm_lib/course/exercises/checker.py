@@ -15,20 +15,38 @@ To add an exercise to notebook NN_topic, write in `nbNN_topic.py`
 and nothing else: the tests find it, and test that the solution passes, that each mistake fails and is named,
 and that an unchanged stub prints todo. If two mistakes give the same answer to the first question that they
 fail, one of them is named wrongly and its test fails: add a question before it that tells them apart.
+
+In an exercise of the kind "find the bug" the notebook gives a function with one error: write it as `given`
+too, and the check prints todo as long as the answers are those of the given function.
+For experiments see `experiment`.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+_LIBRARY = str(Path(__file__).parents[2])
+
 
 class WrongAnswer(AssertionError):
-    """Raised by a check: the question, what was expected, what was received, perhaps a hint."""
+    """Raised by a check: a hint if there is one, the question, what was expected, what was received."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of a traceback: the message, and where the learner's code failed."""
+        lines = str(self).splitlines()
+        if self.__cause__ is not None:
+            frames = traceback.extract_tb(self.__cause__.__traceback__)
+            own = [frame for frame in frames if not frame.filename.startswith(_LIBRARY)]
+            # The learner's code begins where ours ends; the last frames may lie deep inside PyTorch.
+            lines += [f"  in {own[0].name}, line {own[0].lineno}:  {own[0].line}"] if own else []
+        return lines
 
 
 @dataclass(frozen=True)
@@ -50,14 +68,15 @@ class Case:
 class Exercise:
     """An exercise: call it with a function to check that function.
 
-    It prints `todo` for a stub that raises NotImplementedError, and `ok` with the number of checks if all
-    answers are right.
+    It prints `todo` for a stub that raises NotImplementedError and for the given function with its error, and
+    `ok` with the number of checks if all answers are right.
 
     Args:
         name: the name of the function to write.
         solution: a right function.
         cases: the questions.
         mistakes: {hint: a function that makes the mistake which the hint names}.
+        given: the function with an error that the notebook gives; None if the learner writes the function.
         rtol, atol: how far numbers may differ, relative and absolute.
 
     Raises:
@@ -73,6 +92,7 @@ class Exercise:
     solution: Callable
     cases: Sequence[Case]
     mistakes: Mapping[str, Callable]
+    given: Callable | None = None
     rtol: float = 1e-4
     atol: float = 1e-6
 
@@ -88,11 +108,23 @@ class Exercise:
                 raise WrongAnswer(f"{where} your function raised {type(error).__name__}: {error}") from error
             expected = _ask(case, self.solution)
             if not self._same(expected, received):
-                lines = [where, f"expected  {_show(expected)}", f"received  {_show(received)}"]
+                if self._is_given(answer):
+                    print(f"todo  {self.name}: the error is still in it; {case.says} shows it")
+                    return
                 hint = self._hint(case, expected, received)
-                raise WrongAnswer("\n  ".join(lines + ([f"hint      {hint}"] if hint else [])))
+                lines = [*([f"hint      {hint}"] if hint else []), where]
+                lines += [f"expected  {show_value(expected)}", f"received  {show_value(received)}"]
+                raise WrongAnswer("\n  ".join(lines))
         checks = "1 check" if len(self.cases) == 1 else f"{len(self.cases)} checks"
         print(f"ok    {self.name}: {checks} passed")
+
+    def _is_given(self, answer: Callable) -> bool:
+        if self.given is None:
+            return False
+        try:
+            return all(self._same(_ask(case, self.given), _ask(case, answer)) for case in self.cases)
+        except Exception:
+            return False
 
     def _hint(self, case: Case, expected: Any, received: Any) -> str | None:
         for hint, mistake in self.mistakes.items():
@@ -103,13 +135,15 @@ class Exercise:
                 continue
         if received is None:
             return "your function returns nothing; does it end with return?"
-        if _is_number(expected) and _is_number(received) and np.shape(expected) != np.shape(received):
+        if isinstance(expected, torch.Tensor) and not isinstance(received, torch.Tensor):
+            return f"return a tensor, not a {type(received).__name__}"
+        if is_number(expected) and is_number(received) and np.shape(expected) != np.shape(received):
             return f"the shape should be {tuple(np.shape(expected))}, and is {tuple(np.shape(received))}"
         return None
 
     def _same(self, expected: Any, received: Any) -> bool:
-        if _is_number(expected):
-            if not _is_number(received) or np.shape(expected) != np.shape(received):
+        if is_number(expected):
+            if not is_number(received) or np.shape(expected) != np.shape(received):
                 return False
             return np.allclose(_array(received), _array(expected), self.rtol, self.atol, equal_nan=True)
         if isinstance(expected, Mapping):
@@ -134,7 +168,13 @@ def _ask(case: Case, function: Callable) -> Any:
         return case.ask(function)
 
 
-def _is_number(x: Any) -> bool:
+def is_number(x: Any) -> bool:
+    """Whether a value is a number, a tensor or an array.
+
+    Example:
+        >>> is_number(torch.zeros(2)), is_number("2"), is_number([2])
+        (True, False, False)
+    """
     return isinstance(x, (bool, int, float, np.number, np.bool_, np.ndarray, torch.Tensor))
 
 
@@ -142,14 +182,23 @@ def _array(x: Any) -> np.ndarray:
     return np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
 
 
-def _show(x: Any) -> str:
-    """A value as text: four digits, the shape of arrays, long arrays shortened."""
-    if not _is_number(x):
-        return repr(x)
+def show_value(x: Any) -> str:
+    """A value as a short text: four digits, and of an array its shape and its first and last numbers.
+
+    Example:
+        >>> show_value(2e-5), show_value(torch.arange(100.0))
+        ('2e-05', 'shape (100,): 0, 1, 2, ... 97, 98, 99')
+    """
+    if isinstance(x, (tuple, list)) and x and all(map(is_number, x)) and len(x) <= 6:
+        return f"({', '.join(map(show_value, x))})"
+    if not is_number(x):
+        text = repr(x)
+        return text if len(text) <= 200 else f"{text[:150]} ... {text[-40:]}"
     if isinstance(x, bool | np.bool_):
         return str(bool(x))
     array = _array(x)
-    values = np.array2string(
-        array, precision=4, suppress_small=True, threshold=12, separator=", ", prefix=" " * 12
-    )
-    return values if array.ndim == 0 else f"{values}  shape {array.shape}"
+    if array.ndim == 0:
+        return f"{float(array):.4g}"
+    values = [f"{value:.4g}" for value in array.flatten()]
+    shown = values if len(values) <= 9 else [*values[:3], "...", *values[-3:]]
+    return f"shape {array.shape}: {', '.join(shown)}".replace("..., ", "... ")

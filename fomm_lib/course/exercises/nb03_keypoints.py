@@ -70,6 +70,16 @@ check_keypoint_gaussian = Exercise(
         "x and y are exchanged: (x, y) is (column, row)": (
             lambda point, *args: _gaussian(point.flip(0), *args)
         ),
+        "the squared length is the sum over x and y, not their mean": partial(_gaussian, factor=0.25),
+        "the minus in the exponent is missing": partial(_gaussian, factor=-0.5),
+        "sum over the last axis: x and y together give one distance": (
+            lambda point, height, width, variance=0.01: torch.exp(
+                -(coordinate_grid(height, width) - point).square() / variance / 2
+            )
+        ),
+        "the grid has (height, width) positions, in this order": (
+            lambda point, height, width, *args: _gaussian(point, width, height, *args)
+        ),
     },
 )
 
@@ -186,6 +196,12 @@ check_equivariance = Exercise(
         ),
         "that is the mean square; take the absolute difference": (
             _comparing(lambda p, p_warped, t: (p - t(p_warped)).square().mean())
+        ),
+        "that is the Euclidean length; take the mean of |x| and |y|": (
+            _comparing(lambda p, p_warped, t: (p - t(p_warped)).norm(dim=-1).mean())
+        ),
+        "average over points and images, do not add": (
+            _comparing(lambda p, p_warped, t: (p - t(p_warped)).abs().sum())
         ),
     },
 )

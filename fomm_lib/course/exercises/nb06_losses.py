@@ -6,6 +6,7 @@ import math
 from functools import partial
 
 import torch
+from torch.nn.functional import softplus
 
 from fomm_lib.course.exercises.checker import Case, Exercise
 from fomm_lib.geometry import inverse_2x2
@@ -144,6 +145,12 @@ check_adversarial_losses = Exercise(
         ),
         "the discriminator's loss has two parts: the real and the generated": (
             lambda real, fake: ((1 - fake).square().mean(), (1 - real).square().mean())
+        ),
+        "that is the cross-entropy of logits (notebook 01); use least squares of the outputs": (
+            lambda real, fake: (softplus(-fake).mean(), softplus(-real).mean() + softplus(fake).mean())
+        ),
+        "that is the cross-entropy of probabilities (notebook 01); use least squares of the outputs": (
+            lambda real, fake: (-fake.log().mean(), -real.log().mean() - (1 - fake).log().mean())
         ),
     },
 )
