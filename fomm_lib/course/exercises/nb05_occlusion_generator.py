@@ -1,4 +1,4 @@
-"""Checks for notebook 05, occlusion and generator: warp and mask, gain of a skip, pixels read twice."""
+"""Checks for notebook 05, occlusion and generator: warp and mask, best factor, double reads, shifts."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def _warp_and_mask(features, flow, occlusion, mode="bilinear", align_corners=Fal
     return occlusion * warp(features, flow)
 
 
+def _mask_then_warp(features, flow, occlusion):
+    """What the notebook gives, with its bug."""
+    still = coordinate_grid(*features.shape[-2:]).expand_as(flow)
+    return warp(_warp_and_mask(features, still, occlusion), flow)
+
+
 def _masked(function, batch=1, channels=2, small=(6, 8)):
     flow = coordinate_grid(6, 8) * 0.6 + 0.2 * torch.rand(batch, 6, 8, 2)
     return function(torch.rand(batch, channels, 6, 8), flow, torch.rand(batch, 1, *small))
@@ -38,12 +44,7 @@ check_warp_and_mask = Exercise(
         ),
     ],
     mistakes={
-        "mask after the warp: O belongs to points of the driving frame": (
-            lambda features, flow, occlusion: warp(
-                _warp_and_mask(features, coordinate_grid(*features.shape[-2:]).expand_as(flow), occlusion),
-                flow,
-            )
-        ),
+        "mask after the warp: O belongs to points of the driving frame": (_mask_then_warp),
         "O = 1 means copy: multiply by O, not by 1 - O": (
             lambda features, flow, occlusion: _warp_and_mask(features, flow, 1 - occlusion)
         ),
@@ -172,5 +173,57 @@ check_double_reads = Exercise(
             _rows_too_short
         ),
         "give a bool for every pixel, not the number of readers": lambda flow: _readers(flow),
+    },
+)
+
+
+def _pooled(images):
+    """An encoder for the experiment: a random convolution, and one pool of 2 x 2."""
+    weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(3))
+    return torch.nn.functional.avg_pool2d(torch.nn.functional.conv2d(images, weight, padding=1).relu(), 2)
+
+
+def _shift_errors(encode, images, shifts, cells=lambda shift: shift // 2, border=4, relative=True):
+    found, still = [], encode(images)
+    for shift in shifts:
+        inside = slice(border, -border) if border else slice(None)
+        moved = encode(images.roll(shift, dims=-1))[..., inside, inside]
+        expected = still.roll(cells(shift), dims=-1)[..., inside, inside]
+        size = expected.abs().mean() if relative else 1.0
+        found.append(float((moved - expected).abs().mean() / size))
+    return found
+
+
+def _shift_down(encode, images, shifts):
+    return _shift_errors(lambda x: encode(x.transpose(-1, -2)), images.transpose(-1, -2), shifts)
+
+
+def _asked(function, shifts):
+    return function(_pooled, torch.rand(2, 3, 32, 32), shifts)
+
+
+check_shift_errors = Exercise(
+    "shift_errors",
+    solution=_shift_errors,
+    cases=[
+        Case("a shift by one cell, 2 pixels", lambda f: _asked(f, [2])),
+        Case("shifts by 1, 2, 3 and 4 pixels", lambda f: _asked(f, [1, 2, 3, 4])),
+        Case("no shift", lambda f: _asked(f, [0])),
+    ],
+    mistakes={
+        "a cell is two pixels wide: roll the features by shift // 2": partial(
+            _shift_errors, cells=lambda shift: shift
+        ),
+        "the features of the image as it is must be rolled too": partial(
+            _shift_errors, cells=lambda shift: 0
+        ),
+        "leave out a border of 4 cells, where rolled pixels come in from the other side": partial(
+            _shift_errors, border=0
+        ),
+        "divide by the mean absolute value of the expected features": partial(_shift_errors, relative=False),
+        "to the right is the last axis; that rolls down": _shift_down,
+        "roll both to the right: the features by +shift // 2, not by -shift // 2": partial(
+            _shift_errors, cells=lambda shift: -(shift // 2)
+        ),
     },
 )
