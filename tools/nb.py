@@ -36,6 +36,7 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 import fomm_lib
+from tools import nb_page
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = re.search(r'^Repository = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[
@@ -63,6 +64,10 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 ABSOLUTE = re.compile(r"(?<![\w./:<)}\]\\$~-])/[A-Za-z_][\w.-]*(?:/[\w.-]+)+|\b[A-Z]:\\{1,2}Users\b")
 
 
+# The bytes of an image in HTML, which may look like a path.
+IMAGE = re.compile(r"data:image/\w+;base64,[\w+/=]*")
+
+
 # pair
 
 
@@ -71,6 +76,10 @@ def pair(script: Path) -> Path:
     notebook = script.with_suffix(".ipynb")
     update = ["--update"] if notebook.exists() else []
     jupytext.cli.jupytext(["--quiet", "--to", "ipynb", *update, str(script)])
+    nb = nbformat.read(notebook, as_version=4)
+    for cell in code_cells(nb):
+        cell.metadata = nb_page.folded(cell.metadata)
+    nbformat.write(nb, notebook)
     return notebook
 
 
@@ -134,16 +143,22 @@ def run(notebook: Path, cell_timeout: float = 600) -> dict[int, float]:
     client.widget_registry = {}
     client.execute(env=environment())
     for cell in code_cells(nb):
-        # A widget works only while its kernel runs: its stored output would be useless.
-        if any(WIDGET in output.get("data", {}) for output in cell.outputs):
-            cell.outputs = []
-        cell.outputs = joined(cell.outputs)
+        # A widget works only while its kernel runs; its still image, if it has one, stays.
+        cell.outputs = joined([output for output in map(_without_widget, cell.outputs) if output])
     nb.metadata.pop("widgets", None)
     # The exact Python version differs between machines and has no meaning here.
     nb.metadata.get("language_info", {}).pop("version", None)
     nb.metadata["executed"] = {"code_sha256": code_hash(nb)}
     nbformat.write(nb, notebook)
     return seconds
+
+
+def _without_widget(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    """An output without its widget; None if nothing that can be shown remains."""
+    data = output.get("data", {})
+    if data.pop(WIDGET, None) is not None and "text/html" not in data:
+        return None
+    return output
 
 
 def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
@@ -173,7 +188,7 @@ def check(notebook: Path) -> list[str]:
     except Exception as error:  # nbformat raises many kinds
         return [f"{notebook.name} is no valid notebook: {str(error).splitlines()[0]}"]
     found = list(_in_step(notebook, script))
-    for rule in (_executed, _headings, _sections, _start, _outputs, _images, _paths):
+    for rule in (_executed, _headings, _sections, _start, _outputs, _images, _paths, _page):
         found += rule(nb, notebook)
     if notebook.stat().st_size >= MAX_BYTES:
         found.append(f"the file has {notebook.stat().st_size / 2**20:.2f} MB; keep it under 1 MB")
@@ -229,8 +244,9 @@ def _sections(nb, notebook) -> Iterator[str]:
     if missing:
         yield f"'At a glance' does not say: {', '.join(missing)}"
     checks = len(re.findall(r"^check_\w+\(", "\n".join(section(nb, "Exercises", "code")), re.M))
-    if not 2 <= checks <= 4:
-        yield f"there are {checks} exercises with a check; there must be 2 to 4"
+    if not 2 <= checks <= 6:
+        yield f"there are {checks} exercises with a check; there must be 2 to 6"
+    yield from nb_page.exercise_rules(section(nb, "Exercises"))
     for part, least, most in (("Exercises", checks, 2 * checks), ("Questions", 3, 5)):
         folded = " ".join(section(nb, part)).count("<details>")
         if not least <= folded <= most:
@@ -275,18 +291,23 @@ def _images(nb, notebook) -> Iterator[str]:
     for number, cell in numbered(nb, "code"):
         for output in cell.outputs:
             for kind, data in output.get("data", {}).items():
-                if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt", "").strip():
+                if kind.startswith("image/"):
+                    # JupyterLab shows such an image without its text, even if the metadata has one.
                     yield f"cell {number}: an image without alternative text; use plots.show"
-                if kind == "image/png":
-                    size = Image.open(io.BytesIO(base64.b64decode(data))).size
-                    if size[0] > MAX_PIXELS[0] or size[1] > MAX_PIXELS[1]:
-                        yield f"cell {number}: an image of {size[0]} x {size[1]} pixels; at most 600 x 350"
                 if kind == "text/html":
                     yield from _html_images(number, data)
+                    yield from _sizes(number, data)
     for number, cell in numbered(nb, "markdown"):
         if re.search(r"!\[\s*\]\(", cell.source):
             yield f"cell {number}: an image without alternative text; write it into ![...]"
         yield from _html_images(number, cell.source)
+
+
+def _sizes(number: int, html: str) -> Iterator[str]:
+    for data in re.findall(r'src="data:image/png;base64,([^"]*)"', html):
+        size = Image.open(io.BytesIO(base64.b64decode(data))).size
+        if size[0] > MAX_PIXELS[0] or size[1] > MAX_PIXELS[1]:
+            yield f"cell {number}: an image of {size[0]} x {size[1]} pixels; at most 600 x 350"
 
 
 def _html_images(number: int, html: str) -> Iterator[str]:
@@ -300,22 +321,32 @@ def _paths(nb, notebook) -> Iterator[str]:
         written = [cell.source]
         for output in cell.get("outputs", []):
             written += [output.get("text", ""), *output.get("traceback", []), output.get("evalue", "")]
-            written += [value for kind, value in output.get("data", {}).items() if kind.startswith("text/")]
+            data = output.get("data", {})
+            written += [IMAGE.sub("", value) for kind, value in data.items() if kind.startswith("text/")]
         for path in ABSOLUTE.findall("\n".join(written)):
             yield f"cell {number}: names the absolute path {path}, which other machines do not have"
+
+
+def _page(nb, notebook) -> Iterator[str]:
+    for number, cell in numbered(nb, "markdown"):
+        yield from nb_page.markdown_rules(number, cell.source)
+    for number, cell in numbered(nb, "code"):
+        yield from nb_page.code_rules(number, cell)
+    words = nb_page.words(texts(nb))
+    if words > nb_page.MAX_WORDS:
+        yield f"{words} words of text; at most {nb_page.MAX_WORDS}: shorten, or split the notebook"
 
 
 def advice(notebook: Path) -> list[str]:
     """Where a notebook is longer, shorter or denser than most; `check` does not fail because of it."""
     nb = nbformat.read(notebook, as_version=4)
     code = code_cells(nb)
-    words = sum(len(re.sub(r"<[^>]+>|\$[^$]*\$", " ", text).split()) for text in texts(nb))
     lines = [_lines(cell.source) for cell in code] or [0]
     setup = section(nb, "Set-up", "code")
     found = []
     for what, value, least, most in (
         ("cells", len(nb.cells), 35, 60),
-        ("words of text", words, 1500, 3000),
+        ("words of text", nb_page.words(texts(nb)), 1500, nb_page.MAX_WORDS),
         ("lines in the median code cell", int(statistics.median(lines)), 1, 8),
         ("lines in the longest set-up cell", max(map(_lines, setup), default=0), 1, 12),
     ):
@@ -375,7 +406,7 @@ def headings(nb: nbformat.NotebookNode) -> list[tuple[int, int, str]]:
     """(number of the cell, level, text) of every heading; a # in a block of code does not count."""
     found = []
     for number, cell in numbered(nb, "markdown"):
-        text = _without_code(cell.source)
+        text = nb_page.without_fences(cell.source)
         found += [
             (number, len(marks), words.strip())
             for marks, words in re.findall(r"^(#{1,6})\s+(.+)$", text, re.M)
@@ -390,7 +421,9 @@ def section(nb: nbformat.NotebookNode, title: str, kind: str = "markdown") -> li
     for cell in nb.cells:
         # One cell may end a section and begin the next; a heading in a block of code does not count.
         parts = (
-            re.split(r"^## ", _without_code(cell.source), flags=re.M) if cell.cell_type == "markdown" else []
+            re.split(r"^## ", nb_page.without_fences(cell.source), flags=re.M)
+            if cell.cell_type == "markdown"
+            else []
         )
         for i, part in enumerate(parts):
             if i > 0:
@@ -400,10 +433,6 @@ def section(nb: nbformat.NotebookNode, title: str, kind: str = "markdown") -> li
         if inside and kind == cell.cell_type == "code":
             found.append(cell.source)
     return found
-
-
-def _without_code(text: str) -> str:
-    return re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.M | re.S)
 
 
 # The command

@@ -1,5 +1,8 @@
+import base64
+import html
 import io
 import math
+import re
 import sys
 
 import matplotlib
@@ -20,7 +23,7 @@ from fomm_lib.geometry import coordinate_grid
 def shown(monkeypatch):
     """What `show` hands to the notebook."""
     found = []
-    monkeypatch.setattr("IPython.display.display", found.append)
+    monkeypatch.setattr("IPython.display.display", lambda value, **options: found.append(value))
     return found
 
 
@@ -89,11 +92,57 @@ def test_show_gives_the_image_and_its_words(shown):
     axis.plot([1, 2])
     plots.show(figure, alt="one rising line")
     (image,) = shown
-    data, metadata = image._repr_mimebundle_()
-    assert open_png(data["image/png"]).format == "PNG"
+    data = image._repr_mimebundle_()
+    assert data.keys() == {"text/html", "text/plain"}
+    assert png_in(data["text/html"], "one rising line").format == "PNG"
     assert data["text/plain"] == repr(image) == "one rising line"
-    assert metadata == {"image/png": {"alt": "one rising line"}}
     assert plt.get_fignums() == []
+
+
+def png_in(shown, alt):
+    """The image of an `<img>` that has this alternative text, as a browser reads it."""
+    found = re.fullmatch(r'<img alt="(.+)" src="data:image/png;base64,(.+)">', shown)
+    assert html.unescape(found[1]) == alt
+    return open_png(base64.b64decode(found[2]))
+
+
+def test_words_that_are_signs_of_html_stay_words(shown):
+    plots.show(Figure((1, 1)), alt='"a" < b & c > d')
+    assert png_in(shown[0]._repr_mimebundle_()["text/html"], '"a" < b & c > d').size == (100, 100)
+
+
+def test_a_widget_is_shown_with_a_still_image(shown):
+    import ipywidgets
+
+    slider = ipywidgets.IntSlider()
+    plots.show_widget(slider, Figure((1, 1)), alt="an empty white square")
+    (data,) = shown
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == slider.model_id
+    assert png_in(data["text/html"], "an empty white square").size == (100, 100)
+    assert data["text/plain"] == "an empty white square"
+
+
+# Tables
+
+
+def test_a_table_is_a_table_of_the_page_and_aligned_text(shown):
+    rows = [["a < b", 3, torch.tensor(0.12345), True], ["c", np.int64(10), 12.0, None]]
+    plots.show_table(["name", "steps", "L1, [0, 1]", "kept"], rows, digits=2)
+    (table,) = shown
+    assert repr(table).splitlines() == [
+        "name   steps  L1, [0, 1]  kept",
+        "a < b      3        0.12  True",
+        "c         10       12.00",
+    ]
+    html_rows = re.findall(r"<tr>(.*?)</tr>", table._repr_html_())
+    cells = [re.findall(r'<(t[hd]) style="text-align: (\w+)">(.*?)</t[hd]>', row) for row in html_rows]
+    assert [[cell[2] for cell in row] for row in cells] == [
+        ["name", "steps", "L1, [0, 1]", "kept"],
+        ["a &lt; b", "3", "0.12", "True"],
+        ["c", "10", "12.00", ""],
+    ]
+    assert [{cell[0] for cell in row} for row in cells] == [{"th"}, {"td"}, {"td"}]
+    assert [[cell[1] for cell in row] for row in cells] == [["left", "right", "right", "left"]] * 3
 
 
 def test_show_is_understood_by_a_real_notebook_kernel():
@@ -106,8 +155,7 @@ def test_show_is_understood_by_a_real_notebook_kernel():
         with capture_output() as captured:
             plots.show(Figure((1, 1)), alt="an empty white square")
         (output,) = captured.outputs
-        assert output.metadata == {"image/png": {"alt": "an empty white square"}}
-        assert open_png(output.data["image/png"]).size == (100, 100)
+        assert png_in(output.data["text/html"], "an empty white square").size == (100, 100)
     finally:
         shell.clear_instance()
 
@@ -121,6 +169,8 @@ def test_show_without_a_notebook_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", None)
     with pytest.raises(InputError, match=r"in a script use figure\.savefig"):
         plots.show(Figure((1, 1)), alt="some words here")
+    with pytest.raises(InputError, match="in a script print the rows"):
+        plots.show_table(["a"], [[1]])
 
 
 def test_figure_pixels_are_what_is_drawn():
@@ -401,6 +451,14 @@ WHITE = torch.ones(3, 8, 8)
         (lambda: plots.show(Figure((1, 1)), alt=""), "alt is ''; say in a sentence"),
         (lambda: plots.show(Figure((1, 1)), alt="a plot"), "alt is 'a plot'; say in a sentence"),
         (lambda: plots.show(b"no image", alt="some words here"), "the image is no PNG"),
+        (
+            lambda: plots.show_widget(3, Figure((1, 1)), alt="some words here"),
+            "int is no widget of ipywidgets",
+        ),
+        (
+            lambda: plots.show_table(["a", "b"], [[1, 2], [3]]),
+            r"the row \[3\] has 1 cells, and there are 2 columns",
+        ),
         (
             lambda: plots.show(Figure((7, 3)), alt="some words here"),
             "has 700 x 300 pixels; at most 600 x 350",

@@ -55,18 +55,19 @@ if "google.colab" in sys.modules:
     import subprocess
 
     source = "fomm-lib @ git+{tool.REPOSITORY}"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)
+    pip = [sys.executable, "-m", "pip"]
+    subprocess.run([*pip, "install", "--quiet", source], check=True)
 
 # %%
-from base64 import b64decode
-
-from IPython.display import Image
+from IPython.display import HTML
 
 # %% [markdown]
 # ## The problem as one image
 
 # %%
-Image(b64decode("{black_png(8, 8)}"), alt="a small black image")
+image = "{black_png(8, 8)[:60]}"
+image += "{black_png(8, 8)[60:]}"
+HTML(f'<img alt="a small black image" src="data:image/png;base64,{{image}}">')
 
 # %% [markdown]
 # ## One
@@ -90,6 +91,9 @@ wasserstein_1d(-2)
 # %% [markdown]
 # ## Break it
 # ## Exercises
+# ### Exercise 1 · One
+#
+# *experiment · difficulty 1 of 5 · importance 5 of 5 · 1 minutes*
 
 
 # %%
@@ -101,6 +105,10 @@ check_one(None)
 
 # %% [markdown]
 # <details><summary>Solution</summary>a</details>
+#
+# ### Exercise 2 · Two
+#
+# *find the bug · difficulty 2 of 5 · importance 2 of 5 · 1 minutes*
 
 # %%
 check_two = check_one
@@ -189,7 +197,7 @@ def test_run_leaves_outputs_counts_and_no_times(notebook):
     assert [cell.execution_count for cell in tool.code_cells(nb)] == [1, 2, 3, 4, 5, 6, 7]
     assert output_of(nb, 3).text == "any\n"
     assert output_of(nb, 4).data["text/plain"] == "2"
-    assert output_of(nb, 2).metadata == {"image/png": {"alt": "a small black image"}}
+    assert output_of(nb, 2).data["text/html"].startswith('<img alt="a small black image" src="data:')
     assert output_of(nb, 5).text == "todo  one\n"
     text = notebook.read_text(encoding="utf-8")
     assert "iopub" not in text and "timestamp" not in text and str(notebook.parent) not in text
@@ -233,6 +241,45 @@ def test_run_drops_widgets(tmp_path):
     assert "widget" not in nb.metadata
 
 
+def test_run_keeps_the_still_image_of_a_widget(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(CONFIG)
+    script = tmp_path / "01_slider.py"
+    script.write_text(
+        "# %%\nimport ipywidgets\nimport torch\n\nfrom fomm_lib.course import plots\n\n"
+        "# %%\ngrid = plots.image_grid([[torch.zeros(3, 8, 8)]])\n"
+        "plots.show_widget(ipywidgets.IntSlider(), grid, alt='a black image')\n\n"
+        "# %%\ndef columns(side):\n    grid = plots.image_grid([[torch.zeros(3, 8, side)]])\n"
+        "    plots.show(grid, alt=f'{side} black columns')\n\n\n"
+        "_ = ipywidgets.interact(columns, side=(1, 9))\n"
+    )
+    notebook = tool.pair(script)
+    tool.run(notebook)
+    shown, moved = (cell.outputs for cell in read(notebook).cells[1:])
+    assert [output.data.keys() for output in (*shown, *moved)] == [{"text/html", "text/plain"}] * 2
+    assert shown[0].data["text/plain"] == "a black image"
+    assert moved[0].data["text/plain"] == "5 black columns"
+
+
+def test_a_tag_folds_a_cell_in_jupyterlab_and_colab_and_leaves_the_script_alone(notebook):
+    script = notebook.with_suffix(".py")
+    cell = '# %% tags=["hide-input", "nbval-ignore-output"]\n# @title prints\nprint("any")'
+    text = SMALL.replace('# %% tags=["nbval-ignore-output"]\nprint("any")', cell)
+    script.write_text(text, encoding="utf-8")
+    tool.run(tool.pair(script))
+    metadata = tool.code_cells(read(notebook))[3].metadata
+    assert metadata["jupyter"] == {"source_hidden": True} and metadata["cellView"] == "form"
+    assert script.read_text(encoding="utf-8") == text and tool.check(notebook) == []
+    edit_source(notebook, "# @title prints\n", "")
+    assert tool.check(notebook) == [
+        "cell 7: is folded (hide-input); begin it with '# @title ' and what it shows"
+    ]
+    script.write_text(SMALL, encoding="utf-8")
+    tool.run(tool.pair(script))
+    assert tool.code_cells(read(notebook))[3].metadata == {"tags": ["nbval-ignore-output"]}
+    edit_notebook(notebook, lambda nb: tool.code_cells(nb)[3].metadata.update(cellView="form"))
+    assert tool.check(notebook) == ["cell 7: its fold does not agree with its tags: python -m tools.nb pair"]
+
+
 def test_a_cell_that_fails_leaves_the_notebook_as_it_was(notebook, capsys):
     script = notebook.with_suffix(".py")
     script.write_text(SMALL.replace('print("any")', "1 / 0"), encoding="utf-8")
@@ -272,6 +319,14 @@ def test_notebooks_run_in_their_own_folder_with_this_python(tmp_path):
         ("# ## Two\n", "# ## a\n# ## b\n# ## c\n# ## d\n# ## e\n", "there are 7 sections of its own before"),
         ("Minutes: 1. GPU: no. ", "", "'At a glance' does not say: minutes, gpu"),
         ("\ncheck_one(", "\nprint(", "there are 1 exercises with a check"),
+        (
+            "# ## When",
+            "# ### Exercise 3 · Three\n#\n# ## When",
+            "'Exercise 3 · Three' has no label such as *code",
+        ),
+        ("*find the bug ·", "*code ·", "'Exercises' has no exercise of the kind find the bug"),
+        ("# ## Two", "# ## Two\n#\n# they add up to\n# 1. Mixed", "'1. Mixed' becomes an item of a list"),
+        ("# ## Two", "# ## Two\n#\n# " + "words " * 2500, "words of text; at most 2500: shorten, or split"),
         ("# <details><summary>Solution</summary>b</details>\n#\n", "", "'Exercises' has 1 folded answers"),
         ("<details>3</details>", "", "'Questions' has 2 folded answers (<details>); there must be 3 to 5"),
         ("# | symptom | cause | fix |\n# |---|---|---|\n", "", "has no table of symptom, cause and fix"),
@@ -314,22 +369,26 @@ def test_broken_text_is_found(notebook, old, new, message):
             "holds times of execution",
         ),
         (lambda nb: nb.metadata.update(widgets={"state": {}}), "the state of widgets is saved"),
-        (lambda nb: output_of(nb, 2).update(metadata={}), "cell 5: an image without alternative text"),
-        (lambda nb: output_of(nb, 2).metadata["image/png"].update(alt=" "), "cell 5: an image without"),
+        (lambda nb: output_of(nb, 2).data.update({"text/html": "<img src='x'>"}), "cell 5: <img> without"),
+        (lambda nb: output_of(nb, 2).data.update({"text/html": "<img alt=' '>"}), "cell 5: <img> without"),
         (
             with_output(3, output_type="display_data", data={tool.WIDGET: {"model_id": "1"}}),
             "cell 7: a widget is saved",
         ),
         (
-            with_output(3, output_type="display_data", data={"image/jpeg": ""}, metadata={"image/jpeg": {}}),
+            with_output(
+                3,
+                output_type="display_data",
+                data={"image/jpeg": ""},
+                metadata={"image/jpeg": {"alt": "a dog"}},
+            ),
             "cell 7: an image without alternative text",
         ),
         (
             with_output(
                 3,
                 output_type="display_data",
-                data={"image/svg+xml": "<svg/>"},
-                metadata={"image/svg+xml": {"alt": "a flow"}},
+                data={"application/pdf": ""},
             ),
             "cell 7: an SVG or PDF is compared letter by letter",
         ),
@@ -350,8 +409,12 @@ def test_broken_text_is_found(notebook, old, new, message):
             "cell 7: names the absolute path /usr/share/x.png",
         ),
         (
-            with_output(3, output_type="stream", name="stdout", text="x" * 2**20),
-            "the file has 1.0",
+            with_output(3, output_type="stream", name="stdout", text="x\n" * 2**19),
+            "the file has ",
+        ),
+        (
+            with_output(3, output_type="stream", name="stdout", text="x" * 89),
+            "cell 7: prints a line of 89 characters; at most 88",
         ),
     ],
 )
@@ -370,10 +433,8 @@ def test_sections_in_another_order_are_found(notebook):
 
 
 def test_a_large_image_is_found(notebook):
-    edit_notebook(
-        notebook,
-        lambda nb: output_of(nb, 2).data.update({"image/png": black_png(640, 351)}),
-    )
+    html = f'<img alt="black" src="data:image/png;base64,{black_png(640, 351)}">'
+    edit_notebook(notebook, lambda nb: output_of(nb, 2).data.update({"text/html": html}))
     assert tool.check(notebook) == ["cell 5: an image of 640 x 351 pixels; at most 600 x 350"]
 
 
@@ -440,15 +501,15 @@ def test_half_a_pair_and_no_notebook(notebook):
 def test_advice_counts(notebook):
     lines = tool.advice(notebook)
     assert any(re.match(r"\d+ cells; 35 to 60 read best", line) for line in lines)
-    assert any(re.match(r"\d+ words of text; 1500 to 3000", line) for line in lines)
+    assert any(re.match(r"\d+ words of text; 1500 to 2500", line) for line in lines)
     # The two cells of the set-up stand together; nothing else does.
     assert [line for line in lines if line.startswith("cell")] == [
         "cell 2: the next is code too; explain between them what to look at"
     ]
     edit_source(notebook, 'print("any")', "import math\n\nmath.pi")
     assert "cell 7: both imports and computes" in tool.advice(notebook)
-    edit_source(notebook, "import b64decode\n", "import b64decode\n" + "x = 1\n" * 12)
-    assert "14 lines in the longest set-up cell; 1 to 12 read best" in tool.advice(notebook)
+    edit_source(notebook, "import HTML\n", "import HTML\n" + "x = 1\n" * 12)
+    assert "13 lines in the longest set-up cell; 1 to 12 read best" in tool.advice(notebook)
     edit_source(notebook, "math.pi", "\n".join("y = 1" for _ in range(200)))
     assert not any("median" in line for line in tool.advice(notebook))
 
@@ -476,9 +537,9 @@ def test_every_public_name_is_used_in_a_notebook():
 
 def test_unused_names_are_found(notebook):
     # `stdout` stands in an output only; `kl_divergence` is imported, and named in a comment and in a string.
-    edit_source(notebook, "import Image", "import (\n    kl_divergence,\n    Image,\n)")
+    edit_source(notebook, "import HTML", "import (\n    kl_divergence,\n    HTML,\n)")
     edit_source(notebook, 'print("any")', '%time\nprint("any kl_divergence")  # kl_divergence')
-    names = ["wasserstein_1d", "Image", "todo", "stdout", "kl_divergence"]
+    names = ["wasserstein_1d", "HTML", "todo", "stdout", "kl_divergence"]
     assert tool.unused_names([notebook], names) == ["kl_divergence", "stdout", "todo"]
 
 

@@ -33,6 +33,8 @@ def compare(notebook: Path, environment: dict[str, str] | None = None) -> str:
         "--nbval-current-env",
         "--nbval-cell-timeout",
         "600",
+        "--nbval-sanitize-with",
+        str(tool.ROOT / "tools" / "nbval.cfg"),
     ]
     quiet = ["-q", "--color=no", "--no-header", "-p", "no:cacheprovider", "--override-ini=addopts="]
     result = subprocess.run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import sys
 from collections.abc import Iterable
@@ -55,7 +57,11 @@ def use_style() -> None:
 
 
 class _Image:
-    """A PNG and its alternative text, in the form in which a notebook stores them."""
+    """A PNG and its alternative text, in the form in which a notebook stores them.
+
+    JupyterLab shows an output of the kind `image/png` with an empty `alt`, whatever its metadata say. So the
+    image is HTML, which JupyterLab, Colab and the site show as it is, with its text.
+    """
 
     def __init__(self, png: bytes, alt: str):
         self.png, self.alt = png, alt
@@ -64,8 +70,11 @@ class _Image:
         return self.alt
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        # The text is stored twice: `text/plain` for a terminal, the metadata for screen readers in a browser.
-        return {"image/png": self.png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+        source = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        return {
+            "text/html": f'<img alt="{html.escape(self.alt)}" src="{source}">',
+            "text/plain": self.alt,
+        }
 
 
 def show(image: Figure | bytes, alt: str, colours: int | None = None) -> None:
@@ -88,10 +97,46 @@ def show(image: Figure | bytes, alt: str, colours: int | None = None) -> None:
         >>> show(image_grid([[torch.zeros(3, 8, 8)]]), alt="a black image, 8 by 8 pixels")
         a black image, 8 by 8 pixels
     """
+    _display(_image(image, alt, colours))
+
+
+def show_widget(widget, image: Figure | bytes, alt: str) -> None:
+    """Show a widget with sliders or buttons, and a still image of it to those who do not run the notebook.
+
+    A widget works only while its kernel runs. The still image takes its place in a stored notebook, on the
+    site, and in JupyterLab and Colab until the cell is run. (`interact` needs none: what its function shows
+    at first is stored.)
+
+    Args:
+        widget: a widget of ipywidgets, e.g. `preview(model)`.
+        image: what the widget looks like, or a result of it; see `show`.
+        alt: the alternative text of the image.
+
+    Raises:
+        InputError: see `show`; or `widget` is no widget.
+
+    Example:
+        >>> import ipywidgets
+        >>> show_widget(ipywidgets.IntSlider(), image_grid([[torch.zeros(3, 8, 8)]]), "a black image")
+        a black image
+    """
+    still = _image(image, alt)
+    try:
+        bundle = widget._repr_mimebundle_()
+    except (AttributeError, TypeError) as error:
+        raise InputError(f"{type(widget).__name__} is no widget of ipywidgets") from error
+    _display({**bundle, **still._repr_mimebundle_()}, raw=True)
+
+
+def _display(shown, **options) -> None:
     try:
         from IPython.display import display
     except ImportError as error:
         raise InputError("there is no notebook to show images in; in a script use figure.savefig") from error
+    display(shown, **options)
+
+
+def _image(image: Figure | bytes, alt: str, colours: int | None = None) -> _Image:
     if len(alt.split()) < 3:
         raise InputError(f"alt is {alt!r}; say in a sentence what the image shows")
     if isinstance(image, Figure):
@@ -111,7 +156,7 @@ def show(image: Figure | bytes, alt: str, colours: int | None = None) -> None:
             f"the image has {size[0]} x {size[1]} pixels; at most 600 x 350 fit a page: "
             "call use_style() first, or give figsize=(6, 3.5)"
         )
-    display(_Image(image, alt))
+    return _Image(image, alt)
 
 
 def figure_pixels(figure: Figure) -> np.ndarray:
