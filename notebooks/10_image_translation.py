@@ -47,6 +47,7 @@ if "google.colab" in sys.modules:
 
 # %%
 import random
+from functools import partial
 from statistics import NormalDist
 
 import torch
@@ -55,12 +56,12 @@ from matplotlib import pyplot as plt
 import fomm_lib as fomm
 from fomm_lib.course import plots
 from fomm_lib.course.exercises.nb10_image_translation import (
+    check_best_colour,
     check_conditional_loss,
     check_cycle_loss,
-    check_best_colour,
+    check_patch_pixels,
     check_pool_age,
     check_pool_query,
-    check_patch_pixels,
 )
 from fomm_lib.data.tables import read_cells
 from fomm_lib.family import cyclegan, data, metrics, pix2pix, systems, training, weights
@@ -80,12 +81,13 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED = plots.COLOURS[:6]
 # is the head that belongs to it. The labels do not say which colour the hair has. What should a network paint
 # that sees only the upper row?
 
-# %%
+# %% tags=["hide-input"]
+# @title labels and heads
 heads, labels = (images.float() / 255 for images in data.course_heads("test"))
 plots.show(
     plots.image_grid([list(labels[:6]), list(heads[:6])], None, ["labels", "head"]),
-    alt="six label maps in flat colours, and below each the rendered head it belongs to; heads with similar "
-    "labels have different skin, hair and clothes",
+    alt="six label maps in flat colours, and below each the rendered head it belongs to; "
+    "heads with similar labels have different skin, hair and clothes",
     colours=256,
 )
 
@@ -117,12 +119,15 @@ axis.hist(strength, 60, range=(-0.4, 0.4), density=True, color=SKY)
 axis.axvline(strength.median(), color=RED, linestyle="--", label="median: what L1 paints")
 axis.set(xlabel="yellow minus blue, 0 is grey (values from -0.5 to 0.5)", ylabel="density")
 axis.legend()
-plots.show(figure, alt="Colours of clothes spread to both sides of grey; their median is close to grey.")
+plots.show(
+    figure,
+    alt="Colours of clothes spread to both sides of grey; their median is close to grey.",
+)
 print(f"median {strength.median():.2f}, standard deviation {strength.std():.2f}")
 
 # %% [markdown]
-# *Figure 2. Clothes have all colours; the best single answer for L1 is almost grey.* The colour that costs
-# least is the colour that nobody wears. The median of a person's possible faces is a face without features.
+# *Figure 2. Clothes lie on both sides of grey; the best single answer for L1 is almost grey.* And the median
+# of all faces that fit a label map is a face without features.
 #
 # ## 2. A discriminator that sees patches
 #
@@ -179,7 +184,9 @@ assert seen.any(0).sum() == toy_field([(4, 2)] * 3 + [(4, 1), (4, 1)])
 # core; `python -m experiments.family pix2pix`). Before you look: which one has the smallest L1 error, and
 # which one the most colour?
 
-# %%
+
+# %% tags=["hide-input"]
+# @title read the committed results
 def results(name):
     """Rows of a committed experiment: {variant: [row of each seed]}."""
     found = {}
@@ -195,12 +202,19 @@ def committed(name, variant):
     return sheet.unflatten(1, (-1, 64)).unflatten(3, (-1, 64)).permute(1, 3, 0, 2, 4)
 
 
+# %% tags=["hide-input"]
+# @title images by L1, by both, by the GAN
 variants = ["L1", "L1+cGAN", "cGAN"]
-rows = [list(labels[:6]), *(list(committed("pix2pix", name)[0]) for name in variants), list(heads[:6])]
+rows = [
+    list(labels[:6]),
+    *(list(committed("pix2pix", name)[0]) for name in variants),
+    list(heads[:6]),
+]
 plots.show(
     plots.image_grid(rows, None, ["labels", *variants, "truth"]),
-    alt="L1: grey, soft heads without faces. L1 and GAN: soft heads with colour in hair, clothes and "
-    "background. GAN alone: coloured noise in the shape of a head. Last row: the true heads.",
+    alt="L1: grey, soft heads without faces. L1 and GAN: soft heads with colour in hair, "
+    "clothes and background. GAN alone: coloured noise in the shape of a head. Last "
+    "row: the true heads.",
     colours=256,
 )
 
@@ -211,19 +225,16 @@ plots.show(
 
 # %%
 def table(name, variants, columns):
-    """Mean of the seeds, and the range if there are several."""
-    found = results(name)
-    seeds = max(len(found[variant]) for variant in variants)
-    print(f"{seeds} seed{'s' * (seeds > 1)}".ljust(14), *(column.rjust(18) for column in columns))
+    """The mean of the seeds, and their range if there are several."""
+    found, rows = results(name), []
     for variant in variants:
-        cells = []
+        cells = [variant]
         for column in columns:
             values = [float(row[column]) for row in found[variant]]
-            text = f"{sum(values) / len(values):.2f}"
-            if len(values) > 1:
-                text += f" ({min(values):.2f}-{max(values):.2f})"
-            cells.append(text.rjust(18))
-        print(variant.ljust(14), *cells)
+            spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+            cells.append(f"{sum(values) / len(values):.2f}{spread}")
+        rows.append(cells)
+    plots.show_table(["", *(column.replace("_", " ") for column in columns)], rows)
 
 
 table("pix2pix", [*variants, "truth"], ["l1", "sharpness", "overlap_yellow_blue", "iou"])
@@ -241,7 +252,8 @@ table("pix2pix", [*variants, "truth"], ["l1", "sharpness", "overlap_yellow_blue"
 #
 # How large should a patch be? The same training with 1, 16, 34 and 70 pixels:
 
-# %%
+# %% tags=["hide-input"]
+# @title three measures by the size of a patch
 patches = {"1": "patch 1", "16": "patch 16", "34": "L1+cGAN", "70": "patch 70"}
 found = results("pix2pix")
 figure, axis = plt.subplots(figsize=(6, 2.6))
@@ -257,10 +269,13 @@ axis.set(xlabel="pixels of a patch (images have 64)", ylabel="truth is 1", ylim=
 axis.legend(loc="lower right")
 plots.show(
     figure,
-    alt="With patches of 1 pixel all three measures are low, with 16 pixels clearly higher, and with 70 "
-    "the highest: sharpness 1.0, overlap 0.9, spread 0.6.",
+    alt="With patches of 1 pixel all three measures are low, with 16 pixels clearly "
+    "higher, and with 70 the highest: sharpness 1.0, overlap 0.9, spread 0.6.",
 )
-print("L1 alone:", ", ".join(f"{c} {float(found['L1'][0][c]):.2f}" for c in ("sharpness", "spread")))
+print(
+    "L1 alone:",
+    ", ".join(f"{c} {float(found['L1'][0][c]):.2f}" for c in ("sharpness", "spread")),
+)
 
 # %% [markdown]
 # *Figure 4. From 16 pixels on the discriminator has an effect; one of single pixels changes nothing here.* In
@@ -293,9 +308,19 @@ def fold(x):
 
 
 quantiles = torch.tensor([NormalDist().inv_cdf((i + 0.5) / 2000) for i in range(2000)])
-maps = {"identity": quantiles, "mirror": -quantiles, "fold": fold(quantiles), "constant": 0 * quantiles}
-# The best way back under an absolute error; of x and -x nothing is known but the size, so 0 is best.
-back = {"identity": quantiles, "mirror": quantiles, "fold": 0 * quantiles, "constant": 0 * quantiles}
+maps = {
+    "identity": quantiles,
+    "mirror": -quantiles,
+    "fold": fold(quantiles),
+    "constant": 0 * quantiles,
+}
+# The best way back for an absolute error; folded, x and -x are equally likely: 0 is best.
+back = {
+    "identity": quantiles,
+    "mirror": quantiles,
+    "fold": 0 * quantiles,
+    "constant": 0 * quantiles,
+}
 for name, mapped in maps.items():
     distance = wasserstein_1d(mapped, quantiles)
     cycle = (back[name] - quantiles).abs().mean()
@@ -319,8 +344,12 @@ late = torch.tensor(ages[1000:])
 figure, axis = plt.subplots(figsize=(6, 2.2))
 axis.hist(late[late > 0], 40, range=(0, 400), color=BLUE)
 axis.set(xlabel="age of an old image, in steps", ylabel="images of 2000")
-plots.show(figure, alt="Ages of returned old images fall off exponentially, some are over 300 steps old.")
-print(f"returned at once {(late == 0).float().mean():.2f}, mean age of old ones {late[late > 0].float().mean():.0f}")
+plots.show(
+    figure,
+    alt="Ages of returned old images fall off exponentially, some are over 300 steps old.",
+)
+at_once, age = (late == 0).float().mean(), late[late > 0].float().mean()
+print(f"returned at once {at_once:.2f}, mean age of old ones {age:.0f} steps")
 
 # %% [markdown]
 # *Figure 5. The discriminator must recognise images of up to several hundred steps ago, so the generator
@@ -332,14 +361,18 @@ print(f"returned at once {(late == 0).float().mean():.2f}, mean age of old ones 
 # (two to three minutes on a core; `python -m experiments.family cyclegan`). We know the pairs, hide them from
 # the training, and use them to measure.
 
-# %%
+# %% tags=["hide-input"]
+# @title round trips with and without cycle losses
 rows = []
 for variant in ("CycleGAN", "no cycle"):
     rows += [list(row[:6]) for row in committed("cyclegan", variant)[:3]]
 plots.show(
-    plots.image_grid(rows, None, ["heads", "labels", "and back", "heads", "labels", "no cycle"]),
-    alt="Above with cycle losses: heads, their labels with holes and false patches, and soft heads turned back "
-    "that resemble the first row. Below without: smoother labels, turned back into the same yellow blob.",
+    plots.image_grid(
+        rows, None, ["heads", "labels", "and back", "heads", "labels", "no cycle"]
+    ),
+    alt="Above with cycle losses: heads, their labels with holes and false patches, and "
+    "soft heads turned back that resemble the first row. Below without: smoother "
+    "labels, turned back into the same yellow shape.",
     colours=256,
 )
 
@@ -361,9 +394,9 @@ print(f"most frequent class of each pixel, for every head: accuracy {accuracy:.2
 # %% [markdown]
 # - *There and back*: the cycle loss does what it optimises, and keeps people different (spread, 1 for true
 #   heads).
-# - *Accuracy of the labels*, the hidden truth: **the cycle does not improve it here**, and the constant answer
-#   (for each pixel its most frequent class) is better than all four. After two minutes of training these
-#   labels are no segmentation. Without this last line the numbers would look respectable.
+# - *Accuracy of the labels*, the hidden truth: **the cycle does not improve it here**, and the constant
+#   answer (for each pixel its most frequent class) is better than all four. After two minutes of training
+#   these labels are no segmentation. Without this last line the numbers would look respectable.
 # - How can a head come back from labels that do not show its hair colour? The generator hides information in
 #   faint patterns of the labels. That is known of cycle losses (Chu et al. 2017): a small cycle loss does not
 #   prove a meaningful middle.
@@ -383,7 +416,8 @@ torch.manual_seed(1)  # of the dropout, the only noise
 with torch.no_grad():
     fake = system.networks["generator"](inputs)
     on_real, on_fake = (
-        system.networks["discriminator"](torch.cat([inputs, image], dim=1)) for image in (targets, fake)
+        system.networks["discriminator"](torch.cat([inputs, image], dim=1))
+        for image in (targets, fake)
     )
 by_hand = {
     "disc_real": binary_cross_entropy(on_real, 1.0, from_logits=True),
@@ -397,30 +431,30 @@ for name, value in by_hand.items():
 print("by hand and by the library:", ", ".join(by_hand), "agree to 1 in 1000")
 
 # %% [markdown]
-# `fit` is the loop: draw a batch, take a step, keep the losses. Here both systems train for a few seconds.
-# The curves show that they learn; pictures need the minutes of `fomm family train pix2pix --out runs/mine`.
+# `fit` is the loop: draw a batch, take a step, keep the losses. Here both systems train for a few seconds,
+# which is enough for the losses, not for images: those need the minutes of
+# `fomm family train pix2pix --out runs/mine`.
 
 # %%
 curves = {}
 for name, steps in (("pix2pix", 60), ("cyclegan", 30)):
     torch.manual_seed(0)
     live = systems.make_system(training.family_config(name))
-    step = lambda *batch, live=live: live.step(batch, 0, torch.Generator())  # noqa: E731
     batches = training.draws(data.open_data(name), live.config.batch_size)
-    curves[name] = training.fit(step, batches, steps)
-figure, axes = plt.subplots(1, 2, figsize=(6, 2.2))
-for axis, (name, losses) in zip(axes, curves.items(), strict=True):
-    for loss in ("gen_l1", "cycle_a", "cycle_b"):
-        if loss in losses:
-            axis.plot(losses[loss], label=loss)
-    axis.set(title=name, xlabel="step", ylabel="weighted loss", ylim=(0, None))
-    axis.legend()
-plots.show(figure, alt="The L1 loss of pix2pix and the cycle losses of CycleGAN fall within a few dozen steps.")
-for name, losses in curves.items():
-    loss = losses.get("gen_l1") or losses["cycle_a"]
-    print(f"{name}: mean of the first 10 steps {sum(loss[:10]) / 10:.1f}, of the last {sum(loss[-10:]) / 10:.1f}")
+    take = partial(lambda live, *batch: live.step(batch, 0, torch.Generator()), live)
+    curves[name] = training.fit(take, batches, steps)
+rows = []
+for name, loss in (("pix2pix", "gen_l1"), ("cyclegan", "cycle_a"), ("cyclegan", "cycle_b")):
+    values = curves[name][loss]
+    rows.append([name, loss, len(values), sum(values[:10]) / 10, sum(values[-10:]) / 10])
+plots.show_table(
+    ["system", "loss", "steps", "mean of the first 10", "of the last 10"], rows, digits=1
+)
 
 # %% [markdown]
+# The cycle loss of the labels (`cycle_b`) falls fast, since labels have only a few colours. The L1 loss of
+# heads varies from batch to batch by more than it has fallen.
+#
 # Trained weights come with the course: `load_family("pix2pix")`, and by command
 # `fomm family apply pix2pix labels.png head.png`.
 #
@@ -439,17 +473,22 @@ with systems.sampling():
         name: systems.translate(model.networks["generator"], images[:6])
         for name, images in (("labels", labels), ("exchanged", exchanged), ("a head", heads))
     }
-rows = [list(labels[:6]), list(painted["labels"]), list(exchanged[:6]), list(painted["exchanged"])]
+rows = [
+    list(labels[:6]),
+    list(painted["labels"]),
+    list(exchanged[:6]),
+    list(painted["exchanged"]),
+]
 rows += [list(painted["a head"])]
 plots.show(
     plots.image_grid(rows, None, ["labels", "painted", "exchanged", "painted", "of a head"]),
-    alt="From true labels soft heads with dark hair. From exchanged labels dark faces under skin-coloured "
-    "hair. From a head instead of labels only dim shapes.",
+    alt="From true labels soft heads with dark hair. From exchanged labels dark faces "
+    "under skin-coloured hair. From a head instead of labels only dim shapes.",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 8. The generator follows the colours of the labels literally, also where no head looks like that.*
+# *Figure 7. The generator follows the colours of the labels literally, also where no head looks like that.*
 # It has learned the appearance of patches, not what a face is.
 
 # %% [markdown]
@@ -459,7 +498,9 @@ plots.show(
 #
 # ### pix2pix
 #
-# ### Exercise 1 · Receptive field  (medium, important, 10 minutes)
+# ### Exercise 1 · The patch of a discriminator
+#
+# *code · difficulty 2 of 5 · importance 3 of 5 · 10 minutes*
 #
 # How many input pixels, in one direction, does one output of a stack of convolutions see? Section 2 walked
 # back from the output. Now walk *forward*: keep the field and the distance (in input pixels) between
@@ -468,7 +509,7 @@ plots.show(
 
 # %%
 def patch_pixels(layers):
-    """[(kernel, stride), ...] from the first layer on -> pixels; walk from the input to the output."""
+    """[(kernel, stride), ...], first layer first -> the pixels that one output sees."""
     raise NotImplementedError
 
 
@@ -488,7 +529,9 @@ check_patch_pixels(patch_pixels)
 #
 # </details>
 #
-# ### Exercise 2 · The loss of a conditional discriminator  (medium, important, 10 minutes)
+# ### Exercise 2 · The loss of a conditional discriminator
+#
+# *code · difficulty 3 of 5 · importance 5 of 5 · 10 minutes*
 #
 # Write the discriminator's loss of section 2. `discriminator` takes the labels and an image, concatenated
 # along the channels. No gradient may reach the generator that made `fake`.
@@ -496,7 +539,7 @@ check_patch_pixels(patch_pixels)
 
 # %%
 def conditional_loss(discriminator, inputs, targets, fake):
-    """Three tensors (B, 3, H, W) -> scalar; logits of the discriminator, binary cross-entropy."""
+    """Three tensors (B, 3, H, W) -> scalar; binary cross-entropy of logits."""
     raise NotImplementedError
 
 
@@ -515,7 +558,9 @@ check_conditional_loss(conditional_loss)
 #
 # </details>
 #
-# ### Exercise 3 · Experiment: what a loss paints  (easy, important, 10 minutes)
+# ### Exercise 3 · Experiment: what a loss paints
+#
+# *experiment · difficulty 2 of 5 · importance 5 of 5 · 10 minutes*
 #
 # Of 100 shirts 60 have the colour 0.4 and 40 the colour -0.2. A generator can paint one colour only.
 # **Predict**: which one, with the squared and with the absolute error? Write your two numbers down. **Run**:
@@ -552,7 +597,9 @@ check_best_colour(best_colour)
 #
 # ### CycleGAN
 #
-# ### Exercise 4 · The cycle loss  (easy, important, 5 minutes)
+# ### Exercise 4 · The cycle loss
+#
+# *code · difficulty 1 of 5 · importance 5 of 5 · 5 minutes*
 #
 # Write the cycle loss of section 4.
 
@@ -576,7 +623,9 @@ check_cycle_loss(cycle_loss)
 #
 # </details>
 #
-# ### Exercise 5 · Find the bugs: the pool  (medium, 15 minutes)
+# ### Exercise 5 · Find the bugs: the pool
+#
+# *find the bug · difficulty 3 of 5 · importance 3 of 5 · 15 minutes*
 #
 # This pool has three faults. Correct them: until `size` images are stored, a new image is stored and
 # returned; afterwards, with probability 1/2, a random stored image is returned and the new one takes its
@@ -597,7 +646,7 @@ check_cycle_loss(cycle_loss)
 
 # %%
 def pool_query(stored, image, size, rng):
-    """A list of tensors (changed), a tensor, an int, a random.Random -> a tensor of the same shape."""
+    """A list of tensors (changed), a tensor, an int, a random.Random -> a tensor."""
     raise NotImplementedError
 
 
@@ -620,12 +669,14 @@ check_pool_query(pool_query)
 #
 # </details>
 #
-# ### Exercise 6 · Experiment: how old is the past?  (medium, 10 minutes)
+# ### Exercise 6 · Experiment: how old is the past?
 #
-# **Predict**: when a pool of 10 returns an *old* image, how many steps ago was it made, on average? Hint: a
-# place of the pool is replaced with which probability in a step? **Run** 20,000 queries of one image with
-# `cyclegan.ImagePool(size, random.Random(0))`, leave out the first 10 · `size`, and average the ages above
-# 0. **Compare**, also for other sizes.
+# *experiment · difficulty 3 of 5 · importance 2 of 5 · 10 minutes*
+#
+# **Predict**: when a pool of 10 returns an *old* image, how many steps ago was it made, on average?
+# Hint: a place of the pool is replaced with which probability in a step? **Run** 20,000 queries of
+# one image with `cyclegan.ImagePool(size, random.Random(0))`, leave out the first 10 · `size`, and
+# average the ages above 0. **Compare**, also for other sizes.
 
 
 # %%
@@ -661,12 +712,12 @@ check_pool_age(pool_age)
 # |---|---|---|
 # | grey, soft images | only a reconstruction loss | a discriminator; more weight for it |
 # | colourful noise, no object | only the GAN loss, or L1 too weak | λ = 100 |
-# | good in training, soft or black at test | batch norm with running statistics at batch 1 | statistics of the image itself, as published |
+# | good in training, soft or black at test | batch norm, trained with one image | `.train()` at test |
 # | a checkerboard | transposed convolutions | upsample, then convolve (as FOMM does) |
 # | a texture repeats, the layout is wrong | patches too small | more layers in the discriminator |
 # | all inputs give the same output | no cycle loss, or too little | cycle weight 10 |
 # | colours drift to another tint | nothing fixes them | the identity loss |
-# | perfect round trip, strange middle | information hidden in faint patterns | noise or blur on the middle; measure the middle |
+# | perfect round trip, strange middle | information hidden in faint patterns | measure the middle |
 
 # %% [markdown]
 # ## Questions
