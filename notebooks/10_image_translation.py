@@ -1,0 +1,772 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10 · Image translation: pix2pix and CycleGAN
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/fomm-course/fomm-course/blob/main/notebooks/10_image_translation.ipynb)
+#
+# Two works of 2017 turn one kind of image into another: pix2pix learns from pairs, CycleGAN without any pair.
+# The First Order Motion Model has its discriminator from the first, and its equivariance loss has the same
+# idea as the second. Here you build the decisive part of both.
+#
+# ## At a glance
+#
+# **You will be able to**
+#
+# - explain why an L1 loss alone gives grey, soft images, and what a discriminator adds;
+# - compute which patch of an image one output of a PatchGAN sees;
+# - say what a cycle loss excludes when there are no pairs, and what it cannot exclude;
+# - read four tables of such experiments, and name what they do not show.
+#
+# | | |
+# |---|---|
+# | Know first | notebook 01 (losses of a GAN); convolutions |
+# | Minutes | 35 to read, 45 to practise |
+# | GPU | no; about 20 seconds on two CPU cores |
+# | Paper | background to section 2; Isola et al. 2017; Zhu et al. 2017 |
+# | Module | `fomm_lib/family/pix2pix.py`, `fomm_lib/family/cyclegan.py` |
+#
+# ## Set-up
+#
+# On Colab the first cell fetches the course's library; elsewhere it does nothing.
+
+# %%
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+
+    library = "fomm-lib @ git+https://github.com/fomm-course/fomm-course"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", library], check=True)
+
+# %%
+import random
+from functools import partial
+from statistics import NormalDist
+
+import torch
+from matplotlib import pyplot as plt
+
+import fomm_lib as fomm
+from fomm_lib.course import plots
+from fomm_lib.course.exercises.nb10_image_translation import (
+    check_best_colour,
+    check_conditional_loss,
+    check_cycle_loss,
+    check_patch_pixels,
+    check_pool_age,
+    check_pool_query,
+)
+from fomm_lib.data.tables import read_cells
+from fomm_lib.family import cyclegan, data, metrics, pix2pix, systems, training, weights
+from fomm_lib.gan import binary_cross_entropy, wasserstein_1d
+from fomm_lib.media.tensors import to_tensor
+from fomm_lib.media.video import read_image
+from fomm_lib.synthetic.labels import nearest_labels
+
+plots.use_style()
+torch.set_num_threads(1)
+BLACK, ORANGE, SKY, GREEN, BLUE, RED = plots.COLOURS[:6]
+
+# %% [markdown]
+# ## The problem as one image
+#
+# The upper row says which part of a person each pixel shows: skin, hair, clothes, background. The lower row
+# is the head that belongs to it. The labels do not say which colour the hair has. What should a network paint
+# that sees only the upper row?
+
+# %% tags=["hide-input"]
+# @title labels and heads
+heads, labels = (images.float() / 255 for images in data.course_heads("test"))
+plots.show(
+    plots.image_grid([list(labels[:6]), list(heads[:6])], None, ["labels", "head"]),
+    alt="six label maps in flat colours, and below each the rendered head it belongs to; "
+    "heads with similar labels have different skin, hair and clothes",
+    colours=256,
+)
+
+# %% [markdown]
+# *Figure 1. One label map fits many heads. A loss decides which of them the network paints.* The heads are
+# rendered (`data/family`: 800 people to train on, 100 others to test).
+#
+# ## 1. Why L1 gives grey
+#
+# A generator $G$ that minimises the mean absolute error to the true image $B$ solves, for each pixel,
+#
+# $$G^\ast(A) = \arg\min_g \; \mathbb{E}\big[\,|g - B|\;\big|\;A\,\big] = \mathrm{median}(B \mid A).$$
+#
+# | symbol | name | shape | range | variable |
+# |---|---|---|---|---|
+# | $A$ | input image: the labels | (B, 3, H, W) | [-1, 1] | `inputs` |
+# | $B$ | true image: the head | (B, 3, H, W) | [-1, 1] | `targets` |
+# | $G(A)$ | generated image | (B, 3, H, W) | (-1, 1), by a tanh | `fake` |
+# | $D(A, \cdot)$ | logit for each patch: real or generated | (B, 1, h, w) | any | `discriminator` |
+#
+# Take one class of pixels, clothes, and one number for each: the strength of its colour, blue minus yellow.
+# What is the median over all people, and how large is the spread that it hides?
+
+# %%
+clothes = (labels - torch.tensor([0.0, 0, 1])[:, None, None]).abs().amax(dim=1) < 0.1
+strength = metrics.opponent_colours(heads)[:, 1][clothes]
+figure, axis = plt.subplots(figsize=(6, 2.4))
+axis.hist(strength, 60, range=(-0.4, 0.4), density=True, color=SKY)
+axis.axvline(strength.median(), color=RED, linestyle="--", label="median: what L1 paints")
+axis.set(xlabel="yellow minus blue, 0 is grey (values from -0.5 to 0.5)", ylabel="density")
+axis.legend()
+plots.show(
+    figure,
+    alt="Colours of clothes spread to both sides of grey; their median is close to grey.",
+)
+print(f"median {strength.median():.2f}, standard deviation {strength.std():.2f}")
+
+# %% [markdown]
+# *Figure 2. Clothes lie on both sides of grey; the best single answer for L1 is almost grey.* And the median
+# of all faces that fit a label map is a face without features.
+#
+# ## 2. A discriminator that sees patches
+#
+# pix2pix adds a discriminator to the L1 loss. It gets the labels *and* a head, and says whether they belong
+# together (a *conditional* GAN):
+#
+# $$L_D = \tfrac12\big[\mathrm{BCE}(D(A, B), 1) + \mathrm{BCE}(D(A, G(A)), 0)\big],$$
+#
+# $$L_G = \mathrm{BCE}(D(A, G(A)), 1) + \lambda \,\mathrm{mean}\,|G(A) - B|, \qquad \lambda = 100.$$
+#
+# $D$ is convolutional and has no final dense layer: each output sees only a *patch* of the image. The L1 loss
+# is responsible for the layout, the discriminator for the texture inside a patch. How large is a patch? Walk
+# back from one output: a layer with kernel $k$ and stride $s$ turns a field of $r$ inputs into
+# $s\,(r - 1) + k$.
+
+
+# %%
+def toy_field(layers):
+    field = 1
+    for kernel, stride in reversed(layers):
+        field = stride * (field - 1) + kernel
+    return field
+
+
+for depth in range(1, 6):
+    layers = [(4, 2)] * depth + [(4, 1), (4, 1)]
+    print(f"{depth} convolutions of stride 2: patches of {toy_field(layers)} pixels")
+
+# %% [markdown]
+# The library's discriminator can be asked directly: which input pixels change one output? Their gradient is
+# not zero. For three convolutions of stride 2, the published choice, both answers must be 70.
+
+# %%
+torch.manual_seed(0)
+patch_gan = pix2pix.PatchDiscriminator(in_channels=6, width=8, layers=3, norm="instance").eval()
+asked = torch.randn(1, 6, 256, 256, requires_grad=True)
+convolutions = [layer for layer in patch_gan.layers if isinstance(layer, torch.nn.Conv2d)]
+signal = asked
+for layer in convolutions:  # without the norms, which see the whole image
+    signal = layer(signal)
+signal[0, 0, 15, 15].backward()
+seen = asked.grad[0].abs().sum(0) > 0
+print("measured:", int(seen.any(0).sum()), "x", int(seen.any(1).sum()), "pixels")
+assert seen.any(0).sum() == toy_field([(4, 2)] * 3 + [(4, 1), (4, 1)])
+
+# %% [markdown]
+# The generator is a *U-Net*: each level halves the image, and on the way back gets the features of the same
+# size again (a *skip*), so that the outline of the labels need not pass through the narrowest level. FOMM's
+# hourglasses (notebook 03) are built in the same way.
+#
+# ## 3. L1, GAN, or both
+#
+# Three generators, equal but for the loss, trained for 1,500 steps of 4 images each (about a minute on one
+# core; `python -m experiments.family pix2pix`). Before you look: which one has the smallest L1 error, and
+# which one the most colour?
+
+
+# %% tags=["hide-input"]
+# @title read the committed results
+def results(name):
+    """Rows of a committed experiment: {variant: [row of each seed]}."""
+    found = {}
+    for _, row in read_cells(fomm.data_path("family", "results", f"{name}.csv"), "results"):
+        found.setdefault(row["variant"], []).append(row)
+    return found
+
+
+def committed(name, variant):
+    """The test images of an experiment, (rows, 6, 3, 64, 64)."""
+    path = fomm.data_path("family", "results", name, f"{variant.replace(' ', '-')}.jpg")
+    sheet = to_tensor(read_image(path))
+    return sheet.unflatten(1, (-1, 64)).unflatten(3, (-1, 64)).permute(1, 3, 0, 2, 4)
+
+
+# %% tags=["hide-input"]
+# @title images by L1, by both, by the GAN
+variants = ["L1", "L1+cGAN", "cGAN"]
+rows = [
+    list(labels[:6]),
+    *(list(committed("pix2pix", name)[0]) for name in variants),
+    list(heads[:6]),
+]
+plots.show(
+    plots.image_grid(rows, None, ["labels", *variants, "truth"]),
+    alt="L1: grey, soft heads without faces. L1 and GAN: soft heads with colour in hair, "
+    "clothes and background. GAN alone: coloured noise in the shape of a head. Last "
+    "row: the true heads.",
+    colours=256,
+)
+
+# %% [markdown]
+# *Figure 3. L1 alone is grey; with the discriminator colour returns; without L1 there is no face.* None of
+# them is a good portrait: the networks are small, and were trained for a minute.
+
+
+# %%
+def table(name, variants, columns):
+    """The mean of the seeds, and their range if there are several."""
+    found, rows = results(name), []
+    for variant in variants:
+        cells = [variant]
+        for column in columns:
+            values = [float(row[column]) for row in found[variant]]
+            spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+            cells.append(f"{sum(values) / len(values):.2f}{spread}")
+        rows.append(cells)
+    plots.show_table(["", *(column.replace("_", " ") for column in columns)], rows)
+
+
+table("pix2pix", [*variants, "truth"], ["l1", "sharpness", "overlap_yellow_blue", "iou"])
+
+# %% [markdown]
+# - *L1 error*: smallest for L1, which optimises it. By this measure grey wins.
+# - *Sharpness* (mean gradient over that of the truth): L1 is too soft; the GAN alone is far too "sharp", with
+#   noise. So sharpness alone is no measure of quality either.
+# - *Overlap of the colour histogram* with the true one: the discriminator restores colours that L1 removed.
+# - *IoU* of labels that a segmenter reads back. It reads the grey images of L1 *better than the true ones*:
+#   they contain nothing but the labels.
+#
+# The first edition of such a table in the paper (labels of streets, its table 1) has the same order in its
+# realistic measures: GAN alone fails, L1 is far behind L1 with a conditional GAN.
+#
+# How large should a patch be? The same training with 1, 16, 34 and 70 pixels:
+
+# %% tags=["hide-input"]
+# @title three measures by the size of a patch
+patches = {"1": "patch 1", "16": "patch 16", "34": "L1+cGAN", "70": "patch 70"}
+found = results("pix2pix")
+figure, axis = plt.subplots(figsize=(6, 2.6))
+for column, label, style in (
+    ("sharpness", "sharpness", "o-"),
+    ("overlap_yellow_blue", "overlap of colours", "s--"),
+    ("spread", "spread between people", "^:"),
+):
+    values = [[float(row[column]) for row in found[name]] for name in patches.values()]
+    axis.plot(range(4), [sum(v) / len(v) for v in values], style, label=label)
+axis.set_xticks(range(4), list(patches))
+axis.set(xlabel="pixels of a patch (images have 64)", ylabel="truth is 1", ylim=(0, 1.1))
+axis.legend(loc="lower right")
+plots.show(
+    figure,
+    alt="With patches of 1 pixel all three measures are low, with 16 pixels clearly "
+    "higher, and with 70 the highest: sharpness 1.0, overlap 0.9, spread 0.6.",
+)
+print(
+    "L1 alone:",
+    ", ".join(f"{c} {float(found['L1'][0][c]):.2f}" for c in ("sharpness", "spread")),
+)
+
+# %% [markdown]
+# *Figure 4. From 16 pixels on the discriminator has an effect; one of single pixels changes nothing here.* In
+# the paper single pixels already restore colour, and sharpness comes with 16. Our training is too short to
+# confirm the first.
+#
+# ## 4. Without pairs: the cycle
+#
+# Often there are no pairs: photographs and paintings, horses and zebras. CycleGAN has two sets, $A$ and $B$,
+# two generators and two discriminators. The adversarial losses (least squares) ask that $G_{AB}(A)$ looks
+# like *some* $B$. The cycle loss asks that the way back returns:
+#
+# $$L_\mathrm{cyc} = \mathrm{mean}\,\big|G_{BA}(G_{AB}(A)) - A\big| +
+# \mathrm{mean}\,\big|G_{AB}(G_{BA}(B)) - B\big|.$$
+#
+# | symbol | name | shape | range | variable |
+# |---|---|---|---|---|
+# | $A$, $B$ | images of the two kinds, not paired | (B, 3, H, W) | [-1, 1] | `real_a`, `real_b` |
+# | $G_{AB}$, $G_{BA}$ | generators, there and back | image to image | | `networks["ab"]`, `["ba"]` |
+# | $D_A$, $D_B$ | discriminators of the kind in the index | (B, 1, h, w) | any | `networks["a"]`, `["b"]` |
+#
+# What does that exclude? Let both kinds be numbers with the same Gaussian distribution. Here are four maps.
+# Which of them can a discriminator reject, and which one the cycle?
+
+
+# %%
+def fold(x):
+    """Two to one, and yet exactly Gaussian again: x and -x become the same number."""
+    return 2**0.5 * torch.erfinv(2 * torch.erf(x.abs() / 2**0.5) - 1)
+
+
+quantiles = torch.tensor([NormalDist().inv_cdf((i + 0.5) / 2000) for i in range(2000)])
+maps = {
+    "identity": quantiles,
+    "mirror": -quantiles,
+    "fold": fold(quantiles),
+    "constant": 0 * quantiles,
+}
+# The best way back for an absolute error; folded, x and -x are equally likely: 0 is best.
+back = {
+    "identity": quantiles,
+    "mirror": quantiles,
+    "fold": 0 * quantiles,
+    "constant": 0 * quantiles,
+}
+for name, mapped in maps.items():
+    distance = wasserstein_1d(mapped, quantiles)
+    cycle = (back[name] - quantiles).abs().mean()
+    print(f"{name:9} distance of distributions {distance:.2f}, best cycle loss {cycle:.2f}")
+
+# %% [markdown]
+# The discriminator rejects only the constant. The cycle loss rejects the fold as well, since half of the
+# information is lost in it. **Nothing rejects the mirror**: it has the right distribution and can be undone.
+# A cycle loss keeps information; it does not say *which* $B$ belongs to an $A$. That the trained networks
+# find the right one is due to the networks: for convolutions the simplest map keeps shapes in place.
+#
+# An *identity loss*, $\mathrm{mean}\,|G_{AB}(B) - B|$ and its twin, with half the weight, keeps colours where
+# the image is of the right kind already. And each discriminator gets generated images from a *pool* of the
+# last fifty: half of the time an old one instead of the new one.
+
+# %%
+pool, ages = cyclegan.ImagePool(50, random.Random(0)), []
+for step in range(3000):
+    ages.append(step - int(pool.query(torch.full((1, 1, 1, 1), float(step)))))
+late = torch.tensor(ages[1000:])
+figure, axis = plt.subplots(figsize=(6, 2.2))
+axis.hist(late[late > 0], 40, range=(0, 400), color=BLUE)
+axis.set(xlabel="age of an old image, in steps", ylabel="images of 2000")
+plots.show(
+    figure,
+    alt="Ages of returned old images fall off exponentially, some are over 300 steps old.",
+)
+at_once, age = (late == 0).float().mean(), late[late > 0].float().mean()
+print(f"returned at once {at_once:.2f}, mean age of old ones {age:.0f} steps")
+
+# %% [markdown]
+# *Figure 5. The discriminator must recognise images of up to several hundred steps ago, so the generator
+# cannot win by repeating an old trick.*
+#
+# ## 5. What CycleGAN learned from unpaired heads and labels
+#
+# People 1 to 400 give heads, people 401 to 800 labels; no pair is ever seen. 1,200 steps of one image each
+# (two to three minutes on a core; `python -m experiments.family cyclegan`). We know the pairs, hide them from
+# the training, and use them to measure.
+
+# %% tags=["hide-input"]
+# @title round trips with and without cycle losses
+rows = []
+for variant in ("CycleGAN", "no cycle"):
+    rows += [list(row[:6]) for row in committed("cyclegan", variant)[:3]]
+plots.show(
+    plots.image_grid(
+        rows, None, ["heads", "labels", "and back", "heads", "labels", "no cycle"]
+    ),
+    alt="Above with cycle losses: heads, their labels with holes and false patches, and "
+    "soft heads turned back that resemble the first row. Below without: smoother "
+    "labels, turned back into the same yellow shape.",
+    colours=256,
+)
+
+# %% [markdown]
+# *Figure 6. With cycle losses (rows 1 to 3) a head survives the way to labels and back. Without (rows 4 to 6)
+# all heads come back as nearly the same yellow one.*
+
+# %%
+columns = ["there_and_back_l1", "spread", "pixel_accuracy"]
+table("cyclegan", ["CycleGAN", "no cycle", "no identity", "no pool"], columns)
+true, usual = (
+    torch.from_numpy(nearest_labels(images.permute(0, 2, 3, 1).numpy()))
+    for images in (data.course_heads("test")[1], data.course_heads("train")[1])
+)
+constant = usual.mode(0).values.expand_as(true)
+accuracy = (constant == true).float().mean()
+print(f"most frequent class of each pixel, for every head: accuracy {accuracy:.2f}")
+
+# %% [markdown]
+# - *There and back*: the cycle loss does what it optimises, and keeps people different (spread, 1 for true
+#   heads).
+# - *Accuracy of the labels*, the hidden truth: **the cycle does not improve it here**, and the constant
+#   answer (for each pixel its most frequent class) is better than all four. After two minutes of training
+#   these labels are no segmentation. Without this last line the numbers would look respectable.
+# - How can a head come back from labels that do not show its hair colour? The generator hides information in
+#   faint patterns of the labels. That is known of cycle losses (Chu et al. 2017): a small cycle loss does not
+#   prove a meaningful middle.
+
+# %% [markdown]
+# ## From toy to library
+#
+# `pix2pix_step` is one update of both networks: first the discriminator, then the generator, judged by the
+# updated discriminator. Its first loss must be our formula:
+
+# %%
+torch.manual_seed(0)
+system = systems.make_system(training.family_config("pix2pix"))
+batch = next(training.draws(data.open_data("pix2pix"), 4))
+inputs, targets = map(pix2pix.to_signed, batch)
+torch.manual_seed(1)  # of the dropout, the only noise
+with torch.no_grad():
+    fake = system.networks["generator"](inputs)
+    on_real, on_fake = (
+        system.networks["discriminator"](torch.cat([inputs, image], dim=1))
+        for image in (targets, fake)
+    )
+by_hand = {
+    "disc_real": binary_cross_entropy(on_real, 1.0, from_logits=True),
+    "disc_fake": binary_cross_entropy(on_fake, 0.0, from_logits=True),
+    "gen_l1": 100 * (fake - targets).abs().mean(),
+}
+torch.manual_seed(1)
+taken = system.step(batch, 0, torch.Generator())
+for name, value in by_hand.items():
+    assert torch.isclose(value, taken[name], rtol=1e-3), name
+print("by hand and by the library:", ", ".join(by_hand), "agree to 1 in 1000")
+
+# %% [markdown]
+# `fit` is the loop: draw a batch, take a step, keep the losses. Here both systems train for a few seconds,
+# which is enough for the losses, not for images: those need the minutes of
+# `fomm family train pix2pix --out runs/mine`.
+
+# %%
+curves = {}
+for name, steps in (("pix2pix", 60), ("cyclegan", 30)):
+    torch.manual_seed(0)
+    live = systems.make_system(training.family_config(name))
+    batches = training.draws(data.open_data(name), live.config.batch_size)
+    take = partial(lambda live, *batch: live.step(batch, 0, torch.Generator()), live)
+    curves[name] = training.fit(take, batches, steps)
+rows = []
+for name, loss in (("pix2pix", "gen_l1"), ("cyclegan", "cycle_a"), ("cyclegan", "cycle_b")):
+    values = curves[name][loss]
+    rows.append([name, loss, len(values), sum(values[:10]) / 10, sum(values[-10:]) / 10])
+plots.show_table(
+    ["system", "loss", "steps", "mean of the first 10", "of the last 10"], rows, digits=1
+)
+
+# %% [markdown]
+# The cycle loss of the labels (`cycle_b`) falls fast, since labels have only a few colours. The L1 loss of
+# heads varies from batch to batch by more than it has fallen.
+#
+# Trained weights come with the course: `load_family("pix2pix")`, and by command
+# `fomm family apply pix2pix labels.png head.png`.
+#
+# ## Break it
+#
+# The network learned what the *colours of the labels* mean. Exchange two of them: hair gets the colour of
+# skin and the other way round. What will it paint? And what if it gets a head instead of labels?
+
+# %%
+model = weights.load_family("pix2pix")
+skin, hair = torch.tensor([0.0, 1, 1])[:, None, None], torch.tensor([1.0, 0, 1])[:, None, None]
+is_skin, is_hair = (((labels - c).abs().amax(1, keepdim=True) < 0.1) for c in (skin, hair))
+exchanged = torch.where(is_skin, hair, torch.where(is_hair, skin, labels))
+with systems.sampling():
+    painted = {
+        name: systems.translate(model.networks["generator"], images[:6])
+        for name, images in (("labels", labels), ("exchanged", exchanged), ("a head", heads))
+    }
+rows = [
+    list(labels[:6]),
+    list(painted["labels"]),
+    list(exchanged[:6]),
+    list(painted["exchanged"]),
+]
+rows += [list(painted["a head"])]
+plots.show(
+    plots.image_grid(rows, None, ["labels", "painted", "exchanged", "painted", "of a head"]),
+    alt="From true labels soft heads with dark hair. From exchanged labels dark faces "
+    "under skin-coloured hair. From a head instead of labels only dim shapes.",
+    colours=256,
+)
+
+# %% [markdown]
+# *Figure 7. The generator follows the colours of the labels literally, also where no head looks like that.*
+# It has learned the appearance of patches, not what a face is.
+
+# %% [markdown]
+# ## Exercises
+#
+# Write the body, run the cell: the check says `todo`, `ok`, or what is wrong and why.
+#
+# ### pix2pix
+#
+# ### Exercise 1 · The patch of a discriminator
+#
+# *code · difficulty 2 of 5 · importance 3 of 5 · 10 minutes*
+#
+# How many input pixels, in one direction, does one output of a stack of convolutions see? Section 2 walked
+# back from the output. Now walk *forward*: keep the field and the distance (in input pixels) between
+# neighbouring outputs, the product of all strides so far.
+
+
+# %%
+def patch_pixels(layers):
+    """[(kernel, stride), ...], first layer first -> the pixels that one output sees."""
+    raise NotImplementedError
+
+
+check_patch_pixels(patch_pixels)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def patch_pixels(layers):
+#     field, distance = 1, 1
+#     for kernel, stride in layers:
+#         field += (kernel - 1) * distance
+#         distance *= stride
+#     return field
+# ```
+#
+# </details>
+#
+# ### Exercise 2 · The loss of a conditional discriminator
+#
+# *code · difficulty 3 of 5 · importance 5 of 5 · 10 minutes*
+#
+# Write the discriminator's loss of section 2. `discriminator` takes the labels and an image, concatenated
+# along the channels. No gradient may reach the generator that made `fake`.
+
+
+# %%
+def conditional_loss(discriminator, inputs, targets, fake):
+    """Three tensors (B, 3, H, W) -> scalar; binary cross-entropy of logits."""
+    raise NotImplementedError
+
+
+check_conditional_loss(conditional_loss)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def conditional_loss(discriminator, inputs, targets, fake):
+#     on_real = discriminator(torch.cat([inputs, targets], dim=1))
+#     on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
+#     real = binary_cross_entropy(on_real, 1.0, from_logits=True)
+#     return (real + binary_cross_entropy(on_fake, 0.0, from_logits=True)) / 2
+# ```
+#
+# </details>
+#
+# ### Exercise 3 · Experiment: what a loss paints
+#
+# *experiment · difficulty 2 of 5 · importance 5 of 5 · 10 minutes*
+#
+# Of 100 shirts 60 have the colour 0.4 and 40 the colour -0.2. A generator can paint one colour only.
+# **Predict**: which one, with the squared and with the absolute error? Write your two numbers down. **Run**:
+# let gradient descent find the colour that minimises `loss(values - colour)`. **Compare** with your numbers.
+
+
+# %%
+def best_colour(values, loss):
+    """(N,) and a function of errors (N,) -> float, by gradient descent from 0."""
+    raise NotImplementedError
+
+
+check_best_colour(best_colour)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def best_colour(values, loss):
+#     colour = torch.zeros((), requires_grad=True)
+#     optimizer = torch.optim.SGD([colour], lr=0.05)
+#     for step in range(400):
+#         optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 400)
+#         optimizer.zero_grad()
+#         loss(values - colour).backward()
+#         optimizer.step()
+#     return float(colour.detach())
+# ```
+#
+# The squared error paints the mean, 0.16, a colour that nobody wears; the absolute error the median, 0.4,
+# so everybody wears the same. A discriminator rejects both: it has seen both colours, and no other.
+#
+# </details>
+#
+# ### CycleGAN
+#
+# ### Exercise 4 · The cycle loss
+#
+# *code · difficulty 1 of 5 · importance 5 of 5 · 5 minutes*
+#
+# Write the cycle loss of section 4.
+
+
+# %%
+def cycle_loss(there, back, real_a, real_b):
+    """Two generators, A to B and B to A, and two batches (B, 3, H, W) -> scalar."""
+    raise NotImplementedError
+
+
+check_cycle_loss(cycle_loss)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def cycle_loss(there, back, real_a, real_b):
+#     from_a = (back(there(real_a)) - real_a).abs().mean()
+#     return from_a + (there(back(real_b)) - real_b).abs().mean()
+# ```
+#
+# </details>
+#
+# ### Exercise 5 · Find the bugs: the pool
+#
+# *find the bug · difficulty 3 of 5 · importance 3 of 5 · 15 minutes*
+#
+# This pool has three faults. Correct them: until `size` images are stored, a new image is stored and
+# returned; afterwards, with probability 1/2, a random stored image is returned and the new one takes its
+# place; else the new one is returned.
+#
+# ```python
+# def pool_query(stored, image, size, rng):
+#     if len(stored) < size:
+#         stored.append(image)
+#         return stored[rng.randrange(len(stored))]
+#     if rng.random() < 0.5:
+#         return image
+#     place = rng.randrange(size)
+#     stored[place] = image
+#     return stored[place]
+# ```
+
+
+# %%
+def pool_query(stored, image, size, rng):
+    """A list of tensors (changed), a tensor, an int, a random.Random -> a tensor."""
+    raise NotImplementedError
+
+
+check_pool_query(pool_query)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def pool_query(stored, image, size, rng):
+#     if len(stored) < size:
+#         stored.append(image.clone())
+#         return image
+#     if rng.random() < 0.5:
+#         return image
+#     place = rng.randrange(size)
+#     old, stored[place] = stored[place], image.clone()
+#     return old
+# ```
+#
+# </details>
+#
+# ### Exercise 6 · Experiment: how old is the past?
+#
+# *experiment · difficulty 3 of 5 · importance 2 of 5 · 10 minutes*
+#
+# **Predict**: when a pool of 10 returns an *old* image, how many steps ago was it made, on average?
+# Hint: a place of the pool is replaced with which probability in a step? **Run** 20,000 queries of
+# one image with `cyclegan.ImagePool(size, random.Random(0))`, leave out the first 10 · `size`, and
+# average the ages above 0. **Compare**, also for other sizes.
+
+
+# %%
+def pool_age(size):
+    """int -> float: the mean age, in steps, of the old images that a pool returns."""
+    raise NotImplementedError
+
+
+check_pool_age(pool_age)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def pool_age(size):
+#     pool, ages = cyclegan.ImagePool(size, random.Random(0)), []
+#     for step in range(20_000):
+#         age = step - int(pool.query(torch.full((1, 1, 1, 1), float(step))))
+#         if step > 10 * size and age > 0:
+#             ages.append(age)
+#     return sum(ages) / len(ages)
+# ```
+#
+# A place is replaced with probability 1 / (2 · size) in each step, so its image lives 2 · size steps on
+# average: 20 for a pool of 10, and 100 for the published 50.
+#
+# </details>
+
+# %% [markdown]
+# ## When it goes wrong
+#
+# | symptom | cause | fix |
+# |---|---|---|
+# | grey, soft images | only a reconstruction loss | a discriminator; more weight for it |
+# | colourful noise, no object | only the GAN loss, or L1 too weak | λ = 100 |
+# | good in training, soft or black at test | batch norm, trained with one image | `.train()` at test |
+# | a checkerboard | transposed convolutions | upsample, then convolve (as FOMM does) |
+# | a texture repeats, the layout is wrong | patches too small | more layers in the discriminator |
+# | all inputs give the same output | no cycle loss, or too little | cycle weight 10 |
+# | colours drift to another tint | nothing fixes them | the identity loss |
+# | perfect round trip, strange middle | information hidden in faint patterns | measure the middle |
+
+# %% [markdown]
+# ## Questions
+#
+# **1.** Why does the discriminator of pix2pix see the labels?
+#
+# <details><summary>Answer</summary>
+#
+# Without them any realistic head is accepted, whatever the labels say. With them the pair must fit.
+#
+# </details>
+#
+# **2.** FOMM's discriminator is a PatchGAN too, and its generator has no L1 loss of pixels. What plays the
+# part of L1?
+#
+# <details><summary>Answer</summary>
+#
+# The perceptual and the feature-matching loss: distances of features, which tolerate small shifts and
+# textures (notebook 06). They fix the layout, the discriminator the texture.
+#
+# </details>
+#
+# **3.** Which loss of FOMM has the idea of a cycle, and what do both prevent?
+#
+# <details><summary>Answer</summary>
+#
+# The equivariance loss: keypoints of a transformed image, transformed back, must be the keypoints of the
+# image. Both test consistency without labels, and both prevent answers that ignore the input. Both, too,
+# accept wrong answers that are consistent (the mirror of section 4; keypoints on nothing in particular).
+#
+# </details>
+#
+# **4.** A table shows a pixel accuracy of 0.67 for labels of unpaired training. Is that good?
+#
+# <details><summary>Answer</summary>
+#
+# Ask for the accuracy of a constant answer first: here the most frequent class of each pixel reaches 0.79.
+#
+# </details>
+
+# %% [markdown]
+# ## What you can now do
+#
+# You can derive what a reconstruction loss paints, compute the patch of a discriminator, write the losses of
+# pix2pix and CycleGAN, and say what their tables prove and what not.
+#
+# Next: **11 · Growing and super-resolution**: images of noise, and images enlarged.
+#
+# **References.** Isola et al., *Image-to-Image Translation with Conditional Adversarial Networks*, CVPR 2017,
+# [arXiv:1611.07004](https://arxiv.org/abs/1611.07004). Zhu et al., *Unpaired Image-to-Image Translation using
+# Cycle-Consistent Adversarial Networks*, ICCV 2017, [arXiv:1703.10593](https://arxiv.org/abs/1703.10593). Chu
+# et al., *CycleGAN, a Master of Steganography*, 2017, [arXiv:1712.02950](https://arxiv.org/abs/1712.02950).
