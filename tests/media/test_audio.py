@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from fomm_lib.errors import InputError
 from fomm_lib.media.audio import AudioTrack
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.video import VideoReader
@@ -128,7 +129,7 @@ def test_a_full_disk_is_not_blamed_on_the_audio(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setattr(AudioTrack, "_copy", full)
     with (
-        pytest.raises(OSError, match="No space left"),
+        pytest.raises(InputError, match="No space left"),
         VideoWriter(folder / "out.mp4", 25, (SIZE, SIZE), audio_from=source) as writer,
     ):
         for frame in moving_frames(5):
