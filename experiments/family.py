@@ -4,6 +4,7 @@
     python -m experiments.family cyclegan --runs runs/family           # 25
     python -m experiments.family srgan --runs runs/family              # 35
     python -m experiments.family progressive --runs runs/family        # 15
+    python -m experiments.family super-resolve --runs runs/family      # 2
     python -m experiments.family monkeynet --runs runs/family          # 60
 
 Written to data/family/results, or to --out: NAME.csv, a row a variant and seed, and NAME/VARIANT.jpg, test
@@ -24,6 +25,10 @@ them.
 
 `srgan`: 16 to 64 pixels: bicubic; after equal first stages on the mean squared error a second stage on the
 mean squared error, on VGG-16 features, on features and a discriminator.
+
+`super-resolve`: `fomm animate --super-resolve` against bicubic, for reconstructions of the test clips by
+heads-64 and for true frames made smaller: PSNR, LPIPS, sharpness, and distance of identity. Needs the extras
+`metrics` and `faces`.
 
 `progressive`: 16 pixels, grown, flat from the beginning, grown without minibatch standard deviation. Images
 seen, sliced Wasserstein distance times 1000 by size (`real`: two halves of the true images), spread.
@@ -49,8 +54,9 @@ from torchvision.utils import make_grid
 
 from fomm_lib.data.clips import find_clips
 from fomm_lib.data.tables import read_cells, write_cells
+from fomm_lib.evaluation.faces import average_euclidean_distance
 from fomm_lib.evaluation.images import l1, lpips_network, psnr, ssim
-from fomm_lib.family.apply import enlarge, sample_images_of, write_image
+from fomm_lib.family.apply import enlarge, sample_images_of, super_resolution, write_image
 from fomm_lib.family.config import FamilyConfig, family_config
 from fomm_lib.family.cyclegan import ResNetGenerator
 from fomm_lib.family.data import course_heads, open_data
@@ -66,7 +72,8 @@ from fomm_lib.family.systems import make_system, sampling, shrink_images, transl
 from fomm_lib.family.training import finite_step, train_family
 from fomm_lib.family.weights import FamilyModel, load_family
 from fomm_lib.files import data_path
-from fomm_lib.media.tensors import resize, to_tensor, to_uint8
+from fomm_lib.media.faces import read_faces
+from fomm_lib.media.tensors import resize, resize_bicubic, to_tensor, to_uint8
 from fomm_lib.model import load_model
 from fomm_lib.synthetic.labels import colour_labels, nearest_labels
 from fomm_lib.synthetic.truth import true_clip
@@ -298,6 +305,46 @@ def srgan(results: Results) -> None:
         results.add(variant, seed, row | measured(made), made[:SHOWN])
 
 
+# --- super-resolution of animations -------------------------------------------------------------------------
+
+
+def super_resolve(results: Results) -> None:
+    """Reconstructions of the test clips by heads-64, and true frames, twice and four times as large."""
+    model, lpips = _animated("heads-64"), lpips_network()
+    frames, made = [], []
+    for clip in find_clips(data_path("heads"), "test"):
+        read = torch.stack([to_tensor(frame) for frame in clip.read(range(0, len(clip), 12))])
+        small = resize(read, (64, 64))
+        frames.append(read[1:])
+        made.append(torch.cat([model(small[:1], driving[None]) for driving in small[1:]]))
+    truth, made = torch.cat(frames), torch.cat(made)
+    true_faces = read_faces(truth)
+    inputs = {
+        "true 2x": (resize(truth, (64, 64)), 2),
+        "true 4x": (resize(truth, (32, 32)), 4),
+        "heads-64 2x": (made, 2),
+    }
+    for name, (small, scale) in inputs.items():
+        network = super_resolution(scale, device="cpu")
+        for method, enlarged in (("bicubic", partial(resize_bicubic, size=(128, 128))), ("SRGAN", network)):
+            variant = f"{method} {name}"
+            if not results.once(variant):
+                continue
+            large = torch.stack([to_tensor(enlarged(to_uint8(image))) for image in small])
+            with torch.no_grad():
+                distance = float(lpips(large, truth).mean())
+            faces = read_faces(large)
+            both = faces.found & true_faces.found
+            identity = average_euclidean_distance(faces.identity[both], true_faces.identity[both])
+            row = {"images": len(large), "faces": int(both.sum()), "psnr": float(psnr(large, truth).mean())}
+            row |= {
+                "lpips": distance,
+                "sharpness": sharpness(large, truth),
+                "identity": float(identity.mean()),
+            }
+            results.add(variant, 0, row, large[:SHOWN])
+
+
 # --- progressive growing ------------------------------------------------------------------------------------
 
 
@@ -395,6 +442,7 @@ EXPERIMENTS = {
     "pix2pix": pix2pix,
     "cyclegan": cyclegan,
     "srgan": srgan,
+    "super-resolve": super_resolve,
     "progressive": progressive,
     "monkeynet": monkeynet,
 }

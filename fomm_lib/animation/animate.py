@@ -39,7 +39,7 @@ GENERATED_NOTICE = (
 FACES_LOOKED_FOR = 40  # number of frames of the driving video, evenly spread, in which faces are searched
 LARGEST_PASTED = 1920  # pixels of the longer side of a portrait with the result in it
 # Options that only `animate` has; `animate_frames`, which writes no file, refuses them.
-OF_FILES = ("paste_back", "compare", "zoom", "watermark")
+OF_FILES = ("paste_back", "compare", "zoom", "enlarge", "watermark")
 
 
 @dataclass
@@ -117,7 +117,8 @@ def animate(
     if chosen.paste_back:
         portrait = _at_most(portrait, LARGEST_PASTED)
     video = VideoReader(driving)
-    each = portrait.shape[:2] if chosen.paste_back else (size[0] * chosen.zoom, size[1] * chosen.zoom)
+    times = chosen.enlarge.scale if chosen.enlarge else chosen.zoom
+    each = portrait.shape[:2] if chosen.paste_back else (size[0] * times, size[1] * times)
     shape = each[1] * (3 if chosen.compare else 1), each[0]
     with ExitStack() as stack:
         if output is not None:  # before anything else, so that a bad name is reported before the work is done
@@ -398,6 +399,8 @@ def _composer(
     mark = Watermark((width, size[0])) if options.watermark else None
 
     def compose(generated: np.ndarray, frame: np.ndarray | None) -> np.ndarray:
+        if options.enlarge is not None:
+            generated = options.enlarge(generated)
         if paste is not None:
             image = paste(resize_bicubic(generated, (paste.side, paste.side)))
         else:

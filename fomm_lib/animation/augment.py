@@ -44,7 +44,7 @@ from fomm_lib.model import FirstOrderMotionModel, load_model
 MANIFEST = "manifest.csv"
 WRITTEN_EVERY = 5.0  # seconds; pairs made since then are made again if the process is killed
 MEASURED_FRAMES = 16  # of a result, evenly spread, in which faces are read
-NOT_FOR_DATA = ("compare", "zoom")  # options of `animate` that only help to inspect a result
+NOT_FOR_DATA = ("compare", "zoom", "enlarge")  # options of `animate` that only help to inspect a result
 
 
 @dataclass

@@ -5,12 +5,24 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
+
+import numpy as np
 
 from fomm_lib.errors import InputError
 from fomm_lib.media.squares import Crop
 
 Function = TypeVar("Function", bound=Callable)
+
+
+class Enlarger(Protocol):
+    """A function that makes an image, uint8 (H, W, 3), `scale` times as large, see
+    `family.apply.super_resolution`.
+    """
+
+    scale: int
+
+    def __call__(self, image: np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class AnimateOptions:
         paste_back: put the result back into the whole portrait (reduced to at most 1920 pixels).
         compare: write source | driving | result side by side.
         zoom: enlarge the result by this factor, bicubically, to inspect what a small model generates.
+        enlarge: a network for super-resolution, which enlarges what is generated; e.g.
+            `family.apply.super_resolution(2)`.
         watermark: write "AI-generated" into every frame.
         batch_size: driving frames per batch.
 
@@ -63,6 +77,7 @@ class AnimateOptions:
     paste_back: bool = False
     compare: bool = False
     zoom: int = 1
+    enlarge: Enlarger | None = None
     watermark: bool = False
     batch_size: int = 4
 
@@ -87,6 +102,8 @@ class AnimateOptions:
         if self.paste_back and (self.compare or self.zoom != 1):
             text = "paste_back gives the whole portrait at its own size; leave out compare and zoom"
             raise InputError(text)
+        if self.enlarge is not None and self.zoom != 1:
+            raise InputError("super-resolution enlarges the result already; leave out zoom")
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any], without: tuple[str, ...] = ()) -> AnimateOptions:

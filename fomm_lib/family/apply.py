@@ -20,11 +20,11 @@ from fomm_lib.errors import InputError, Reason, VideoError, one_line
 from fomm_lib.family.data import square_tensor
 from fomm_lib.family.pix2pix import to_unsigned
 from fomm_lib.family.systems import levels_of, sampling, scale_of, translate
-from fomm_lib.family.weights import FamilyModel
+from fomm_lib.family.weights import FamilyModel, load_family
 from fomm_lib.files import atomic_folder, atomic_output
 from fomm_lib.media.outputs import open_output
 from fomm_lib.media.pipeline import Progress, prefetch, progress_bar
-from fomm_lib.media.tensors import to_tensor, to_uint8
+from fomm_lib.media.tensors import resize_bicubic, to_tensor, to_uint8
 from fomm_lib.media.video import VideoReader, read_image
 from fomm_lib.version import __version__
 
@@ -189,6 +189,48 @@ def enlarge(model: FamilyModel, images: Tensor, tile: int | None = None) -> Tens
             columns = slice(scale * (left - x), scale * (right - x))
             out[..., scale * top : scale * bottom, scale * left : scale * right] = made[..., rows, columns]
     return out
+
+
+class SuperResolution:
+    """An image, uint8 (H, W, 3), made 2 or 4 times as large by a network: an `Enlarger` of `fomm.animate`.
+
+    A network for 4 is used for 2 as well: its result is then halved, bicubically.
+
+    Attributes:
+        scale: 2 or 4.
+    """
+
+    def __init__(self, model: FamilyModel, scale: int):
+        self.scale, self._enlarged = scale, image_function(model)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        return resize_bicubic(self._enlarged(image), (self.scale * height, self.scale * width))
+
+
+def super_resolution(
+    scale: int, weights: str | os.PathLike = "srgan", *, device: str | None = None
+) -> SuperResolution:
+    """A function that makes images larger, for `fomm.animate(..., enlarge=super_resolution(2))`.
+
+    Args:
+        scale: 2 or 4.
+        weights: of SRGAN, for 4: see `weights.load_family`.
+        device: by default the GPU if there is one.
+
+    Raises:
+        InputError: another scale; or weights of another system or scale.
+
+    Example:
+        >>> super_resolution(2)(np.zeros((10, 20, 3), np.uint8)).shape
+        (20, 40, 3)
+    """
+    if scale not in (2, 4):
+        raise InputError(f"super-resolution by {scale}: choose 2 or 4")
+    model = load_family(weights, device)
+    if model.config.system != "srgan" or scale_of(model.config) != 4:
+        raise InputError(f"{weights}: super-resolution needs weights of srgan for 4 times the size")
+    return SuperResolution(model, scale)
 
 
 def sample_images_of(model: FamilyModel, count: int, seed: int = 0) -> Iterator[Tensor]:

@@ -278,6 +278,33 @@ def test_the_result_in_the_whole_portrait(model, source, driving):
     assert video[:, 30:50, 20:40].std(axis=0).mean() > 0.3 * inside[:, 8:24, 8:24].std(axis=0).mean()
 
 
+class Doubled:
+    """An enlarger that can be computed by hand: every pixel becomes a square, in negative."""
+
+    scale = 2
+
+    def __call__(self, image):
+        return 255 - image.repeat(2, axis=0).repeat(2, axis=1)
+
+
+@pytest.mark.parametrize("more", [{}, {"paste_back": True}, {"compare": True}])
+def test_an_enlarger_makes_the_result_larger_wherever_it_is_shown(model, source, driving, more):
+    plain = frames_of(model, source, driving, size=32)
+    large = frames_of(model, source, driving, size=32, enlarge=Doubled(), **more)
+    if not more:
+        assert large.shape[1:3] == (64, 64)
+        by_hand = np.stack([Doubled()(frame.astype(np.uint8)) for frame in plain])
+        assert np.abs(large.astype(int) - by_hand).max() == 0
+    elif "compare" in more:
+        assert large.shape[1:3] == (64, 192)
+        assert np.array_equal(
+            large[:, :, 128:], frames_of(model, source, driving, size=32, enlarge=Doubled())
+        )
+    else:
+        other = frames_of(model, source, driving, size=32, paste_back=True)
+        assert large.shape == other.shape and np.abs(large.astype(int) - other).max() > 60
+
+
 def test_a_huge_portrait_is_made_smaller_first(model, driving, monkeypatch):
     monkeypatch.setattr("fomm_lib.animation.animate.LARGEST_PASTED", 192)
     video = frames_of(model, portrait(64).repeat(40, 0).repeat(35, 1), driving, paste_back=True)

@@ -28,6 +28,7 @@ from fomm_lib.errors import InputError
         ({"driving_crop": "face"}, "crop face: should be auto, middle, or three numbers x, y, side"),
         ({"paste_back": True, "zoom": 2}, "leave out compare and zoom"),
         ({"zoom": 0}, "zoom = 0: must be at least 1"),
+        ({"zoom": 2, "enlarge": lambda image: image}, "leave out zoom"),
     ],
 )
 def test_settings_that_cannot_be(settings, words):
@@ -52,8 +53,8 @@ def test_a_name_that_is_no_option_is_named(tmp_path):
     ("function", "without"),
     [
         (fomm.animate, set()),
-        (fomm.animate_frames, {"paste_back", "compare", "zoom", "watermark"}),
-        (augment, {"compare", "zoom"}),
+        (fomm.animate_frames, {"paste_back", "compare", "zoom", "enlarge", "watermark"}),
+        (augment, {"compare", "zoom", "enlarge"}),
     ],
 )
 def test_the_signature_shows_every_option_with_its_default(function, without):

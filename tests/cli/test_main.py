@@ -149,6 +149,8 @@ def test_animate_options(inputs, weights, tmp_path):
     assert VideoReader(tmp_path / "a.mp4").size == (3 * 64, 64)
     assert animate(inputs, weights, "--adapt-scale", "--output", "b.mp4", "--device", "cpu") == 0
     assert animate(inputs, weights, "--fast", "--detail", "--output", "c.mp4") == 0
+    assert animate(inputs, weights, "--size", "64", "--super-resolve", "2", "--output", "d.mp4") == 0
+    assert VideoReader(tmp_path / "d.mp4").size == (128, 128)
     assert VideoReader(tmp_path / "b.mp4").size == VideoReader(tmp_path / "c.mp4").size == (256, 256)
 
 
@@ -222,6 +224,8 @@ def test_bad_files(role, name, words, inputs, weights, tmp_path, tmp_path_factor
         (["--best-frame", "99"], "frame 99 was asked for, but it has frames 0 to 4"),
         (["--strength", "-1"], "strength = -1: should be a number from 0 to 5"),
         (["--absolute", "--strength", "2"], "strength is about relative movement"),
+        (["--super-resolve", "3"], "super-resolution by 3: choose 2 or 4"),
+        (["--super-resolve", "2", "--zoom", "2"], "leave out zoom"),
         (["--smooth", "99"], "smooth = 99: should be a number of frames"),
         (["--size", "33"], "size = 33: should be a multiple of 4"),
         (["--paste-back", "--compare"], "leave out compare and zoom"),

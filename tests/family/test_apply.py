@@ -9,16 +9,19 @@ from PIL import Image
 
 from fomm_lib.errors import InputError
 from fomm_lib.family.apply import (
+    SuperResolution,
     apply_family,
     enlarge,
     image_function,
     notice,
     sample_family,
     sample_images_of,
+    super_resolution,
     write_image,
 )
 from fomm_lib.family.pix2pix import to_signed, to_unsigned
 from fomm_lib.family.weights import load_family
+from fomm_lib.media.tensors import resize_bicubic
 from fomm_lib.media.video import VideoReader, read_image
 from tests.family.tiny import write_tiny
 from tests.support.odd_files import encode, moving_frames
@@ -140,6 +143,25 @@ def test_files_that_do_not_fit(models, inputs, tmp_path):
     with pytest.raises(InputError, match="exists already"):
         apply_family(model, inputs / "image.png", out)
     apply_family(model, inputs / "image.png", out, overwrite=True)
+
+
+# --- super-resolution of an animation -------------------------------------------------------------------
+
+
+def test_super_resolution_by_4_is_the_network_and_by_2_is_half_of_it(models):
+    image = np.random.default_rng(0).integers(0, 256, (12, 9, 3), np.uint8)
+    large = image_function(models["srgan"])(image)
+    four, two = (SuperResolution(models["srgan"], scale) for scale in (4, 2))
+    assert (four.scale, two.scale) == (4, 2)
+    assert np.array_equal(four(image), large) and large.shape == (48, 36, 3)
+    assert np.array_equal(two(image), resize_bicubic(large, (24, 18)))
+
+
+def test_super_resolution_that_cannot_be(models):
+    with pytest.raises(InputError, match="super-resolution by 3: choose 2 or 4"):
+        super_resolution(3)
+    with pytest.raises(InputError, match="needs weights of srgan for 4 times the size"):
+        super_resolution(2, models["pix2pix"].path)
 
 
 # --- samples --------------------------------------------------------------------------------------------
