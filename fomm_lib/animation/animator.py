@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ from fomm_lib.animation.movement import relative_motion
 from fomm_lib.errors import InputError
 from fomm_lib.generator import EncodedSource, Generated
 from fomm_lib.keypoints import Keypoints
+from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import resize, to_tensor
 from fomm_lib.model import FirstOrderMotionModel
 
@@ -55,7 +57,7 @@ class AnimatableModel(Protocol):
 
 
 def generated_size(model: AnimatableModel, size: int | None) -> tuple[int, int]:
-    """(height, width) of the images that a model generates if asked for `size`.
+    """(height, width) of the images that a model generates if asked for `size`, their shorter side.
 
     Raises:
         InputError: the model cannot generate images of this size.
@@ -64,14 +66,17 @@ def generated_size(model: AnimatableModel, size: int | None) -> tuple[int, int]:
         >>> generated_size(load_model("heads-64"), 128)
         (128, 128)
     """
-    if size is None or (size, size) == tuple(model.size):
-        return tuple(model.size)
-    step = model.size_multiple
-    if step is None:
-        raise InputError(f"size = {size}: this model was exported for {model.size[0]} and no other size")
-    if not 0 < size <= LARGEST_SIZE or size % step:
-        raise InputError(f"size = {size}: should be a multiple of {step}, at most {LARGEST_SIZE}")
-    return size, size
+    height, width = model.size
+    shorter = min(height, width)
+    if size is None or size == shorter:
+        return height, width
+    if model.size_multiple is None:
+        raise InputError(f"size = {size}: this model was exported for {shorter} and no other size")
+    step = model.size_multiple * shorter // math.gcd(height, width)  # so that both sides are multiples
+    most = LARGEST_SIZE * shorter // max(height, width)
+    if not 0 < size <= most or size % step:
+        raise InputError(f"size = {size}: should be a multiple of {step}, at most {most}")
+    return size * height // shorter, size * width // shorter
 
 
 class Animator:
@@ -81,12 +86,14 @@ class Animator:
 
     Args:
         model: in eval mode, see `load_model`; a `FastModel` is made of a `FirstOrderMotionModel`.
-        source: (1, 3, H, W) in [0, 1], of the model's size; or uint8 (S, S, 3), which is resized.
+        source: (1, 3, H, W) in [0, 1], of the model's size; or uint8 (h, w, 3), of which the largest part of
+            the model's shape in the middle is taken, and resized.
         relative: move as the driving frames move away from the first of them, see `relative_motion`; else
             take over their keypoints as they are.
         adapt_scale: for heads of different size, with `relative`.
-        size: height and width at which images are generated; the model's by default. Motion is estimated at
-            the model's size, as it was learned; only features and image are finer.
+        size: height and width at which images are generated, the shorter if they differ; the model's by
+            default. Motion is estimated at the model's size, as it was learned; only features and image are
+            finer.
 
     Attributes:
         model, encoded, kp_source: what the arguments became.
@@ -116,6 +123,7 @@ class Animator:
         self.relative, self.adapt_scale = relative, adapt_scale
         large_size = generated_size(self.model, size)
         if isinstance(source, np.ndarray):
+            source = cut_middle(source, self.model.size)
             small, large = (
                 to_tensor(source, one)[None].to(self.model.device) for one in (self.model.size, large_size)
             )

@@ -28,9 +28,12 @@ class AnimateOptions:
             first.
         crop: (x, y, side) of the square to cut out of the portrait; "auto" for the one around the face,
             framed as in the training data, and then of the driving video too; None and "middle" for the
-            largest in the middle.
-        driving_crop: the same for the driving video; "auto" is one steady square for all of it.
-        size: height and width at which the image is generated; None is the model's. Motion is still estimated
+            largest in the middle. A model whose images are not square gets a rectangle of their shape, `side`
+            wide.
+        driving_crop: the same for the driving video; "auto" is one steady square for all of it, around the
+            person with the largest face at its beginning.
+        size: height and width at which the image is generated, the shorter if they differ; None is the
+            model's. Motion is still estimated
             at the model's size, as it was learned; only features and image are finer. Useful where the
             portrait has as many pixels.
         paste_back: put the result back into the whole portrait (reduced to at most 1920 pixels).

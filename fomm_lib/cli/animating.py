@@ -31,7 +31,9 @@ from fomm_lib.errors import InputError
 from fomm_lib.files import DEFAULT_WEIGHTS, data_path
 
 Source = Annotated[Path | None, typer.Option(help="The portrait; a public-domain one by default.")]
-Driving = Annotated[Path | None, typer.Option(help="The driving video; a synthetic one by default.")]
+Driving = Annotated[
+    Path | None, typer.Option(help="The driving video, or a folder of frames; a synthetic video by default.")
+]
 Output = Annotated[
     Path | None,
     typer.Option(
@@ -96,6 +98,7 @@ def animate(
 ) -> None:
     """Animate a portrait by a driving video."""
     from fomm_lib.animation.animate import animate as animate_file
+    from fomm_lib.animation.animator import generated_size
     from fomm_lib.media.outputs import VIEWING_SIZE
 
     source, driving = _inputs(source, driving)
@@ -116,7 +119,7 @@ def animate(
         size=size,
         paste_back=paste_back,
         compare=compare,
-        zoom=zoom or (1 if paste_back else max(1, VIEWING_SIZE // max(size or 1, *model.size))),
+        zoom=zoom or (1 if paste_back else max(1, VIEWING_SIZE // max(generated_size(model, size)))),
         watermark=watermark,
         batch_size=batch_size,
     )
