@@ -17,7 +17,7 @@ from fomm_lib.errors import Reason, VideoError, error_text
 from fomm_lib.media.containers import encryption_marks
 from fomm_lib.media.formats import PILLOW_BRANDS, PILLOW_FORMATS, READ_FORMATS, TEXT_FORMATS
 from fomm_lib.media.images import image_format, on_white, too_large
-from fomm_lib.media.tracks import steady_packets, videos
+from fomm_lib.media.tracks import counts_packets, steady_packets, videos
 from fomm_lib.releases import importing
 
 with importing("av"):
@@ -227,6 +227,8 @@ def decoded_frames(
             continue
         for frame in frames:
             first_error = None
+            if counts_packets(container) and frame.dts is not None:
+                frame.pts = frame.dts
             yield frame
             patience = time.monotonic() + STALL_SECONDS
         if time.monotonic() > patience:

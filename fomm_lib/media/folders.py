@@ -14,7 +14,6 @@ from fomm_lib.media.formats import IMAGE_SUFFIXES
 
 TIMES = "times.csv"
 """The name of the file: a CSV with the columns `frame` (the name of an image) and `seconds`."""
-_LONGEST_TIME = 10**9  # seconds, 30 years
 
 
 def is_image_name(name: str) -> bool:
@@ -44,7 +43,7 @@ def _natural(name: str) -> list:
 
 
 def frame_durations_in(folder: Path, names: list[str]) -> list[Fraction]:
-    """Seconds of every frame: from `times.csv`, where there is one, else 1/25. The last is as long as the mean.
+    """Seconds of every frame: from `times.csv`, where there is one (the last gets the mean), else 1/25.
 
     Raises:
         InputError: `times.csv` does not give a time to every image, or the times do not grow.
@@ -55,9 +54,9 @@ def frame_durations_in(folder: Path, names: list[str]) -> list[Fraction]:
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             rows = islice(csv.DictReader(file), len(names) + 1)
-            found = {row["frame"]: Fraction(row["seconds"][:40]) for row in rows}
+            found = {row["frame"]: _seconds(row["seconds"]) for row in rows}
         times = [found[name] for name in names]
-    except (OSError, csv.Error, KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (OSError, csv.Error, KeyError, TypeError, ValueError):
         times = None
     if not times or len(found) > len(times) or not _grow(times):
         text = "should give each image of its folder a time in seconds, growing; correct it, or delete it"
@@ -66,5 +65,11 @@ def frame_durations_in(folder: Path, names: list[str]) -> list[Fraction]:
     return [*durations, sum(durations) / len(durations) if durations else Fraction(1, 25)]
 
 
+def _seconds(text: str) -> Fraction:
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,12})?", text) is None:  # 1e999999999 would fill the memory
+        raise ValueError(f"no time in seconds: {text[:40]}")
+    return Fraction(text)
+
+
 def _grow(times: list[Fraction]) -> bool:
-    return all(a < b for a, b in pairwise(times)) and times[0] >= 0 and times[-1] <= _LONGEST_TIME
+    return all(before < after for before, after in pairwise(times))

@@ -345,7 +345,7 @@ def _walk_to_frames(path: Path, wanted: list[int]) -> dict[int, np.ndarray]:
 
 
 def has_frames(path: str | os.PathLike) -> bool:
-    """Whether a file that `read_image` reads is a video or an animated image, of which it gives the first frame.
+    """Whether a file that `read_image` reads is a video or an animated image, and not a still image.
 
     Example:
         >>> has_frames(data_path("portrait.jpg")), has_frames(data_path("driving.mp4"))
