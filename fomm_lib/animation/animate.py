@@ -21,15 +21,15 @@ from torch import Tensor
 from fomm_lib.animation.animator import AnimatableModel, Animator, sizes_of
 from fomm_lib.animation.movement import exaggerated, pose_distance, smoothed
 from fomm_lib.animation.options import AnimateOptions, show_options
-from fomm_lib.errors import InputError
+from fomm_lib.errors import InputError, one_line
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.media.faces import find_faces, has_detector, landmarks68
 from fomm_lib.media.outputs import open_output
 from fomm_lib.media.overlays import PasteBack, Watermark
 from fomm_lib.media.pipeline import BackgroundWriter, Progress, prefetch, progress_bar
-from fomm_lib.media.squares import Square, choose_square, cut
+from fomm_lib.media.squares import Shape, Square, choose_square, cut
 from fomm_lib.media.tensors import check_image, image_array, resize_bicubic, to_tensor, to_uint8
-from fomm_lib.media.video import VideoReader, read_frames, read_image
+from fomm_lib.media.video import VideoReader, has_frames, read_frames, read_image
 from fomm_lib.version import __version__
 
 GENERATED_NOTICE = (
@@ -87,7 +87,7 @@ def animate(
         model: see `load_model`; a `FastModel` or an `ExportedModel` as well.
         source: an image file, or an image in memory: uint8 (H, W, 3), a Pillow image, or a tensor
             (3, H, W) in [0, 1].
-        driving: a video file.
+        driving: a video file, or a folder of frames as `animate` writes it.
         output: what to write: a file with an ending of `formats.OUTPUT_FORMATS`, or a name without an ending
             for a folder of frames (see `outputs.open_output`); None for an array of frames instead, which
             must fit into memory.
@@ -128,25 +128,25 @@ def animate(
                 output,
                 video.fps,
                 shape,
-                audio_from=driving,
+                audio_from=None if Path(driving).is_dir() else driving,
                 metadata=notices | {"title": "Animated portrait"},
                 overwrite=overwrite,
                 time_base=video.time_base,
             )
             stack.enter_context(writer)
         square, driving_square, notes = _squares(
-            chosen, portrait, video.first_frame(), _frames_to_search(video, progress)
+            model, chosen, portrait, video.first_frame(), _frames_to_search(video, progress)
         )
         for note in notes:
             warnings.warn(note, stacklevel=2)
-        still = cut(portrait, square)
+        still = cut(portrait, square, model.size)
         animator = _animator(model, still, chosen)
-        compose = _composer(chosen, portrait, square, each)
+        compose = _composer(chosen, portrait, square, model.size, each)
         best_frame = _set_reference(animator, chosen, still, video, driving_square, progress)
 
         def moments() -> Iterator[tuple[Tensor, tuple[np.ndarray | None, Fraction]]]:
             for frame, seconds in video.timed():
-                frame = cut(frame, driving_square)
+                frame = cut(frame, driving_square, model.size)
                 yield to_tensor(frame, model.size), (frame.copy() if chosen.compare else None, seconds)
 
         def write(generated: np.ndarray, frame: np.ndarray | None, seconds: Fraction) -> None:
@@ -213,15 +213,16 @@ def animate_frames(
         if first is None:
             return
         frames, searched = itertools.chain([first], iterator), [check_image(first, what)]
-    square, driving_square, notes = _squares(chosen, portrait, first, searched)
+    square, driving_square, notes = _squares(model, chosen, portrait, first, searched)
     for note in notes:
         warnings.warn(note, stacklevel=2)
-    still = cut(portrait, square)
+    still = cut(portrait, square, model.size)
     animator = _animator(model, still, chosen)
     if video is not None:
         _set_reference(animator, chosen, still, video, driving_square, progress=False)
     moments = (
-        (to_tensor(cut(check_image(frame, what), driving_square), model.size), None) for frame in frames
+        (to_tensor(cut(check_image(frame, what), driving_square, model.size), model.size), None)
+        for frame in frames
     )
     for generated, _ in _follow(animator, chosen, moments):
         yield generated
@@ -232,14 +233,20 @@ def read_portrait(source: str | os.PathLike | np.ndarray | Image.Image | Tensor)
 
     Raises:
         InputError: it cannot be read, or is no image.
+    Warns:
+        UserWarning: it is a video or an animated image, of which the first frame is taken.
 
     Example:
         >>> read_portrait(data_path("portrait.jpg")).shape
         (256, 256, 3)
     """
-    if isinstance(source, (str, os.PathLike)):
-        return read_image(source)
-    return image_array(source, "the portrait")
+    if not isinstance(source, (str, os.PathLike)):
+        return image_array(source, "the portrait")
+    image = read_image(source)
+    if has_frames(source):
+        text = "is a video; its first frame is the portrait. For another, save that frame as an image"
+        warnings.warn(one_line(source, text), stacklevel=3)
+    return image
 
 
 # --- the movement --------------------------------------------------------------------------------------
@@ -275,14 +282,14 @@ def _set_reference(
     if best is None:
         return 0
     if best != "auto":
-        frame = cut(read_frames(video.path, [best])[0], square)
+        frame = cut(read_frames(video.path, [best])[0], square, model.size)
         animator.set_reference(animator.detect(to_tensor(frame, model.size)[None].to(model.device)))
         return best
     face = _landmarks(still) if has_detector() else None
 
     def searched() -> Iterator[tuple[Tensor, Keypoints | None]]:
         for frame in video:
-            frame = cut(frame, square)
+            frame = cut(frame, square, model.size)
             yield to_tensor(frame, model.size), None if face is None else _landmarks(frame)
 
     nearest: dict[str, tuple[float, int, Keypoints]] = {}
@@ -344,18 +351,23 @@ def _batches(items: Iterable, size: int) -> Iterator[list]:
 
 
 def _squares(
-    options: AnimateOptions, portrait: np.ndarray, first: np.ndarray, searched: Iterable[np.ndarray]
+    model: AnimatableModel,
+    options: AnimateOptions,
+    portrait: np.ndarray,
+    first: np.ndarray,
+    searched: Iterable[np.ndarray],
 ) -> tuple[Square, Square, list[str]]:
     """The squares of portrait and driving video, and warnings; `searched` are frames to find faces in."""
     driving_crop = options.driving_crop
     if driving_crop is None and options.crop == "auto":
         driving_crop = "auto"
-    square, notes = choose_square(portrait, options.crop, "the portrait")
-    driving_square, more = choose_square(first, driving_crop, "the driving video", searched)
+    square, notes = choose_square(portrait, options.crop, "the portrait", shape=model.size)
+    driving_square, more = choose_square(first, driving_crop, "the driving video", searched, model.size)
     notes += more
     if "auto" not in (options.crop, driving_crop) and has_detector():
         # A model animates well only if portrait and driving video are of one kind.
-        seen = [bool(find_faces(image)) for image in (cut(portrait, square), cut(first, driving_square))]
+        used = cut(portrait, square, model.size), cut(first, driving_square, model.size)
+        seen = [bool(find_faces(image)) for image in used]
         if seen[0] != seen[1]:
             one, other = ("portrait", "driving video") if seen[0] else ("driving video", "portrait")
             given = driving_crop if seen[0] else options.crop  # of the other
@@ -387,14 +399,15 @@ def _refuse_inputs(output: str | os.PathLike, source: object, driving: str | os.
 
 
 def _composer(
-    options: AnimateOptions, portrait: np.ndarray, square: Square, size: tuple[int, int]
+    options: AnimateOptions, portrait: np.ndarray, square: Square, shape: Shape, size: tuple[int, int]
 ) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
     """A function from a generated image and its driving frame to a frame of the result.
 
-    `size` is (height, width) of the result alone, without what is shown beside it.
+    `shape` is that of the model's images, `size` (height, width) of the result alone, without what is shown
+    beside it.
     """
-    paste = PasteBack(portrait, square) if options.paste_back else None
-    source = resize_bicubic(cut(portrait, square), size) if options.compare else None
+    paste = PasteBack(portrait, square, shape) if options.paste_back else None
+    source = resize_bicubic(cut(portrait, square, shape), size) if options.compare else None
     width = size[1] * (3 if options.compare else 1)
     mark = Watermark((width, size[0])) if options.watermark else None
 
@@ -402,7 +415,7 @@ def _composer(
         if options.enlarge is not None:
             generated = options.enlarge(generated)
         if paste is not None:
-            image = paste(resize_bicubic(generated, (paste.side, paste.side)))
+            image = paste(resize_bicubic(generated, paste.size))
         else:
             image = resize_bicubic(generated, size)
         if options.compare:

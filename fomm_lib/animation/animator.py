@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +18,7 @@ from fomm_lib.errors import InputError
 from fomm_lib.generator import EncodedSource, Generated
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.media.outputs import VIEWING_SIZE
+from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import image_array, resize, to_tensor
 from fomm_lib.model import FirstOrderMotionModel
 
@@ -63,7 +65,7 @@ class AnimatableModel(Protocol):
 
 
 def generated_size(model: AnimatableModel, size: int | tuple[int, int] | None) -> tuple[int, int]:
-    """(height, width) of the images that a model generates if asked for `size`, of both or of each.
+    """(height, width) of the images that a model generates if asked for `size`: their shorter side, or both.
 
     Raises:
         InputError: the model cannot generate images of this size.
@@ -72,14 +74,23 @@ def generated_size(model: AnimatableModel, size: int | tuple[int, int] | None) -
         >>> generated_size(load_model("heads-64"), 128)
         (128, 128)
     """
-    sides = (size, size) if isinstance(size, int) else tuple(size or model.size)
-    if sides == tuple(model.size):
+    height, width = model.size
+    shorter = min(height, width)
+    if isinstance(size, tuple) or size in (None, shorter):
+        sides, step = tuple(size) if isinstance(size, tuple) else (height, width), model.size_multiple
+        most = LARGEST_SIZE
+    else:
+        # So that both sides are multiples.
+        step = model.size_multiple and model.size_multiple * shorter // math.gcd(height, width)
+        most = LARGEST_SIZE * shorter // max(height, width)
+        sides = size * height // shorter, size * width // shorter
+    if sides == (height, width):
         return sides
-    step = model.size_multiple
     if step is None:
-        raise InputError(f"size = {size}: this model was exported for {model.size[0]} and no other size")
-    if any(not 0 < side <= LARGEST_SIZE or side % step for side in sides):
-        raise InputError(f"size = {size}: should be a multiple of {step}, at most {LARGEST_SIZE}")
+        raise InputError(f"size = {size}: this model was exported for {shorter} and no other size")
+    asked = sides if isinstance(size, tuple) else (size,)
+    if any(not 0 < side <= most or side % step for side in asked):
+        raise InputError(f"size = {size}: should be a multiple of {step}, at most {most}")
     return sides
 
 
@@ -108,9 +119,11 @@ def sizes_of(
         return size_for(model, result, fast), result
     if not fast:
         return (generated_size(model, size),) * 2
-    if not 0 < size <= LARGEST_SIZE:
-        raise InputError(f"size = {size}: should be from 1 to {LARGEST_SIZE}")
-    return tuple(model.size), (size, size)
+    height, width = model.size
+    shorter, longer = min(height, width), max(height, width)
+    if not 0 < size <= LARGEST_SIZE * shorter // longer:
+        raise InputError(f"size = {size}: should be from 1 to {LARGEST_SIZE * shorter // longer}")
+    return (height, width), (round(size * height / shorter), round(size * width / shorter))
 
 
 def size_for(model: AnimatableModel, result: tuple[int, int], fast: bool = False) -> tuple[int, int]:
@@ -134,13 +147,14 @@ class Animator:
 
     Args:
         model: in eval mode, see `load_model`; a `FastModel` is made of a `FirstOrderMotionModel`.
-        source: (1, 3, H, W) in [0, 1], of the model's size; or uint8 (S, S, 3) or a Pillow image, which is
-            resized.
+        source: (1, 3, H, W) in [0, 1], of the model's size; or uint8 (h, w, 3) or a Pillow image, of which
+            the largest part of the model's shape in the middle is taken, and resized.
         relative: move as the driving frames move away from the first of them, see `relative_motion`; else
             take over their keypoints as they are.
         adapt_scale: for heads of different size, with `relative`.
-        size: height and width at which images are generated; the model's by default. Motion is estimated at
-            the model's size, as it was learned; only features and image are finer.
+        size: height and width at which images are generated, the shorter if they differ; the model's by
+            default. Motion is estimated at the model's size, as it was learned; only features and image are
+            finer.
         result: (height, width) to which generated images are enlarged; None leaves them as they are.
         detail: add the detail of the source that generating loses, see `detail`. Needs a model that gives its
             flow: one that does not (no dense motion, or exported by an earlier release) goes without.
@@ -176,7 +190,7 @@ class Animator:
         self.relative, self.adapt_scale = relative, adapt_scale
         large_size = generated_size(self.model, size)
         if not isinstance(source, Tensor):
-            source = image_array(source, "the source")
+            source = cut_middle(image_array(source, "the source"), self.model.size)
         elif source.ndim != 4 or source.shape[1] != 3:
             raise InputError(f"the source is a tensor {tuple(source.shape)}; it must be (1, 3, H, W)")
 

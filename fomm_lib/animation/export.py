@@ -38,7 +38,7 @@ from fomm_lib.errors import InputError
 from fomm_lib.files import atomic_folder
 from fomm_lib.generator import EncodedSource, Generated
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.media.squares import cut, middle_square
+from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
 from fomm_lib.model import FirstOrderMotionModel
@@ -216,7 +216,7 @@ def calibration_images(
     """A source and driving frames to calibrate with: a portrait, and every eighth frame of a video.
 
     Args:
-        portrait, driving: an image file and a video; the largest square in the middle of each is used.
+        portrait, driving: an image file and a video; see `squares.cut_middle` for the part that is used.
         size: (height, width) of the model.
         frames: the largest number of driving frames.
     Returns:
@@ -228,7 +228,7 @@ def calibration_images(
         >>> source, driving = calibration_images("portrait.jpg", "clip.mp4", (64, 64))  # doctest: +SKIP
     """
     chosen = [read_image(portrait), *itertools.islice(VideoReader(driving), 0, 8 * frames, 8)]
-    tensors = [to_tensor(cut(image, middle_square(image)), size) for image in chosen]
+    tensors = [to_tensor(cut_middle(image, size), size) for image in chosen]
     return tensors[0][None], torch.stack(tensors[1:])
 
 

@@ -43,7 +43,7 @@ class LiveAnimator:
 
     Attributes:
         still: the portrait's square, uint8.
-        square: what is cut out of the camera's images, as (left, top, side); None before the first. It
+        square: what is cut out of the camera's images, see `squares.Square`; None before the first. It
             stays until the next `start_over`: a square that followed the head would remove its movement.
         notes: what a person should know, such as that no face is found; a list of lines.
 
@@ -69,8 +69,8 @@ class LiveAnimator:
         self.options = AnimateOptions(strength=strength, smooth=smooth)
         self._crop = "auto" if find_faces or (find_faces is None and has_detector()) else "middle"
         image = read_portrait(portrait)
-        square, self._of_portrait = choose_square(image, self._crop, "the portrait")
-        self.still = cut(image, square)
+        square, self._of_portrait = choose_square(image, self._crop, "the portrait", shape=model.size)
+        self.still = cut(image, square, model.size)
         size, shown = sizes_of(model, fast=True)
         self._animator = Animator(model, self.still, size=size, result=shown, detail=shown != size)
         self._mark = Watermark(shown[::-1]) if watermark else None
@@ -112,10 +112,12 @@ class LiveAnimator:
         if check_image(frame, "the camera's image").shape != self._frame_shape:
             self.start_over()
             self._frame_shape = frame.shape
-            self.square, notes = choose_square(frame, self._crop, "the camera's image")
+            shape = self._animator.model.size
+            self.square, notes = choose_square(frame, self._crop, "the camera's image", shape=shape)
             self.notes += notes
         animator, model = self._animator, self._animator.model
-        kp = animator.detect(to_tensor(cut(frame, self.square), model.size)[None].to(model.device))
+        seen = cut(frame, self.square, model.size)
+        kp = animator.detect(to_tensor(seen, model.size)[None].to(model.device))
         self._before = kp = steadied(self._before, kp, self.options.smooth)
         kp = exaggerated(animator.kp_source, animator.move(kp), self.options.strength)
         image = to_uint8(animator.generate(kp).prediction)[0]

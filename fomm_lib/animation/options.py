@@ -40,11 +40,14 @@ class AnimateOptions:
             first.
         crop: (x, y, side) of the square to cut out of the portrait; "auto" for the one around the face,
             framed as in the training data, and then of the driving video too; None and "middle" for the
-            largest in the middle.
-        driving_crop: the same for the driving video; "auto" is one steady square for all of it.
-        size: height and width of the result, at which it is generated; None is about 256 pixels (or the
-            model's size if that is larger), generated at up to twice the model's size. Motion is still
-            estimated at the model's size, as it was learned; only features and image are finer.
+            largest in the middle. A model whose images are not square gets a rectangle of their shape, `side`
+            wide.
+        driving_crop: the same for the driving video; "auto" is one steady square for all of it, around the
+            person with the largest face at its beginning.
+        size: height and width of the result (the shorter if they differ), at which it is generated; None is
+            about 256 pixels (or the model's size if that is larger), generated at up to twice the model's
+            size. Motion is still estimated at the model's size, as it was learned; only features and image
+            are finer.
         fast: generate at the model's size, and only enlarge that: two to four times as fast, and less sharp.
         detail: add the detail of the portrait that generating loses, see `detail`; None does so where the
             result is larger than the images that the model learned from.

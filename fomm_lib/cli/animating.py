@@ -32,7 +32,9 @@ from fomm_lib.errors import InputError
 from fomm_lib.files import DEFAULT_WEIGHTS, data_path
 
 Source = Annotated[Path | None, typer.Option(help="The portrait; a public-domain one by default.")]
-Driving = Annotated[Path | None, typer.Option(help="The driving video; a synthetic one by default.")]
+Driving = Annotated[
+    Path | None, typer.Option(help="The driving video, or a folder of frames; a synthetic video by default.")
+]
 Output = Annotated[
     Path | None,
     typer.Option(

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from fomm_lib.data.clips import Clip
 from fomm_lib.errors import InputError
 from fomm_lib.files import atomic_output, remove_leftovers
+from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import resize_array
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def pack_clips(clips: list[Clip], size: tuple[int, int], folder: str | os.PathLi
 
     Args:
         clips: what to decode.
-        size: (height, width) to resize the frames to.
+        size: (height, width) to resize the frames to, after `squares.cut_middle`.
         folder: gets `frames.u8` (all frames, uint8 (H, W, 3), one after the other) and `index.json` (where
             each clip begins). If both exist, made from the same clips at the same size, they are used.
 
@@ -106,7 +107,7 @@ def _write_frames(clips: list[Clip], size: tuple[int, int], path: Path) -> dict[
                 begin, count = file.tell(), 0
                 try:
                     for frame in clip:
-                        file.write(resize_array(frame, size).data)
+                        file.write(resize_array(cut_middle(frame, size), size).data)
                         count += 1
                     if count == 0:
                         raise InputError("no frame in it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from fomm_lib.errors import InputError, error_text
 from fomm_lib.files import refuse_address
+from fomm_lib.media.folders import image_names, is_image_name
 from fomm_lib.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from fomm_lib.media.images import open_image
 from fomm_lib.media.video import VideoReader, read_frames, read_image
@@ -88,8 +88,7 @@ class FolderClip(Clip):
     def files(self) -> list[str]:
         """The names of the frames, in natural order."""
         if self._files is None:
-            names = (entry.name for entry in os.scandir(self.path) if _is_image(entry.name))
-            self._files = sorted(names, key=_natural)
+            self._files = image_names(self.path)
         return self._files
 
     @property
@@ -139,14 +138,6 @@ class StripClip(Clip):
         return one
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _natural(name: str) -> list:
-    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
-
-
 def find_clips(root: str | os.PathLike, split: str | None = "train", aspect: float = 1.0) -> list[Clip]:
     """All clips directly under `root` (or `root/split`), sorted by name.
 
@@ -186,7 +177,7 @@ def find_clips(root: str | os.PathLike, split: str | None = "train", aspect: flo
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            if any(_is_image(inner.name) for inner in os.scandir(entry.path)):
+            if any(is_image_name(inner.name) for inner in os.scandir(entry.path)):
                 clips.append(FolderClip(entry.path))
         elif suffix in VIDEO_SUFFIXES:
             clips.append(VideoClip(entry.path))

@@ -36,6 +36,7 @@ from fomm_lib.data.augmentation import Augmentation, size_pair
 from fomm_lib.data.cache import pack_clips
 from fomm_lib.data.clips import Clip, find_clips
 from fomm_lib.errors import InputError
+from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import resize, to_tensor
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ class FramePairs(Dataset):
 
     Args:
         root, split: see `find_clips`.
-        size: (height, width), or one number for both. Frames of another size are resized to it (bilinear,
-            antialiased), not cropped.
+        size: (height, width), or one number for both. Of frames of another shape the largest part of this
+            shape in the middle is taken (see `squares.cut_middle`); it is resized (bilinear, antialiased).
         id_sampling: one item per identity (the name before the first `#`) instead of one per clip. The clip
             is drawn at random among those of the identity: people with many clips are not drawn more often.
         augmentation: None, an `Augmentation`, or the published `augmentation_params`.
@@ -135,8 +136,8 @@ class FramePairs(Dataset):
                 if len(clip) < 2:
                     raise InputError("a single frame, and a pair needs two")
                 numbers = sorted(rng.integers(len(clip), size=2).tolist())
-                frames = torch.stack([to_tensor(frame, self.size) for frame in clip.read(numbers)])
-                return clip, numbers, frames
+                frames = [to_tensor(cut_middle(frame, self.size), self.size) for frame in clip.read(numbers)]
+                return clip, numbers, torch.stack(frames)
             except Exception as error:  # decoders raise about ten unrelated types for a bad file
                 failure = error
                 if clip.path not in self._reported:

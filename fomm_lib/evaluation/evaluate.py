@@ -54,7 +54,7 @@ from fomm_lib.evaluation.report import (
 )
 from fomm_lib.files import atomic_output, only_writer, remove_leftovers
 from fomm_lib.media.faces import has_detector, read_faces
-from fomm_lib.media.squares import cut, middle_square
+from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.model import FirstOrderMotionModel
 
@@ -81,8 +81,9 @@ def evaluate(
 ) -> Report:
     """Evaluate models, and the repeated frame, on clips.
 
-    The largest square in the middle of a frame is given to each model at its own size, and all results are
-    compared at one size: those of a smaller model are enlarged to it as `animate` does.
+    The part of each frame that `squares.cut_middle` takes (mostly a square) is given to each model at its own
+    size, and all results are compared at one size: those of a smaller model are enlarged to it as `animate`
+    does.
 
     Args:
         weights: one or several of what `load_model` takes.
@@ -90,7 +91,7 @@ def evaluate(
         mode: "reconstruction" or "animation".
         protocol: which frames (see `protocol`), or the file; by default `make_protocol` of all clips. Its
             mode counts.
-        size: width and height at which to compare; by default those of the largest model. 256 measures what
+        size: width and height at which to compare, the shorter if they differ; by default those of the largest model. 256 measures what
             `animate` shows by default.
         fast: measure what `animate` shows with `fast`.
         config: for published weights without a config inside.
@@ -120,7 +121,7 @@ def evaluate(
         model = load_once(name, config, device)
         models[label] = Weights(name, config, device, _digest(model))
         sizes.append(model.size)
-    height_width = (size, size) if size else max(sizes, default=(256, 256))
+    height_width = _size_to_compare(sizes, size)
     clips = {clip.name: clip for clip in find_clips(data, split)}
     protocol, gaps = _protocol_for(clips, protocol, mode, data)
     lpips, faces, missing = _available(min(height_width))
@@ -318,6 +319,17 @@ def _labels(names: Sequence[str | os.PathLike]) -> list[str]:
     return labels
 
 
+def _size_to_compare(sizes: Sequence[tuple[int, int]], shorter: int | None) -> tuple[int, int]:
+    """(height, width) at which models of these sizes are compared; `shorter` is the shorter of them."""
+    height, width = max(sizes, default=(256, 256))
+    if any(height * w != width * h for h, w in sizes):
+        shapes = ", ".join(sorted({f"{h}x{w}" for h, w in sizes}))
+        raise InputError(f"the models' images have different shapes ({shapes}); evaluate them one by one")
+    if shorter is None:
+        return height, width
+    return round(shorter * height / min(height, width)), round(shorter * width / min(height, width))
+
+
 def _digest(model: FirstOrderMotionModel) -> str:
     """What tells two models apart in the cache: the weights, and what changes the result of the networks."""
     # Only what the config says of the networks, and only where it differs from the defaults: a new option of
@@ -351,7 +363,7 @@ def _evaluate_clip(task: Task, clip: Clip, source_clip: Clip, setting: _Setting)
         frames = [*clip.read(task.driving), *source_clip.read([task.source])]
     except Exception as error:  # decoders raise some ten unrelated types for a bad file
         return f"{clip.name}: could not be read ({error_text(error)})"
-    *driving, source = (cut(frame, middle_square(frame)) for frame in frames)
+    *driving, source = (cut_middle(frame, setting.size) for frame in frames)
     truth = torch.stack([to_tensor(frame, setting.size) for frame in driving])
     still = to_tensor(source, setting.size)[None]
     images = hashlib.sha256(truth.numpy().tobytes() + still.numpy().tobytes()).hexdigest()

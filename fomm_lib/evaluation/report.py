@@ -25,7 +25,7 @@ from fomm_lib.evaluation.comparison import (
 )
 from fomm_lib.evaluation.images import Metric
 from fomm_lib.evaluation.protocol import Protocol
-from fomm_lib.media.squares import cut, middle_square
+from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import to_tensor, to_uint8
 from fomm_lib.model import FirstOrderMotionModel, load_model
 
@@ -157,7 +157,7 @@ class Report:
         (task,) = (task for task in self.protocol.tasks if task.clip == row["clip"])
         frames = self.clips_read[row["source_clip"]].read([row["source"]])
         frames += self.clips_read[row["clip"]].read([row["frame"], task.driving[0]])
-        source, driving, first = (cut(frame, middle_square(frame)) for frame in frames)
+        source, driving, first = (cut_middle(frame, self.size) for frame in frames)
         if method in (REPEATED, REAL):
             return source, driving, source if method == REPEATED else driving
         model = self.models[method].load()
@@ -248,8 +248,8 @@ def redraw(
 
     Args:
         model: of `load_model`.
-        source: uint8 (H, W, 3).
-        driving: T frames, uint8 (H, W, 3) each.
+        source: uint8 (H, W, 3), of the shape of the model's images.
+        driving: T frames, uint8 (H, W, 3) each, of that shape.
         relative: move as the driving frames move away from the first of them, as in animation; else take over
             their keypoints as they are, as in reconstruction.
         size: (height, width) of the result; None is the model's, without anything that `animate` adds.

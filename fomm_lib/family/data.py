@@ -36,7 +36,7 @@ from fomm_lib.data.datasets import FramePairs
 from fomm_lib.errors import InputError, one_line
 from fomm_lib.files import data_path, refuse_address
 from fomm_lib.media.formats import PORTRAIT_SUFFIXES
-from fomm_lib.media.squares import cut, middle_square
+from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import resize
 from fomm_lib.media.video import read_image
 from fomm_lib.synthetic.labels import colour_labels, labels_folder
@@ -277,7 +277,7 @@ def read_folder(folder: Path, size: int, labels: bool = False) -> Tensor:
 
 def square_tensor(image: np.ndarray, size: int, labels: bool = False) -> Tensor:
     """The middle square of an image, uint8 (H, W, 3), as uint8 (1, 3, size, size)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(cut(image, middle_square(image))))
+    pixels = torch.from_numpy(np.ascontiguousarray(cut_middle(image)))
     return at_size(pixels.permute(2, 0, 1)[None], size, labels)
 
 

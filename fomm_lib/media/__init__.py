@@ -4,9 +4,11 @@ video       `VideoReader`, `read_frames`, `read_image`: every file becomes uint8
             is in `encoding`
 images      images and animated images with Pillow
 decoding    videos with PyAV: open, check, decode, convert to RGB
+tracks      the best video and audio track; a clock that does not jump
 index       the positions of a video's frames, and random access by them
 encoding    `VideoWriter`: writes videos and animated images
 audio       copies the audio of one file into the video that is written
+folders     folders of frames and their times
 outputs     `open_output`: a video or a folder of frames, by its name
 formats     tables of formats and of the endings of file names
 containers  what a file says about itself: encryption, a missing end

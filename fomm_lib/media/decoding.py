@@ -17,14 +17,14 @@ from fomm_lib.errors import Reason, VideoError, error_text
 from fomm_lib.media.containers import encryption_marks
 from fomm_lib.media.formats import PILLOW_BRANDS, PILLOW_FORMATS, READ_FORMATS, TEXT_FORMATS
 from fomm_lib.media.images import image_format, on_white, too_large
-from fomm_lib.media.tracks import steady_packets, videos
+from fomm_lib.media.tracks import counts_packets, steady_packets, videos
 from fomm_lib.releases import importing
 
 with importing("av"):
     import av
 
 MAX_FRAME_PIXELS = 8192 * 8192  # twice 8K UHD
-INPUT_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(READ_FORMATS)}
+INPUT_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(READ_FORMATS.split())}
 """Options for all that opens a file with FFmpeg, ffprobe too."""
 # How playlists and manifests begin: HLS, concat, DASH and IMF (XML), SDP, PLS.
 _LISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0", b"[playlist]")
@@ -89,7 +89,7 @@ def image_pipe(path: str | os.PathLike) -> str | None:
         'jpeg_pipe'
     """
     name = f"{image_format(Path(path))}_pipe".lower().replace("mpo", "jpeg")
-    return name if name in READ_FORMATS else None
+    return name if name in READ_FORMATS.split() else None
 
 
 @contextmanager
@@ -216,7 +216,9 @@ def decoded_frames(
             frames = decode(packet)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             # PyAV's MemoryError is also a ValueError, and so is VideoError.
-            if isinstance(error, (MemoryError, VideoError)) or (on_fault is None and (has_begun or packet is None)):
+            if isinstance(error, (MemoryError, VideoError)) or (
+                on_fault is None and (has_begun or packet is None)
+            ):
                 raise
             if on_fault:
                 on_fault(error)
@@ -225,6 +227,8 @@ def decoded_frames(
             continue
         for frame in frames:
             first_error = None
+            if counts_packets(container) and frame.dts is not None:
+                frame.pts = frame.dts
             yield frame
             patience = time.monotonic() + STALL_SECONDS
         if time.monotonic() > patience:

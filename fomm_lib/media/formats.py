@@ -14,17 +14,19 @@ applies transparency."""
 PILLOW_BRANDS = {"avif", "avis", "heic", "heim", "heis", "heix", "mif1"}
 """Major brands of MP4-like files that hold images."""
 READ_FORMATS = """
-    mov mp4 matroska webm avi flv live_flv mpegts mpegtsraw mpeg mpegvideo m4v h261 h263 h264 hevc vvc av1 obu
-    ivf ogg asf asf_o rm mxf wtv nut dv gxf swf vc1 vc1test dirac cavsvideo evc apv mjpeg mjpeg_2000 dnxhd
-    yuv4mpegpipe dhav ty nuv gif apng webp webp_anim avif ico tty
-    aac ac3 ac4 aiff amr amrnb amrwb ape au caf dts dtshd eac3 flac loas mlp mp3 mpc mpc8 oga ogg oma opus spdif
+    mov mp4 matroska webm avi flv live_flv mpegts mpegtsraw mpeg mpegvideo m4v h261 h263 h264 hevc vvc av1
+    obu ivf ogg asf asf_o rm mxf wtv nut dv gxf swf vc1 vc1test dirac cavsvideo evc apv mjpeg mjpeg_2000
+    dnxhd yuv4mpegpipe dhav ty nuv gif apng webp webp_anim avif ico tty
+
+    aac ac3 ac4 aiff amr amrnb amrwb ape au caf dts dtshd eac3 flac loas mlp mp3 mpc mpc8 oga oma opus spdif
     tak truehd tta voc w64 wav wsaud wv
-    bmp_pipe dds_pipe dpx_pipe exr_pipe gif_pipe hdr_pipe j2k_pipe jpeg_pipe jpegls_pipe jpegxl_anim jpegxl_pipe
-    jpegxs_pipe pam_pipe pbm_pipe pcx_pipe pfm_pipe pgm_pipe pgx_pipe phm_pipe png_pipe ppm_pipe psd_pipe
-    qoi_pipe sgi_pipe sunrast_pipe tiff_pipe webp_pipe xbm_pipe xpm_pipe xwd_pipe
-""".split()
-"""FFmpeg's names of the formats that are opened. None of them opens other files, as playlists (hls, dash, concat,
-imf, sdp), numbered images (image2), recordings in several files (mlv, vobsub) and SVG do."""
+
+    bmp_pipe dds_pipe dpx_pipe exr_pipe gif_pipe hdr_pipe j2k_pipe jpeg_pipe jpegls_pipe jpegxl_anim
+    jpegxl_pipe jpegxs_pipe pam_pipe pbm_pipe pcx_pipe pfm_pipe pgm_pipe pgx_pipe phm_pipe png_pipe ppm_pipe
+    psd_pipe qoi_pipe sgi_pipe sunrast_pipe tiff_pipe webp_pipe xbm_pipe xpm_pipe xwd_pipe
+"""
+"""FFmpeg's names of the formats that are opened. None of them opens other files, as playlists (hls, dash,
+concat, imf, sdp), numbered images (image2), recordings in several files (mlv, vobsub) and SVG do."""
 TEXT_FORMATS = {"tty"}
 """FFmpeg's names for text files, which it renders as a video of a terminal. Such a file is not a video."""
 COVER_DISPOSITIONS = 0x0400 | 0x0800

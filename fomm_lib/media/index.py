@@ -13,7 +13,7 @@ import numpy as np
 
 from fomm_lib.errors import Reason, VideoError
 from fomm_lib.media.decoding import ToRgb, decoded_frames, open_video
-from fomm_lib.media.tracks import may_jump, steady_packets
+from fomm_lib.media.tracks import counts_packets, may_jump, steady_packets
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ def _index_of_packets(stream: av.video.stream.VideoStream) -> FrameIndex | None:
         if first is None:
             return None
         is_whole = False
+    if counts_packets(stream.container) and stream.codec_context.has_b_frames:
+        return None
     ticks = [pts for pts, _ in packets]
     if None in ticks or len(set(ticks)) < len(ticks) or first != min(ticks, default=None):
         return None

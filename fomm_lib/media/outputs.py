@@ -21,8 +21,8 @@ from PIL.PngImagePlugin import PngInfo
 from fomm_lib.errors import InputError, one_line
 from fomm_lib.files import atomic_folder
 from fomm_lib.media.encoding import VideoWriter, check_frame
+from fomm_lib.media.folders import TIMES
 
-TIMES = "times.csv"  # in a folder of frames
 VIEWING_SIZE = 256  # results of smaller models are enlarged to about this many pixels, for viewing
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fomm_lib.errors import InputError
 from fomm_lib.geometry import to_pixels
-from fomm_lib.media.squares import Square
+from fomm_lib.media.squares import SQUARE, Shape, Square, height_of
 from fomm_lib.media.tensors import as_pixels
 
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
@@ -64,6 +64,10 @@ class PasteBack:
     Args:
         image: uint8 (H, W, 3).
         square: (x, y, side) that was cut out of it.
+        shape: of a rectangle instead of a square, see `squares`.
+
+    Attributes:
+        size: (height, width) of what is put back.
 
     Example:
         >>> paste = PasteBack(np.zeros((60, 80, 3), np.uint8), (10, 10, 40))
@@ -71,13 +75,14 @@ class PasteBack:
         (60, 80, 3)
     """
 
-    def __init__(self, image: np.ndarray, square: Square):
-        x, y, self.side = square
+    def __init__(self, image: np.ndarray, square: Square, shape: Shape = SQUARE):
+        x, y, wide = square
+        self.size = tall, wide = height_of(square, shape), wide
         height, width = image.shape[:2]
         self._image = image
-        self._place = np.s_[y : y + self.side, x : x + self.side]
-        across = _fade(self.side, fade_in=x > 0, fade_out=x + self.side < width)
-        down = _fade(self.side, fade_in=y > 0, fade_out=y + self.side < height)
+        self._place = np.s_[y : y + tall, x : x + wide]
+        across = _fade(wide, fade_in=x > 0, fade_out=x + wide < width)
+        down = _fade(tall, fade_in=y > 0, fade_out=y + tall < height)
         self._alpha = (down[:, None] * across)[..., None]
         original = image[self._place].astype(np.float32)
         self._background = original * (1 - self._alpha)
@@ -91,7 +96,7 @@ class PasteBack:
         return (pixels[self._sample] * self._weights).sum(axis=(0, 1))
 
     def __call__(self, generated: np.ndarray) -> np.ndarray:
-        """The whole image, uint8 (H, W, 3), with `generated`, uint8 (side, side, 3), in it."""
+        """The whole image, uint8 (H, W, 3), with `generated`, uint8 of `size`, in it."""
         blend = generated.astype(np.float32)
         blend += self._colour - self._mean_colour(blend)
         blend *= self._alpha

@@ -21,6 +21,11 @@ def may_jump(container: av.container.InputContainer) -> bool:
     return bool(container.format.flags & _MAY_JUMP)
 
 
+def counts_packets(container: av.container.InputContainer) -> bool:
+    """Whether a format only counts packets, so that time stamps follow the order of decoding, not of display."""
+    return container.format.name == "avi"
+
+
 def videos(container: av.container.InputContainer) -> list[av.video.stream.VideoStream]:
     """The video tracks without cover art, thumbnails and stills, the best first.
 

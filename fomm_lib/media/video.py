@@ -26,6 +26,7 @@ import functools
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -34,11 +35,12 @@ import av
 import numpy as np
 from PIL import Image
 
-from fomm_lib.errors import InputError, Reason, VideoError, one_line
+from fomm_lib.errors import InputError, Reason, VideoError, error_text, one_line
 from fomm_lib.files import existing_file
 from fomm_lib.media.containers import missing_end
 from fomm_lib.media.decoding import ToRgb, decoded_frames, open_video
 from fomm_lib.media.encoding import VideoWriter
+from fomm_lib.media.folders import frame_durations_in, image_names
 from fomm_lib.media.images import (
     MAX_IMAGE_PIXELS,
     first_of_animation,
@@ -47,7 +49,7 @@ from fomm_lib.media.images import (
     open_image,
     upright_rgb,
 )
-from fomm_lib.media.index import frame_index, frames_and_seconds, no_frames, seek_frames
+from fomm_lib.media.index import FrameIndex, frame_index, frames_and_seconds, no_frames, seek_frames
 from fomm_lib.media.tracks import audios, may_jump
 
 _SLOWEST, _FASTEST = Fraction(1, 100_000), 10_000  # frames a second that a header may claim
@@ -56,15 +58,18 @@ __all__ = ["VideoReader", "VideoWriter", "read_frames", "read_image"]
 
 
 class VideoReader:
-    """A video file as a stream of frames, in constant memory.
+    """A video file, or a folder of images, as a stream of frames, in constant memory.
 
     Frames are uint8 (H, W, 3), RGB, all of one size: turned upright by the file's rotation, with square
     pixels, colours converted by the matrix, range and bit depth in the file's tags (HDR is mapped to
     sRGB), transparency on white. Where the resolution changes, frames are rescaled to that of the first.
     Every `for` opens the file and starts at the beginning again.
 
+    The images of a folder (.png, .jpg, .jpeg) are frames in the natural order of their names, at the times of
+    its `times.csv` (as `outputs.FrameFolder` writes it), or 25 a second.
+
     Attributes:
-        path: the file.
+        path: the file, or the folder.
         size: (width, height) of every frame.
         fps: average frames per second, as a Fraction.
         frames: number of frames by the header, None where it does not say. Only decoding gives the true
@@ -87,20 +92,28 @@ class VideoReader:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = existing_file(path)
+        self._files = _frame_files(path)  # in a folder
+        self.path = Path(path) if self._files else existing_file(path)
         self.size: tuple[int, int] | None = None
         self.rotation = 0
-        self._durations: list[Fraction] | None = None  # of the frames of an animated image
+        self._durations: list[Fraction] | None = None  # of the frames of an animated image or a folder
         self._length: Fraction | None = None  # of the video, where its own stream says so
         self._skipped = Fraction(0)  # seconds of it before the first frame that decodes
-        with open_video(self.path) as stream:
-            if stream is not None:
-                self._read_header(stream)
-                self._first, _, duration = next(self._decode_video(stream))
-        if stream is None:
-            with open_animation(self.path) as image:
-                self._read_image_header(image)
-                self._first, _, duration = next(self._decode_images(image))
+        if self._files is not None:
+            self._durations = frame_durations_in(self.path, [file.name for file in self._files])
+            self._read_durations(Path(self._files[0]).suffix.lower()[1:])
+            self._first = read_image(self._files[0])
+            duration = self._durations[0]
+        else:
+            with open_video(self.path) as stream:
+                if stream is not None:
+                    self._read_header(stream)
+                    self._first, _, duration = next(self._decode_video(stream))
+            if stream is None:
+                with open_animation(self.path) as image:
+                    self._durations = frame_durations(image)
+                    self._read_durations(image.format.lower())
+                    self._first, _, duration = next(self._decode_images(image))
         self.size = self._first.shape[1::-1]
         self.end = duration or 1 / self.fps
 
@@ -128,9 +141,8 @@ class VideoReader:
             self.duration = (container.duration - max(0, before)) / av.time_base
         self.frames = stream.frames or (round(self.duration * self.fps) if self.duration else None)
 
-    def _read_image_header(self, image: Image.Image) -> None:
-        self._durations = frame_durations(image)
-        self.codec = image.format.lower()
+    def _read_durations(self, codec: str) -> None:
+        self.codec = codec
         self.frames = len(self._durations)
         self.fps, self.duration = self.frames / sum(self._durations), float(sum(self._durations))
         ticks = math.lcm(1000, *{duration.denominator for duration in self._durations})
@@ -148,10 +160,13 @@ class VideoReader:
             VideoError: the file breaks in the middle.
         """
         clock = _SteadyClock(self.fps)
-        opened, decode = open_video, self._decode_video
-        if self._durations is not None:
-            opened, decode = open_animation, self._decode_images
-        with opened(self.path) as source:
+        if self._files is not None:
+            opened, decode = nullcontext(self._files), self._decode_files
+        elif self._durations is not None:
+            opened, decode = open_animation(self.path), self._decode_images
+        else:
+            opened, decode = open_video(self.path), self._decode_video
+        with opened as source:
             for frame, seconds, duration in decode(source):
                 seconds = clock(seconds)
                 self.end = seconds + (duration or clock.step)
@@ -171,6 +186,17 @@ class VideoReader:
         index = frame_index(self.path)
         clock = _SteadyClock(self.fps)
         return [clock(None if tick is None else tick * self.time_base) for tick in index.ticks]
+
+    def _decode_files(self, files: list[Path]) -> Iterator[tuple[np.ndarray, Fraction, Fraction]]:
+        for file, seconds, duration in zip(files, self.times, self._durations, strict=True):
+            yield self.image_of(file), seconds, duration
+
+    def image_of(self, file: Path) -> np.ndarray:
+        """An image of a folder, at the size of the first."""
+        frame = read_image(file)
+        if frame.shape[1::-1] == self.size:
+            return frame
+        return np.array(Image.fromarray(frame).resize(self.size, Image.Resampling.BICUBIC))
 
     def _decode_images(self, image: Image.Image) -> Iterator[tuple[np.ndarray, Fraction, Fraction]]:
         seconds = Fraction(0)
@@ -250,7 +276,7 @@ def read_frames(path: str | os.PathLike, indices: Sequence[int]) -> np.ndarray:
     distance of key frames. Frames are numbered from 0 in display order, and equal those of `VideoReader`.
 
     Args:
-        path: a video.
+        path: a video, or a folder of frames.
         indices: numbers of frames, in any order, repeated or not.
 
     Returns:
@@ -263,20 +289,44 @@ def read_frames(path: str | os.PathLike, indices: Sequence[int]) -> np.ndarray:
     Example:
         >>> source, driving = read_frames(data_path("driving.mp4"), [0, 30])
     """
-    path = existing_file(path)
+    files = _frame_files(path)
+    path = Path(path) if files else existing_file(path)
     indices = [int(i) for i in indices]
     if not indices:
         raise InputError(one_line(path, "no frame was asked for; give at least one number"))
-    index = frame_index(path)
+    index = FrameIndex(len(files), is_whole=True) if files else frame_index(path)
     last = index.count - 1 if index.is_whole else max(indices)
     for asked in (min(indices), max(indices)):
         if not 0 <= asked <= last:
             raise _no_such_frame(path, asked, index.count)
+    if files:
+        video = VideoReader(path)
+        return np.stack([video.image_of(files[i]) for i in indices])
     wanted = sorted(set(indices))
     found = seek_frames(path, index, wanted) if index.is_key is not None else None
     if found is None:
         found = _walk_to_frames(path, wanted)
     return np.stack([found[i] for i in indices])
+
+
+def _frame_files(path: str | os.PathLike) -> list[Path] | None:
+    """The images in a folder; None if the path is no folder.
+
+    Raises:
+        VideoError: a folder without images, or one that may not be read.
+    """
+    folder = Path(path)
+    try:
+        if not folder.is_dir():
+            return None
+        names = image_names(folder)
+    except (OSError, ValueError) as error:
+        text = f"cannot be read ({error_text(error)}); check the path"
+        raise VideoError(path, Reason.MISSING, text) from error
+    if not names:
+        text = "is a folder without images (.png, .jpg); give a video, or a folder of frames"
+        raise VideoError(path, Reason.MISSING, text)
+    return [folder / name for name in names]
 
 
 def _no_such_frame(path: Path, asked: int, count: int) -> InputError:
@@ -293,6 +343,20 @@ def _walk_to_frames(path: Path, wanted: list[int]) -> dict[int, np.ndarray]:
         if number == wanted[-1]:
             return found
     raise _no_such_frame(path, wanted[-1], count)
+
+
+def has_frames(path: str | os.PathLike) -> bool:
+    """Whether a file that `read_image` reads is a video or an animated image, and not a still image.
+
+    Example:
+        >>> has_frames(data_path("portrait.jpg")), has_frames(data_path("driving.mp4"))
+        (False, True)
+    """
+    try:
+        with open_animation(Path(path)):
+            return True
+    except VideoError as error:
+        return error.reason != Reason.STILL
 
 
 def read_image(path: str | os.PathLike, largest: int = MAX_IMAGE_PIXELS) -> np.ndarray:

@@ -256,6 +256,7 @@ def write_clip(path: Path, clip: Iterable[np.ndarray], settings: dict[str, Any],
             crf=settings["crf"],
             keyframe_every=12,
             metadata={"comment": comment},
+            repeatable=True,
         ) as writer:
             for frame in clip:
                 writer.write(frame)
