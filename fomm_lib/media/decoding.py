@@ -17,6 +17,7 @@ from fomm_lib.errors import Reason, VideoError, error_text
 from fomm_lib.media.containers import encryption_marks
 from fomm_lib.media.formats import NOT_VIDEO_DISPOSITIONS, PILLOW_BRANDS, PILLOW_FORMATS, TEXT_FORMATS
 from fomm_lib.media.images import on_white, too_large
+from fomm_lib.media.signatures import is_only_still
 from fomm_lib.releases import importing
 
 with importing("av"):
@@ -86,6 +87,9 @@ def open_video(path: Path) -> Iterator[av.video.stream.VideoStream | None]:
         ...     stream.codec_context.name
         'h264'
     """
+    if is_only_still(path):
+        yield None
+        return
     with open_container(path) as container:
         name, brand = container.format.name, container.metadata.get("major_brand", "")
         is_image = name in PILLOW_FORMATS or name.endswith("_pipe") or brand in PILLOW_BRANDS

@@ -11,7 +11,7 @@ from pathlib import Path
 PILLOW_FORMATS = {"gif", "apng", "image2", "webp", "webp_anim"}
 """Formats (FFmpeg's names) that FFmpeg calls videos and Pillow reads better: Pillow composes animations and
 applies transparency."""
-PILLOW_BRANDS = {"avif", "avis", "heic", "heim", "heis", "heix", "mif1"}
+PILLOW_BRANDS = {"avif", "avis", "heic", "mif1"}
 """Major brands of MP4-like files that hold images."""
 TEXT_FORMATS = {"tty"}
 """FFmpeg's names for text files, which it renders as a video of a terminal. Such a file is not a video."""
