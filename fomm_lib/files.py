@@ -62,9 +62,7 @@ def refuse_address(path: object) -> None:
     found = re.match(r"([a-z][a-z0-9+.-]+):/+", str(path), re.IGNORECASE)
     if found and not os.path.lexists(str(path)):
         address = f"{found[1]}://{str(path)[found.end() :]}"
-        raise InputError(
-            one_line(address, "is an address; download it first, and give the path of what you saved")
-        )
+        raise InputError(one_line(address, "is an address; download it first, and give the path of the file"))
 
 
 def existing_file(path: str | os.PathLike) -> Path:

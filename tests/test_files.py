@@ -13,13 +13,13 @@ import pytest
 
 from fomm_lib import errors, files
 from fomm_lib.errors import InputError, Reason, VideoError, error_text, one_line, printable
-from fomm_lib.files import atomic_folder, atomic_output, data_path
+from fomm_lib.files import atomic_folder, atomic_output, data_path, existing_file, refuse_address
 from tests.support.paths import ROOT
 
 needs_umask = pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
 
 
-# --- where data lies ----------------------------------------------------------------------------------------
+# --- where data lies -------------------------------------------------------------------------------------
 
 
 def test_data_of_the_repository(monkeypatch):
@@ -42,7 +42,7 @@ def test_data_of_an_installed_wheel(monkeypatch, tmp_path):
     assert data_path("weights") == tmp_path / "site-packages" / "fomm_lib" / "_data" / "weights"
 
 
-# --- whole or not at all ------------------------------------------------------------------------------------
+# --- whole or not at all ---------------------------------------------------------------------------------
 
 
 def names(folder: Path) -> list[str]:
@@ -561,3 +561,47 @@ def test_messages_have_a_bounded_length():
     error = InputError(f"config: key = {'9' * 2_000_000}: should be less than 5")
     assert len(str(error)) <= errors.MESSAGE_LENGTH
     assert str(error).startswith("config: key = 999") and str(error).endswith("99: should be less than 5")
+
+
+# --- names -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["n" * 250 + ".csv", "\N{SNOWMAN}" * 83 + ".csv", "n" * 255])
+def test_names_as_long_as_the_system_allows(name, tmp_path):
+    """Those of the temporary files are no longer than that."""
+    with atomic_output(tmp_path / name) as temporary:
+        temporary.write_text("whole")
+    with atomic_output(tmp_path / name, overwrite=True) as temporary:
+        temporary.write_text("again")
+    assert (tmp_path / name).read_text() == "again"
+    (tmp_path / name).unlink()
+    with atomic_folder(tmp_path / name) as temporary:
+        (temporary / "a").write_text("whole")
+    assert names(tmp_path) == [name] and names(tmp_path / name) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "address", ["https://a.example/me.jpg", "HTTP://a.example/me.jpg", "s3://bucket/a.mp4", "file:///me.jpg"]
+)
+@pytest.mark.parametrize("form", [str, Path])
+def test_an_address_is_no_file(form, address):
+    expected = f"{address}: is an address; download it first, and give the path of the file"
+    for check in (refuse_address, existing_file):
+        with pytest.raises(InputError) as caught:
+            check(form(address))
+        assert str(caught.value).replace("file://me", "file:///me") == expected
+
+
+def test_what_only_looks_like_an_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("me.jpg", "C:/me.jpg", "a:b.jpg", "12:30:00.jpg", "/https/me.jpg", ""):
+        refuse_address(name)
+    (tmp_path / "https:").mkdir()
+    (tmp_path / "https:" / "me.jpg").write_text("whole")
+    assert existing_file("https:/me.jpg") == Path("https:/me.jpg")
+
+
+@pytest.mark.parametrize("thing", [3, None, b"me.jpg", ["me.jpg"], object()])
+def test_what_is_no_name_at_all(thing):
+    with pytest.raises(InputError, match=f"a {type(thing).__name__} was given; give the name of a file"):
+        existing_file(thing)

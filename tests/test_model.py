@@ -15,7 +15,7 @@ from fomm_lib.config import load_config
 from fomm_lib.errors import InputError
 from fomm_lib.geometry import coordinate_grid
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.model import FirstOrderMotionModel, build_discriminator, load_model, start_from
+from fomm_lib.model import FirstOrderMotionModel, build_discriminator, choose_device, load_model, start_from
 from tests.support.small_model import small_config, small_model
 
 SOURCE, DRIVING = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -385,9 +385,10 @@ def test_an_unknown_name(data):
         load_model("tinny")
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta:x"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "meta:x", "nonsense", "lazy", "vulkan", "a:b"])
 def test_a_device_that_is_not_there(data, device):
-    with pytest.raises(InputError, match=f"device {device}: cannot be used .*; try cpu") as error:
+    """One line, without the names of twenty kinds of device."""
+    with pytest.raises(InputError, match=f"^device {device}: cannot be used here.*; choose cpu") as error:
         load_model("tiny", device=device)
     assert "\n" not in str(error.value)
 
@@ -446,3 +447,16 @@ def test_no_part_that_fits(data):
     model = FirstOrderMotionModel(small_config(changes))
     with pytest.warns(UserWarning, match="anew"), pytest.raises(InputError, match="no part of it fits"):
         start_from("tiny", model)
+
+
+def test_devices_that_are_there():
+    assert choose_device("cpu") == choose_device(torch.device("cpu")) == torch.device("cpu")
+    assert choose_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_weights_for_images_of_other_colours(channels, data):
+    """Every image here is RGB; without this line the first of them fails in a convolution."""
+    config = small_config({"model_params.common_params.num_channels": channels})
+    with pytest.raises(InputError, match=f"num_channels = {channels}: should be 3, as all images"):
+        load_model("tiny", config, device="cpu")

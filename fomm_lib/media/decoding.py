@@ -17,6 +17,7 @@ from fomm_lib.errors import Reason, VideoError, error_text
 from fomm_lib.media.containers import encryption_marks
 from fomm_lib.media.formats import PILLOW_BRANDS, PILLOW_FORMATS, READ_FORMATS, TEXT_FORMATS
 from fomm_lib.media.images import image_format, on_white, too_large
+from fomm_lib.media.signatures import is_only_still
 from fomm_lib.media.tracks import counts_packets, steady_packets, videos
 from fomm_lib.releases import importing
 
@@ -122,6 +123,9 @@ def open_video(path: Path) -> Iterator[av.video.stream.VideoStream | None]:
         ...     stream.codec_context.name
         'h264'
     """
+    if is_only_still(path):
+        yield None
+        return
     with ExitStack() as stack:
         try:
             container = stack.enter_context(open_container(path))

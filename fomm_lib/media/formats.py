@@ -11,7 +11,7 @@ from pathlib import Path
 PILLOW_FORMATS = {"gif", "apng", "webp", "webp_anim"}
 """Formats (FFmpeg's names) that FFmpeg calls videos and Pillow reads better: Pillow composes animations and
 applies transparency."""
-PILLOW_BRANDS = {"avif", "avis", "heic", "heim", "heis", "heix", "mif1"}
+PILLOW_BRANDS = {"avif", "avis", "heic", "mif1"}
 """Major brands of MP4-like files that hold images."""
 READ_FORMATS = """
     mov mp4 matroska webm avi flv live_flv mpegts mpegtsraw mpeg mpegvideo m4v h261 h263 h264 hevc vvc av1

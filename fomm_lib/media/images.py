@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fomm_lib.errors import InputError, Reason, VideoError
-from fomm_lib.media.signatures import heif_kind, is_camera_raw
+from fomm_lib.media.signatures import heif_kind, is_camera_raw, is_only_still
 from fomm_lib.releases import importing
 
 with importing("pillow"):
@@ -160,7 +160,7 @@ def upright_rgb(image: Image.Image) -> np.ndarray:
     colour, alpha = _colour_and_alpha(ImageOps.exif_transpose(image), key)
     if profile:
         colour = _to_srgb(colour, profile)
-    rgb = np.array(_eight_bit(colour).convert("RGB"))
+    rgb = np.array(colour.convert("RGB"))
     return rgb if alpha is None else _over_white(rgb, alpha)
 
 
@@ -192,7 +192,7 @@ def _colour_and_alpha(image: Image.Image, key: object) -> tuple[Image.Image, np.
         grey = np.asarray(image)
         if isinstance(key, int):
             alpha = np.where(grey == key, 0, 255).astype(np.uint8)
-        return Image.fromarray(_sixteen_bit(grey)), alpha
+        return Image.fromarray(_eight_bit(grey)), alpha
     if image.mode in {"LA", "La"}:
         image = image.convert("LA")
         return image.convert("L"), np.asarray(image.getchannel("A"))
@@ -207,31 +207,23 @@ def _colour_and_alpha(image: Image.Image, key: object) -> tuple[Image.Image, np.
     return image, alpha
 
 
-def _sixteen_bit(grey: np.ndarray) -> np.ndarray:
-    """Integers of 16 or 32 bits and floats (H, W) to uint16, where 65535 is white.
+def _eight_bit(grey: np.ndarray) -> np.ndarray:
+    """Integers of 16 or 32 bits and floats (H, W) to 0..255.
 
     Those of 32 bits do not say which range they use. The value that 99 % of them do not exceed tells 1, 255
     and 65535 apart: a few may be brighter than white, infinite, or no number. Floats up to 16 are taken for a
     range of 1 with highlights, as 16 of 255 would be almost black; likewise integers up to twice 255.
     """
-    if grey.dtype.itemsize == 2:
-        return grey.astype(np.uint16)
-    values = grey.astype(np.float32)
-    some = values.ravel()[:: max(1, values.size // 1_000_000)]
-    some = some[np.isfinite(some)]
-    high = np.percentile(some, 99) if some.size else 0
-    top = 255.0 if high <= 2 * 255 else max(65535.0, high)
-    if grey.dtype.kind == "f" and high <= 16:
-        top = 1.0
-    values = np.nan_to_num(values * (65535 / top), nan=0, posinf=65535, neginf=0)
-    return np.round(values.clip(0, 65535)).astype(np.uint16)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey as 8-bit grey, rounded; all others as they are."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray(np.round(np.asarray(image) * (255 / 65535)).astype(np.uint8))
+    values, top = grey.astype(np.float32), 65535.0
+    if grey.dtype.itemsize > 2:
+        some = values.ravel()[:: max(1, values.size // 1_000_000)]
+        some = some[np.isfinite(some)]
+        high = np.percentile(some, 99) if some.size else 0
+        top = 255.0 if high <= 2 * 255 else max(65535.0, high)
+        if grey.dtype.kind == "f" and high <= 16:
+            top = 1.0
+    values = np.nan_to_num(values * (255 / top), nan=0, posinf=255, neginf=0)
+    return np.round(values.clip(0, 255)).astype(np.uint8)
 
 
 def on_white(rgba: np.ndarray) -> np.ndarray:
@@ -259,7 +251,7 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space.strip() == "RGB":  # grey images have such profiles too
-            image = _eight_bit(image).convert("RGB")
+            image = image.convert("RGB")
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image  # a broken profile, or one for another kind of image: use the stored numbers
@@ -273,7 +265,7 @@ def open_animation(path: Path) -> Iterator[Image.Image]:
         VideoError: it does not move, is too large, or is damaged.
     """
     try:
-        if heif_kind(path) == "HEIC" or is_camera_raw(path):
+        if is_only_still(path):
             raise _still(path)
         with open_image(path) as image:
             pages = image.n_frames if image.format in _ANIMATED_FORMATS else 1

@@ -13,7 +13,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_SEQUENCES = {b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"}
+HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis"} | _SEQUENCES
 AVIF_BRANDS = {b"avif", b"avis"}
 _EITHER = {b"mif1", b"msf1"}  # HEIF of any codec, which another brand names
 _RAW_BRANDS = {b"crx "}  # Canon's CR3
@@ -99,7 +100,7 @@ def _numbers(file: BinaryIO, order: str, kind: int, amount: int, value: bytes) -
 
 
 def heif_kind(path: str | os.PathLike) -> str | None:
-    """ "HEIC" or "AVIF" for an image or sequence of images of that kind; None for all other files.
+    """The kind of an image or sequence of images, "HEIC" or "AVIF"; None for all other files.
 
     Raises:
         OSError: the file cannot be read.
@@ -108,14 +109,31 @@ def heif_kind(path: str | os.PathLike) -> str | None:
         >>> heif_kind(data_path("portrait.jpg")) is None
         True
     """
-    with open(path, "rb") as file:
-        head = file.read(8)
-        if head[4:] != b"ftyp":
-            return None
-        content = file.read(min(int.from_bytes(head[:4], "big"), 512) - 8)
-    major = content[:4]
-    others = {content[i : i + 4] for i in range(8, len(content), 4)}
+    major, others = _brands(path)
     brands = {major} | (others if major in _EITHER else set())
     if brands & AVIF_BRANDS:
         return "AVIF"
     return "HEIC" if brands & (HEIC_BRANDS | _EITHER) else None
+
+
+def is_only_still(path: str | os.PathLike) -> bool:
+    """Whether a file can be no video: camera raw, or a HEIC image and not a sequence of them.
+
+    Raises:
+        OSError: the file cannot be read.
+
+    Example:
+        >>> is_only_still(data_path("driving.mp4"))
+        False
+    """
+    still = heif_kind(path) == "HEIC" and _brands(path)[0] not in _SEQUENCES
+    return still or is_camera_raw(path)
+
+
+def _brands(path: str | os.PathLike) -> tuple[bytes, set[bytes]]:
+    """The major brand of an MP4-like file, and the others; none of other files."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+        length = int.from_bytes(head[:4], "big") if head[4:] == b"ftyp" else 0
+        content = file.read(min(max(0, length - 8), 512))
+    return content[:4], {content[i : i + 4] for i in range(8, len(content), 4)}

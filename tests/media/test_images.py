@@ -1,6 +1,9 @@
 """Images, still and animated, of every mode, and their errors."""
 
+import io
+import struct
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +11,11 @@ from PIL import Image, ImageCms
 
 from fomm_lib.errors import InputError
 from fomm_lib.media.encoding import VideoWriter
+from fomm_lib.media.images import on_white
+from fomm_lib.media.sandbox import guarded_call
 from fomm_lib.media.video import VideoReader, read_image
 from tests.support.odd_files import SIZE, difference, make, moving_frames, portrait
+from tests.support.still_images import chunk, page, png, profile, tiff
 
 pytestmark = pytest.mark.quick
 
@@ -118,3 +124,223 @@ def test_animation_is_laid_on_white(odd_folder):
         frames = list(VideoReader(make(name, odd_folder)))
         assert all((frame[:8] == 255).all() for frame in frames)
         assert difference(frames[3][8:-8, 8:-8], moving_frames(8)[3][8:-8, 8:-8]).mean() < 6
+
+
+# --- colour profiles, transparent values, ranges of grey ---------------------------------------------------
+
+SWAPPED = profile("RGB ", order="bgr")  # whose first number is blue
+LINEAR = profile("GRAY", gamma=1.0)  # in which the middle of the numbers is a bright grey
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def test_profiles_of_the_tests_are_profiles(tmp_path):
+    Image.new("RGB", (4, 4), (200, 60, 40)).save(tmp_path / "a.png", icc_profile=SWAPPED)
+    assert np.abs(read_image(tmp_path / "a.png").astype(int) - (40, 60, 200)).max() < 8
+    Image.new("L", (4, 4), 55).save(tmp_path / "b.png", icc_profile=LINEAR)
+    expected = 255 * (1.055 * (55 / 255) ** (1 / 2.4) - 0.055)
+    assert np.abs(read_image(tmp_path / "b.png") - expected).max() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("RGBA", "png"), ("RGBA", "webp"), ("RGBA", "tiff"), ("LA", "png"), ("LA", "tiff")]
+)
+def test_a_profile_counts_where_there_is_alpha(mode, suffix, tmp_path):
+    """Where the image is opaque it is its twin without alpha, elsewhere white."""
+    icc = SWAPPED if mode == "RGBA" else LINEAR
+    twin = Image.fromarray(noise(16, 16, 3)).convert(mode[:-1])
+    image = twin.copy()
+    alpha = np.full((16, 16), 255, np.uint8)
+    alpha[:, :8] = 0
+    image.putalpha(Image.fromarray(alpha))
+    options = {"lossless": True, "exact": True} if suffix == "webp" else {}
+    image.save(tmp_path / f"a.{suffix}", icc_profile=icc, **options)
+    twin.save(tmp_path / f"b.{suffix}", icc_profile=icc, **options)
+    result, expected = read_image(tmp_path / f"a.{suffix}"), read_image(tmp_path / f"b.{suffix}")
+    assert np.array_equal(result[:, 8:], expected[:, 8:]) and (result[:, :8] == 255).all()
+    assert difference(expected, np.asarray(twin.convert("RGB"))).mean() > 10, "the profile changes nothing"
+
+
+@pytest.mark.parametrize("transparency", [None, 3, bytes([255, 255, 0])])
+def test_a_profile_counts_where_there_is_a_palette(transparency, tmp_path):
+    palette = Image.fromarray(noise(16, 16) % 8).convert("P")
+    palette.putpalette(noise(8, 3).tobytes())
+    options = {} if transparency is None else {"transparency": transparency}
+    palette.save(tmp_path / "a.png", icc_profile=SWAPPED, **options)
+    palette.convert("RGB").save(tmp_path / "b.png", icc_profile=SWAPPED)
+    result, expected = read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png")
+    clear = np.asarray(palette) == {None: 99, 3: 3}.get(transparency, 2)
+    assert np.array_equal(result[~clear], expected[~clear]) and (result[clear] == 255).all()
+
+
+def test_a_profile_counts_where_there_is_a_transparent_value(tmp_path):
+    for mode, icc, key in (("RGB", SWAPPED, (200, 60, 40)), ("L", LINEAR, 55)):
+        image = Image.new(mode, (8, 8), key)
+        image.paste(Image.fromarray(noise(8, 4, 3)).convert(mode), (0, 0))
+        image.save(tmp_path / "a.png", icc_profile=icc, transparency=key)
+        image.save(tmp_path / "b.png", icc_profile=icc)
+        result, expected = read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png")
+        assert np.array_equal(result[:, :4], expected[:, :4]) and (result[:, 4:] == 255).all()
+        assert (expected[:, 4:] != 255).any()
+
+
+@pytest.mark.parametrize("transparency", [None, 55 * 257])
+def test_a_profile_counts_for_sixteen_bits(transparency, tmp_path):
+    """They give what their twin of 8 bits gives, a transparent value too."""
+    values = noise(16, 16)
+    values[:4] = 55
+    sixteen = Image.fromarray(values.astype(np.uint16) * 257)
+    key = {} if transparency is None else {"transparency": transparency}
+    sixteen.save(tmp_path / "a.png", icc_profile=LINEAR, **key)
+    Image.fromarray(values).save(tmp_path / "b.png", icc_profile=LINEAR)
+    result, expected = read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png")
+    if key:
+        expected[values == 55] = 255
+    assert difference(result, expected).max() <= 1 and difference(result[..., 0], values).mean() > 10
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
+def test_grey_with_a_profile_of_colours_stays_grey(mode, tmp_path):
+    values = noise(8, 8)
+    image = Image.fromarray(values.astype(np.uint16) * 257 if mode == "I;16" else values)
+    image.convert(mode).save(tmp_path / "a.png", icc_profile=profile("RGB ", gamma=1.0))
+    result = read_image(tmp_path / "a.png").astype(int)
+    assert np.ptp(result, axis=2).max() <= 2
+    expected = 255 * (1.055 * (values / 255) ** (1 / 2.4) - 0.055)
+    assert np.abs(result[..., 0] - expected)[values > 9].max() < 2
+
+
+def test_a_profile_of_another_kind_is_left_out(tmp_path):
+    pixels = noise(8, 8, 4)
+    pixels[..., 3] = 255
+    for icc in (LINEAR, b"nonsense", SWAPPED[:200]):
+        Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=icc)
+        assert np.array_equal(read_image(tmp_path / "a.png"), pixels[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour", "row", "key"),
+    [
+        (1, 0, b"\x40", b"\0\1"),
+        (2, 0, b"\x10", b"\0\1"),
+        (4, 0, b"\x0c", b"\0\x0c"),
+        (8, 0, b"\x12\x34", b"\0\x34"),
+        (16, 0, b"\x12\x34\x56\x78", b"\x56\x78"),
+        (8, 2, b"\1\1\1\x12\x34\x56", b"\0\x12\0\x34\0\x56"),
+        (16, 2, b"\1" * 6 + b"\x12\x34\x56\x78\x9a\xbc", b"\x12\x34\x56\x78\x9a\xbc"),
+    ],
+)
+def test_a_transparent_value_of_any_depth(bits, colour, row, key, tmp_path):
+    """The second of two pixels has it; without it, that pixel is not white."""
+    path = tmp_path / "a.png"
+    path.write_bytes(png([row], bits, 2, colour, key))
+    assert read_image(path)[0, 1].tolist() == [255] * 3
+    assert read_image(path)[0, 0].max() < 255
+    if bits > 1:
+        path.write_bytes(png([row], bits, 2, colour))
+        assert read_image(path)[0, 1].max() < 255
+
+
+OUTLIERS = {"over": 1.0001, "highlight": 6.0, "infinite": np.inf, "none": np.nan, "below": -3.0}
+
+
+@pytest.mark.parametrize(
+    ("white", "kind", "outlier"),
+    [
+        *((white, np.float32, outlier) for white in (1.0, 255.0) for outlier in OUTLIERS),
+        *((255, np.int32, outlier) for outlier in ("over", "highlight", "below")),
+    ],
+)
+def test_one_odd_value_does_not_change_the_range(white, kind, outlier, tmp_path):
+    values = (noise(32, 32) / 255 * white).astype(kind)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    expected = read_image(tmp_path / "a.tif")
+    assert difference(expected[..., 0], noise(32, 32)).max() <= 1
+    values[5, 7] = OUTLIERS[outlier] * white
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    result = read_image(tmp_path / "a.tif")
+    assert (result[5, 7] == (0 if outlier in ("none", "below") else 255)).all()
+    result[5, 7] = expected[5, 7]
+    assert np.array_equal(result, expected)
+
+
+def test_floats_that_are_all_alike(tmp_path):
+    for value, grey in ((0.0, 0), (0.5, 128), (1.0, 255), (128.0, 128), (np.nan, 0), (np.inf, 255)):
+        Image.fromarray(np.full((4, 4), value, np.float32)).save(tmp_path / "a.tif")
+        assert (read_image(tmp_path / "a.tif") == grey).all(), value
+
+
+@pytest.mark.parametrize(
+    ("pixels", "tags", "words"),
+    [
+        (np.arange(64, dtype=np.uint16).reshape(8, 8), {262: 0}, "of 16 bits that is stored as a negative"),
+        (np.ones((8, 8), np.float32), {262: 0}, "of 32 bits that is stored as a negative"),
+        (
+            np.ones((8, 8, 3), np.uint16),
+            {258: b"\x10\0\x10\0\x10\0", 284: 2},
+            "of 16 bits that is stored colour by colour",
+        ),
+    ],
+)
+def test_what_pillow_misreads_is_refused(pixels, tags, words, tmp_path):
+    path = tmp_path / "a.tif"
+    content = tiff([page(pixels, tags)])
+    path.write_bytes(content.replace(struct.pack("<HHI", 258, 1, 6), struct.pack("<HHI", 258, 3, 3)))
+    with pytest.raises(InputError, match=words):
+        read_image(path)
+
+
+# --- lengths that a file states ----------------------------------------------------------------------------
+
+LENGTH = 0x7FFFFFF0  # almost 2 GB
+
+
+def read_all(folder: str) -> list[str]:
+    """What `read_image` and `VideoReader` say of every file in a folder; called in a process of its own."""
+    said = []
+    for path in sorted(Path(folder).iterdir()):
+        for reader in (read_image, VideoReader):
+            try:
+                reader(path)
+                said.append("")
+            except InputError as error:
+                said.append(str(error))
+    return said
+
+
+def test_a_chunk_of_two_gigabytes_is_damaged(tmp_path):
+    whole = png([b"\0\1\2"], 8, 3)
+    end = len(whole) - 12
+    for kind in (b"IDAT", b"tEXt", b"iCCP", b"abCd", b"eXIf", b"PLTE", b"fdAT", b"gAMA"):
+        for place in (33, end):
+            content = whole[:place] + chunk(kind, b"", LENGTH) + whole[place:]
+            (tmp_path / f"{kind.decode()}-{place}.png").write_bytes(content)
+    said = guarded_call(read_all, str(tmp_path), memory=700 << 20)
+    assert len(said) == 32 and not any("memory" in text for text in said)
+    assert any("is damaged" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    "format", ["PNG", "TIFF", "BMP", "ICNS", "ICO", "WEBP", "JPEG2000", "PCX", "TGA", "GIF"]
+)
+def test_no_length_in_a_header_takes_its_memory(format, tmp_path):
+    """Every four bytes of the beginning, in both byte orders."""
+    file = io.BytesIO()
+    image = Image.fromarray(noise(16, 16, 3)).convert("P" if format == "GIF" else "RGB")
+    image.save(file, format)
+    whole = file.getvalue()
+    for place in range(0, min(len(whole), 120) - 4, 2):
+        for order in ("little", "big"):
+            content = whole[:place] + LENGTH.to_bytes(4, order) + whole[place + 4 :]
+            (tmp_path / f"{place:03}-{order}").write_bytes(content)
+    guarded_call(read_all, str(tmp_path), memory=1 << 30)
+
+
+def test_large_images_with_alpha_are_laid_on_white_in_parts():
+    rgba = noise(700, 9, 4)
+    colour, alpha = rgba[..., :3].astype(float), rgba[..., 3:] / 255
+    expected = np.floor(colour * alpha + 255 * (1 - alpha) + 127 / 255).astype(np.uint8)
+    assert difference(on_white(rgba), expected).max() <= 1
+    assert np.array_equal(on_white(rgba)[300:320], on_white(rgba[300:320]))

@@ -11,6 +11,7 @@ from fomm_lib.errors import InputError
 from fomm_lib.media.tensors import (
     as_pixels,
     check_image,
+    image_array,
     resize,
     resize_array,
     resize_bicubic,
@@ -84,3 +85,57 @@ def test_images_for_display():
 def test_what_is_no_image(bad):
     with pytest.raises(InputError, match=r"^the portrait is .*; it must be uint8 \(H, W, 3\), RGB$"):
         check_image(bad, "the portrait")
+
+
+def test_images_in_memory_are_all_one():
+    image = portrait()
+    tensor = to_tensor(image)
+    for same in (
+        image,
+        Image.fromarray(image),
+        Image.fromarray(image).convert("RGBA"),
+        tensor,
+        tensor[None],
+        tensor.double(),
+        tensor.clone().requires_grad_(),
+        torch.from_numpy(image),
+        torch.from_numpy(image).permute(2, 0, 1),
+    ):
+        assert np.array_equal(image_array(same, "the portrait"), image)
+    assert image_array(Image.new("LA", (4, 2), (0, 0)), "the portrait").min() == 255  # as from a file
+    over = image_array(torch.tensor([-0.1, 0.5, 1.1]).reshape(3, 1, 1), "the portrait")
+    assert over.tolist() == [[[0, 128, 255]]]
+
+
+@pytest.mark.parametrize(
+    ("thing", "words"),
+    [
+        (3, "is a int; give the name of a file, a Pillow image, uint8 (H, W, 3), or a tensor (3, H, W)"),
+        (None, "is a NoneType; give the name of a file"),
+        (b"\x89PNG", "is a bytes; give the name of a file"),
+        ([[0]], "is a list; give the name of a file"),
+        (np.zeros((4, 4)), "is float64 (4, 4); it must be uint8"),
+        (torch.zeros(4, 4), "is a tensor float32 (4, 4); it must be (3, H, W) in [0, 1]"),
+        (torch.zeros(2, 3, 4, 4), "is a tensor float32 (2, 3, 4, 4); it must be"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "is a tensor int64 (3, 4, 4); it must be"),
+        (torch.zeros(4, 4, dtype=torch.uint8), "is a tensor uint8 (4, 4); it must be"),
+        (torch.full((3, 4, 4), 128.0), "with values from 128 to 128; they must be in [0, 1]"),
+        (torch.full((3, 4, 4), -1.0), "with values from -1 to -1; they must be in [0, 1]"),
+        (torch.full((3, 4, 4), float("nan")), "with values from nan to nan; they must be in [0, 1]"),
+    ],
+)
+def test_what_is_no_image_in_memory(thing, words):
+    with pytest.raises(InputError) as caught:
+        image_array(thing, "the portrait")
+    assert str(caught.value).startswith("the portrait ") and words in str(caught.value)
+
+
+def test_a_pillow_image_that_is_damaged(tmp_path):
+    Image.fromarray(portrait(256)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[: len(content) // 2])
+    with (
+        Image.open(tmp_path / "a.png") as image,
+        pytest.raises(InputError, match="the portrait cannot be read"),
+    ):
+        image_array(image, "the portrait")

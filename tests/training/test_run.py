@@ -10,10 +10,12 @@ import torch
 
 from fomm_lib.checkpoints import read_checkpoint
 from fomm_lib.errors import InputError
+from fomm_lib.family.training import train_family
 from fomm_lib.losses import RandomTransform
 from fomm_lib.training import loop, state
 from fomm_lib.training import run as training_run
 from fomm_lib.training import step as training_step
+from fomm_lib.training.pretraining import pretrain
 from tests.support.tiny_training import FULL_OPTIONS, TINY, read_rows, run, run_script, with_weights
 from tests.support.training_script import adapt, random_network
 
@@ -223,3 +225,52 @@ def test_weights_without_a_state_cannot_be_resumed(data, tmp_path):
     (tmp_path / "run" / "states" / "step-0000001.pt").unlink()
     with pytest.raises(InputError, match="or start from its weights: init"):
         run(data, tmp_path / "run", steps=2, resume=True)
+
+
+# --- a run without a step --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_run_without_a_step_leaves_nothing(error, data, tmp_path, monkeypatch):
+    """Not even the folders above its own; and what was there stays."""
+
+    def breaks_off(*arguments):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_step.TrainingStep, "__call__", breaks_off)
+        with pytest.raises(error):
+            run(data, tmp_path / "runs" / "first", steps=1, tensorboard=True)
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "notes.txt").write_text("precious")
+        with pytest.raises(error):
+            run(data, tmp_path / "mine", steps=1, tensorboard=True)
+        assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    run(data, tmp_path / "mine", steps=1)
+
+
+def test_a_run_that_was_killed_before_its_first_step_is_no_training(data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "losses.csv").write_text("step,epoch,seconds\r\n")
+    (tmp_path / "run" / "config.yaml").write_text("train_params: {}\n")
+    run(data, tmp_path / "run", steps=1)
+    assert [row["step"] for row in read_rows(tmp_path / "run" / "losses.csv")] == ["1"]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_colours_are_refused_before_any_work(channels, data, tmp_path):
+    config = {**TINY, "model_params": {**TINY["model_params"], "common_params": {"num_channels": channels}}}
+    for train in (run, pretrain):
+        with pytest.raises(InputError, match=f"num_channels = {channels}: should be 3") as caught:
+            train(data=data, out=tmp_path / "run", config=config, steps=1)
+        assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_cannot_compute_is_refused_before_any_work(data, tmp_path):
+    for train in (run, pretrain):
+        with pytest.raises(InputError, match="device meta: cannot be used here; choose cpu"):
+            train(data=data, out=tmp_path / "run", config=TINY, steps=1, device="meta")
+    with pytest.raises(InputError, match="device gpu: cannot be used here; choose cpu"):
+        train_family("srgan", None, tmp_path / "run", device="gpu")
+    assert list(tmp_path.iterdir()) == []
