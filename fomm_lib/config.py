@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 
-from fomm_lib.errors import InputError
+from fomm_lib.errors import error_text, InputError
 from fomm_lib.files import data_path, refuse_address
 from fomm_lib.releases import importing
 
@@ -55,13 +58,20 @@ def _square(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
 
 
+# Every number has a largest value, far above what anyone trains with: a config may come from a stranger, and
+# the networks that it describes must not fill the memory, nor a loop over its numbers run without end.
 _NUMBER = BeforeValidator(_no_boolean)  # Python counts True as 1
-Number = Annotated[float, _NUMBER]
-Positive = Annotated[int, Field(gt=0), _NUMBER]
-Count = Annotated[int, Field(ge=0), _NUMBER]
-Weight = Annotated[float, Field(ge=0), _NUMBER]
-Ratio = Annotated[float, Field(gt=0), _NUMBER]
-Scale = Annotated[float, Field(gt=0, le=1), AfterValidator(_one_by_whole_number), _NUMBER]
+Number = Annotated[float, Field(ge=-1e6, le=1e6), _NUMBER]
+Positive = Annotated[int, Field(gt=0, le=10**9), _NUMBER]
+Count = Annotated[int, Field(ge=0, le=10**9), _NUMBER]
+Side = Annotated[int, Field(gt=0, le=8192), _NUMBER]  # of an image, in pixels
+Width = Annotated[int, Field(gt=0, le=8192), _NUMBER]  # of a layer, in channels
+Depth = Annotated[int, Field(gt=0, le=10), _NUMBER]  # of layers, each of which halves an image
+Channels = Annotated[int, Field(gt=0, le=64), _NUMBER]
+Weight = Annotated[float, Field(ge=0, le=1e6), _NUMBER]
+Ratio = Annotated[float, Field(ge=1e-6, le=1e6), _NUMBER]
+Scale = Annotated[float, Field(ge=2**-10, le=1), AfterValidator(_one_by_whole_number), _NUMBER]
+Scales = Annotated[list[Scale], Field(max_length=10)]
 
 
 class _Section(BaseModel):
@@ -98,7 +108,7 @@ class ResizeParams(_Section):
 class CropParams(_Section):
     """Cropping to (height, width) pixels; one number stands for a square."""
 
-    size: Annotated[tuple[Positive, Positive], BeforeValidator(_square)]
+    size: Annotated[tuple[Side, Side], BeforeValidator(_square)]
 
 
 class JitterParams(_Section):
@@ -125,7 +135,7 @@ class DatasetParams(_Section):
 
     root_dir: str = "data/heads"
     # Height, width, channels. The older of the published files call it image_shape.
-    frame_shape: tuple[Positive, Positive, Positive] = Field(
+    frame_shape: tuple[Side, Side, Channels] = Field(
         (256, 256, 3), validation_alias=AliasChoices("frame_shape", "image_shape")
     )
     id_sampling: bool = False
@@ -135,24 +145,24 @@ class DatasetParams(_Section):
 class CommonParams(_Section):
     """Settings that all networks of a model share."""
 
-    num_kp: Positive = 10
-    num_channels: Positive = 3
+    num_kp: Annotated[int, Field(gt=0, le=1000), _NUMBER] = 10
+    num_channels: Channels = 3
     estimate_jacobian: bool = True
 
 
 class HourglassParams(_Section):
     """See `blocks.Hourglass`; its input is the image at `scale_factor` of its size."""
 
-    block_expansion: Positive = 64
-    max_features: Positive = 1024
-    num_blocks: Positive = 5
+    block_expansion: Width = 64
+    max_features: Width = 1024
+    num_blocks: Depth = 5
     scale_factor: Scale = 0.25
 
 
 class KeypointDetectorParams(HourglassParams):
     """See `keypoints.KeypointDetector`."""
 
-    block_expansion: Positive = 32
+    block_expansion: Width = 32
     temperature: Ratio = 0.1
     single_jacobian_map: bool = False
     # The published detectors use 0; 3 avoids their outward bias in a new training.
@@ -162,10 +172,10 @@ class KeypointDetectorParams(HourglassParams):
 class GeneratorParams(_Section):
     """See `generator.OcclusionAwareGenerator`."""
 
-    block_expansion: Positive = 64
-    max_features: Positive = 512
-    num_down_blocks: Count = 2
-    num_bottleneck_blocks: Count = 6
+    block_expansion: Width = 64
+    max_features: Width = 512
+    num_down_blocks: Annotated[int, Field(ge=0, le=10), _NUMBER] = 2
+    num_bottleneck_blocks: Annotated[int, Field(ge=0, le=100), _NUMBER] = 6
     estimate_occlusion_map: bool = False
     dense_motion_params: HourglassParams | None = None
 
@@ -173,10 +183,10 @@ class GeneratorParams(_Section):
 class DiscriminatorParams(_Section):
     """See `discriminator.MultiScaleDiscriminator`."""
 
-    scales: list[Scale] = [1]
-    block_expansion: Positive = 32
-    max_features: Positive = 512
-    num_blocks: Positive = 4
+    scales: Scales = [1]
+    block_expansion: Width = 32
+    max_features: Width = 512
+    num_blocks: Depth = 4
     use_kp: bool = False
     sn: bool = False
 
@@ -199,7 +209,7 @@ class TransformParams(_Section):
 
     sigma_affine: Weight = 0.05
     sigma_tps: Weight = 0.005
-    points_tps: Count = 5
+    points_tps: Annotated[int, Field(ge=0, le=100), _NUMBER] = 5
 
 
 class LossWeights(_Section):
@@ -207,7 +217,8 @@ class LossWeights(_Section):
 
     generator_gan: Weight = 0
     discriminator_gan: Weight = 1
-    feature_matching: list[Weight] = [10, 10, 10, 10]  # one per discriminator block
+    # One per discriminator block.
+    feature_matching: Annotated[list[Weight], Field(max_length=10)] = [10, 10, 10, 10]
     perceptual: Annotated[list[Weight], Field(max_length=5)] = [10, 10, 10, 10, 10]  # relu1_1 to relu5_1
     equivariance_value: Weight = 10
     equivariance_jacobian: Weight = 10
@@ -218,12 +229,12 @@ class TrainParams(_Section):
 
     num_epochs: Positive = 100
     num_repeats: Positive = 1
-    epoch_milestones: list[Positive] = []
+    epoch_milestones: Annotated[list[Positive], Field(max_length=1000)] = []
     lr_generator: Weight = 2e-4
     lr_discriminator: Weight = 2e-4
     lr_kp_detector: Weight = 2e-4
-    batch_size: Positive = 20
-    scales: list[Scale] = [1, 0.5, 0.25, 0.125]
+    batch_size: Annotated[int, Field(gt=0, le=65536), _NUMBER] = 20
+    scales: Scales = [1, 0.5, 0.25, 0.125]
     transform_params: TransformParams = TransformParams()
     loss_weights: LossWeights = LossWeights()
     # For the perceptual loss: see perceptual.perceptual_network. The published files mean VGG-19. A new name
@@ -290,8 +301,8 @@ def load_config(source: str | os.PathLike | dict | Config) -> Config:
     unchanged; the keys in `IGNORED_KEYS` are dropped.
 
     Raises:
-        InputError: no such file or name, no YAML, an unknown key, or a bad value; the line names the key, the
-            value and what is allowed.
+        InputError: no such file or name, no YAML, more or deeper than a config can be, an unknown key, or a
+            bad value; the line names the key, the value and what is allowed.
 
     Example:
         >>> load_config({"model_params": {"common_params": {"num_kp": 5}}}).model_params.common_params.num_kp
@@ -310,12 +321,7 @@ def load_config(source: str | os.PathLike | dict | Config) -> Config:
                 f"{source}: no such config file; shipped ones by name: {', '.join(config_names())}"
             )
         path = shipped
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an impossible date
-        raise InputError(f"{path}: is not a YAML file ({' '.join(str(error).split())})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    content = _read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: is not a config; it should start with sections such as model_params:")
     return _checked(content, str(path))
@@ -332,11 +338,122 @@ def config_names() -> list[str]:
 
 
 def _checked(content: dict, where: str) -> Config:
+    check_extent(content, where)
     try:
         return Config.model_validate(_without_ignored(content))
     except ValidationError as error:
-        problems = "; ".join(_format_problem(problem) for problem in error.errors())
-        raise InputError(f"{where}: {problems}") from None
+        problems = [_format_problem(problem) for problem in error.errors()]
+        more = [f"and {len(problems) - _NAMED} more"] if len(problems) > _NAMED else []
+        raise InputError(f"{where}: {'; '.join(problems[:_NAMED] + more)}") from None
+
+
+# --- what a config is before its keys are known -------------------------------------------------------------
+
+MAX_BYTES = 1 << 20  # of a file
+MAX_VALUES, MAX_DEPTH, MAX_TEXT = 10_000, 20, 10_000
+_NAMED = 4  # how many problems a message names; it counts the others
+
+
+def check_extent(content: Any, where: str) -> None:
+    """Check that nested dicts and lists hold no more than a config can: 10,000 values in 20 levels.
+
+    What a YAML file refers to several times (`*name`) counts as often, so that a small file cannot stand for
+    billions of values.
+
+    Raises:
+        InputError: they hold more, or a key is no text.
+
+    Example:
+        >>> check_extent({"a": [1, 2]}, "here")
+    """
+    waiting, count = [(content, 1)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if count > MAX_VALUES or depth > MAX_DEPTH:
+            what = f"{MAX_VALUES} values" if depth <= MAX_DEPTH else f"{MAX_DEPTH} levels"
+            raise InputError(f"{where}: is not a config: it has more than {what}")
+        if isinstance(value, yaml.Node):
+            value = value.value
+        elif isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    raise InputError(f"{where}: the key {shown(key)} should be a text")
+        if isinstance(value, (str, bytes)) and len(value) > MAX_TEXT:
+            raise InputError(f"{where}: is not a config: a text in it has {len(value)} characters")
+        inner = itertools.chain(*value.items()) if isinstance(value, dict) else value
+        if isinstance(inner, (list, tuple, set, frozenset, itertools.chain)):
+            waiting += ((one, depth + 1) for one in itertools.islice(inner, MAX_VALUES))
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops at deep nesting, before it costs time and stack."""
+
+    depth = 0
+
+    def compose_node(self, parent, index):
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"it has more than {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: is not a config: it has more than {MAX_BYTES >> 20} MiB")
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        check_extent(node, str(path))  # before references to the same node become copies of it
+        return None if node is None else loader.construct_document(node)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except Exception as error:  # not UTF-8, no YAML, an impossible date, or a tag that does not fit its text
+        raise InputError(f"{path}: is not a YAML file ({error_text(error)})") from error
+
+
+def read_json(text: str, where: str) -> dict[str, Any]:
+    """The dict in a JSON text, e.g. the config in a file of weights.
+
+    Raises:
+        InputError: it is no JSON, no dict, or more than a config can be.
+
+    Example:
+        >>> read_json('{"system": "srgan"}', "here")
+        {'system': 'srgan'}
+    """
+    if len(text) > MAX_BYTES:
+        raise InputError(f"{where}: is not a config: it has more than {MAX_BYTES >> 20} MiB")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: is no JSON ({error_text(error)})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: is no config but a {type(content).__name__}")
+    check_extent(content, where)
+    return content
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 3, 10, 10, 10
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
+
+def shown(value: Any) -> str:
+    """A value of a config for a message: as Python writes it, but short.
+
+    Example:
+        >>> shown([1, 2]), len(shown("a" * 10**6))
+        ('[1, 2]', 100)
+    """
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # a whole number of more than 4300 digits
+        return "a very long number"
 
 
 def _without_ignored(section: dict, above: str = "") -> dict:
@@ -359,10 +476,10 @@ def _format_problem(problem: dict) -> str:
     if problem["type"] == "missing":
         *section, last = problem["loc"]
         last = f"number {last + 1}" if isinstance(last, int) else last
-        return f"{'.'.join(map(str, section))} = {problem['input']!r}: {last} is missing"
+        return f"{'.'.join(map(str, section))} = {shown(problem['input'])}: {last} is missing"
     if problem["type"].startswith("model_"):
         message = f"should be a section with the keys {', '.join(_section_at(problem['loc']).model_fields)}"
-    return f"{key} = {problem['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{key} = {shown(problem['input'])}: {message[0].lower()}{message[1:]}"
 
 
 def _section_at(location: tuple) -> type[_Section]:

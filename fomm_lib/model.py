@@ -8,7 +8,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from fomm_lib.checkpoints import load_network, read_checkpoint
+from fomm_lib.checkpoints import check_entries, load_network, read_checkpoint
 from fomm_lib.config import Config, load_config
 from fomm_lib.discriminator import MultiScaleDiscriminator
 from fomm_lib.errors import InputError
@@ -131,12 +131,17 @@ def load_model(
         raise InputError(
             f"{name}: has no config inside; name the one it was trained with, e.g. config vox-adv-256"
         )
-    config_used = checkpoint.config if config is None else load_config(config)
-    check_colours(config_used)
-    model = FirstOrderMotionModel(config_used)
+    described = checkpoint.config if config is None else load_config(config)
+    check_colours(described)
+    networks = {network: checkpoint.networks[network] for network in ("kp_detector", "generator")}
     try:
-        load_network(model.kp_detector, checkpoint.networks["kp_detector"], "kp_detector")
-        load_network(model.generator, checkpoint.networks["generator"], "generator")
+        with torch.device("meta"):  # without memory: a config may describe more than there is
+            plan = FirstOrderMotionModel(described)
+        for network, entries in networks.items():
+            check_entries(getattr(plan, network), entries, network)
+        model = FirstOrderMotionModel(described)
+        for network, entries in networks.items():
+            load_network(getattr(model, network), entries, network)
     except InputError as error:
         if checkpoint.config is None:
             hint = "give the config they were trained with"

@@ -12,6 +12,8 @@ TypeError somewhere inside.
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -57,6 +59,31 @@ def importing(*packages: str) -> Iterator[None]:
         together = " ".join(("torch", *packages) if packages == ("torchvision",) else packages)
         again = f"install again: pip install --upgrade --force-reinstall {together}"
         raise InputError(f"{text}; {again}") from error
+
+
+@contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Around the first import of a package that reports how it is used: it does not, in this process.
+
+    onnxruntime (from 1.32 on) sends reports to its makers and keeps the id of the machine in the home folder,
+    unless `ORT_DISABLE_TELEMETRY` is set, which child processes inherit. OpenVINO does the same when it is
+    imported, unless its companion package cannot be imported.
+
+    Example:
+        >>> with without_telemetry():
+        ...     import onnxruntime  # doctest: +SKIP
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    before = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = (
+        None  # importing it raises an ImportError, for which OpenVINO is ready
+    )
+    try:
+        yield
+    finally:
+        del sys.modules["openvino_telemetry"]
+        if before is not None:
+            sys.modules["openvino_telemetry"] = before
 
 
 def newer_than_tested() -> list[str]:

@@ -235,9 +235,9 @@ def test_safetensors_of_another_model(tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("{", r"the config inside cannot be used \(Expecting"),
-        ("[3]", r"the config inside cannot be used \(cannot convert"),
-        ('"vox-256"', r"the config inside cannot be used \(dictionary update"),
+        ("{", r"the config inside cannot be used \(config: is no JSON \(Expecting"),
+        ("[3]", r"the config inside cannot be used \(config: is no config but a list"),
+        ('"vox-256"', r"the config inside cannot be used \(config: is no config but a str"),
         ('{"model_param": {}}', r"the config inside cannot be used \(config: model_param: unknown key"),
     ],
 )

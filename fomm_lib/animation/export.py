@@ -42,7 +42,7 @@ from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
 from fomm_lib.model import FirstOrderMotionModel
-from fomm_lib.releases import importing
+from fomm_lib.releases import importing, without_telemetry
 
 PARTS = ("encode", "detect", "generate")
 OPSET = 18  # grid_sample needs 16; onnxruntime has known 18 since 1.14
@@ -429,7 +429,7 @@ def _arrays(inputs: dict[str, Tensor]) -> dict[str, np.ndarray]:
 
 def _package(name: str) -> None:
     try:
-        with importing(name):
+        with importing(name), without_telemetry():
             importlib.import_module(name)
     except ImportError as error:
         raise InputError(

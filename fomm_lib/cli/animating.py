@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fomm_lib.cli.app import app
+from fomm_lib.cli.app import app, say
 from fomm_lib.cli.options import (
     Backend,
     BestFrame,
@@ -155,10 +155,10 @@ def animate(
     )
     width, height = result.size
     noun = "frame" if result.frames == 1 else "frames"
-    print(f"{source} moves like {driving}, by {weights}:")
+    say(f"{source} moves like {driving}, by {weights}:")
     if best_frame == "auto":
-        print(f"Movement counts from frame {result.best_frame}.")
-    print(
+        say(f"Movement counts from frame {result.best_frame}.")
+    say(
         f"{result.path}: {result.frames} {noun} of {width}x{height} at {float(result.fps):g} a second, "
         f"{result.frames / result.seconds:.1f} made a second"
     )
@@ -236,8 +236,8 @@ def export(
     model = load_model(weights, config=config, device="cpu")
     calibration = calibration_images(*_inputs(source, driving), model.size) if int8 else None
     for file in export_model(model, out, calibration=calibration, overwrite=overwrite):
-        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
-    print(f"to use it: fomm animate --backend onnxruntime --weights {out}")
+        say(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    say(f"to use it: fomm animate --backend onnxruntime --weights {out}")
 
 
 @app.command(epilog="Example: fomm augment --sources faces --drivings clips --out grown --crop auto --jobs 2")
@@ -283,8 +283,8 @@ def augment(
         fast=fast,
         watermark=watermark,
     )
-    print(summary(rows))
-    print(f"the manifest: {out / 'manifest.csv'}")
+    say(summary(rows))
+    say(f"the manifest: {out / 'manifest.csv'}")
 
 
 def _inputs(source: Path | None, driving: Path | None) -> tuple[Path, Path]:

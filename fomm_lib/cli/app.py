@@ -2,6 +2,8 @@
 
 import typer
 
+from fomm_lib.errors import printable
+
 app = typer.Typer(
     help="The First Order Motion Model: animates a portrait by a driving video.",
     epilog="--debug, anywhere, shows the traceback of an error.",
@@ -11,3 +13,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def say(text: str) -> None:
+    """Print one line; names in it that are not plain text cannot do anything to the terminal."""
+    print(printable(text))

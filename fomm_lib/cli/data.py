@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fomm_lib.cli.app import app
+from fomm_lib.cli.app import app, say
 from fomm_lib.cli.options import Jobs
 
 
@@ -45,7 +45,7 @@ def synthesize(
         labels=labels,
         jobs=jobs,
     )
-    print(f"{out}: {len(paths)} clips of {frames} frames")
+    say(f"{out}: {len(paths)} clips of {frames} frames")
 
 
 @app.command(
@@ -98,7 +98,7 @@ def photographs(
     )
     rows = TABLE.read(out / LIST)
     used = sum(row.used for row in rows)
-    print(f"{out}: {len(paths)} clips of {frames} frames, from {used} of {len(rows)} portraits")
+    say(f"{out}: {len(paths)} clips of {frames} frames, from {used} of {len(rows)} portraits")
 
 
 @app.command(epilog="Example: fomm clean clips --report report.csv --quarantine unfit --jobs 2")
@@ -130,8 +130,8 @@ def clean(
     rows = clean_folder(
         folder, report, quarantine, jobs, probe=probe, still_change=still_change, seconds=seconds
     )
-    print(summary(rows))
-    print(f"the report: {report}")
+    say(summary(rows))
+    say(f"the report: {report}")
 
 
 @app.command(epilog="Example: fomm voxceleb --metadata vox-metadata.csv --out vox --partition test")
@@ -155,4 +155,4 @@ def voxceleb(
     ledger = fetch_voxceleb(
         metadata, out, partition, size=size, form=form, jobs=jobs, limit=limit, retry=retry
     )
-    print(ledger.summary())
+    say(ledger.summary())

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fomm_lib.cli.app import app
-from fomm_lib.cli.options import ConfigOfWeights, Device, Fast, Jobs, Overwrite, course_folder
+from fomm_lib.cli.app import app, say
+from fomm_lib.cli.options import course_folder, ConfigOfWeights, Device, Fast, Jobs, Overwrite
 from fomm_lib.errors import InputError
 from fomm_lib.files import DEFAULT_WEIGHTS
 
@@ -81,4 +81,4 @@ def evaluate(
     if images is not None:
         write_image_page(result, images, overwrite=overwrite)
     print(result.markdown())
-    print(f"the report: {report}")
+    say(f"the report: {report}")

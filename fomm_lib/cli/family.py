@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fomm_lib.cli.app import app
-from fomm_lib.cli.options import Device, Overwrite, Threads, course_folder
+from fomm_lib.cli.app import app, say
+from fomm_lib.cli.options import course_folder, Device, Overwrite, Threads
 
 Name = Annotated[str, typer.Argument(help="pix2pix, cyclegan, progressive, srgan or monkeynet.")]
 FamilyWeights = Annotated[
@@ -78,7 +78,7 @@ def train(
         checkpoint_every=checkpoint_every,
     )
     verb = "apply" if name in APPLICABLE else "sample" if name == "progressive" else None
-    print(f"{weights}" + (f": to use it, fomm family {verb} {name} --weights {weights} ..." if verb else ""))
+    say(f"{weights}" + (f": to use it, fomm family {verb} {name} --weights {weights} ..." if verb else ""))
 
 
 @family.command(epilog="Example: fomm family apply srgan small.png large.png")
@@ -114,7 +114,7 @@ def apply(
     result = apply_family(model, source, output, **options)
     noun = "image" if result.frames == 1 else "frames"
     width, height = result.size
-    print(f"{result.path}: {result.frames} {noun} of {width}x{height}, {source} by {name}")
+    say(f"{result.path}: {result.frames} {noun} of {width}x{height}, {source} by {name}")
 
 
 @family.command(epilog="Example: fomm family sample progressive heads.png --count 16 --seed 1 --zoom 4")
@@ -135,7 +135,7 @@ def sample(
 
     model = _model(name, weights, device)
     result = sample_family(model, output, count, seed=seed, zoom=zoom, overwrite=overwrite)
-    print(f"{result.path}: {result.frames} images of {result.size[0]}x{result.size[1]}")
+    say(f"{result.path}: {result.frames} images of {result.size[0]}x{result.size[1]}")
 
 
 def _model(name: str, weights: str | None, device: str | None):

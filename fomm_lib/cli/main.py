@@ -11,7 +11,7 @@ import warnings
 # In the order of `fomm --help`: a module registers its verbs when it is imported.
 from fomm_lib.cli import animating, training, evaluating, data, weights, family  # isort: skip  # noqa: F401
 from fomm_lib.cli.app import app
-from fomm_lib.errors import InputError
+from fomm_lib.errors import printable, InputError
 from fomm_lib.files import refuse_address
 from fomm_lib.version import __version__
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
             # A name that the terminal or a log file cannot spell is no reason to fail after all the work.
             stream.reconfigure(errors="backslashreplace")
     if not debug:
-        warnings.formatwarning = lambda message, *_: f"fomm: {' '.join(str(message).split())}\n"
+        warnings.formatwarning = lambda message, *_: f"fomm: {printable(message)}\n"
     try:
         arguments = [_with_home(argument) for argument in arguments]
         app(arguments, prog_name="fomm")  # reports wrong options itself, with exit code 2
@@ -84,9 +84,9 @@ def _with_home(argument: str) -> str:
 def _explanation(error: Exception) -> str | None:
     """One line for an error that the user can do something about; None for a bug."""
     if isinstance(error, InputError):
-        return " ".join(str(error).split())
+        return str(error)
     if isinstance(error, OSError):
-        return "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        return "the disk is full" if error.errno == errno.ENOSPC else printable(error)
     # On CPUs PyTorch reports missing memory as a RuntimeError.
     no_memory = "out of memory" in str(error) or "allocate memory" in str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and no_memory):

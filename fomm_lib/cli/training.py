@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fomm_lib.cli.app import app
-from fomm_lib.cli.options import Bf16, ConfigToTrain, Device, Init, Seed, Threads, course_folder
+from fomm_lib.cli.app import app, say
+from fomm_lib.cli.options import course_folder, Bf16, ConfigToTrain, Device, Init, Seed, Threads
 from fomm_lib.errors import InputError
 
 Resume = Annotated[
@@ -88,7 +88,7 @@ def train(
         tensorboard=tensorboard,
     )
     if PartialState().is_main_process:  # of several, each runs this verb
-        print(f"{weights}: to use it, fomm animate --weights {weights}")
+        say(f"{weights}: to use it, fomm animate --weights {weights}")
 
 
 @app.command(epilog="Example: fomm pretrain --config heads-128-motion --data heads --out runs/motion --bf16")
@@ -126,4 +126,4 @@ def pretrain(
         device=device,
         bf16=bf16,
     )
-    print(f"{weights}: to go on from it, fomm train --init {weights} ...")
+    say(f"{weights}: to go on from it, fomm train --init {weights} ...")

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from fomm_lib.data.clips import Clip
-from fomm_lib.errors import InputError
+from fomm_lib.errors import InputError, printable
 from fomm_lib.files import atomic_output, remove_leftovers
 from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import resize_array
@@ -112,7 +112,7 @@ def _write_frames(clips: list[Clip], size: tuple[int, int], path: Path) -> dict[
                     if count == 0:
                         raise InputError("no frame in it")
                 except Exception as error:  # as in FramePairs: decoders raise many types for a bad file
-                    log.warning("%s: left out of the cache (%s)", clip.path, clip.reason(error))
+                    log.warning("%s: left out of the cache (%s)", printable(clip.path), clip.reason(error))
                     file.seek(begin)
                     file.truncate()
                 else:

@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fomm_lib.data.augmentation import Augmentation, size_pair
 from fomm_lib.data.cache import pack_clips
 from fomm_lib.data.clips import Clip, find_clips
-from fomm_lib.errors import InputError
+from fomm_lib.errors import printable, InputError
 from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import resize, to_tensor
 
@@ -142,7 +142,9 @@ class FramePairs(Dataset):
                 failure = error
                 if clip.path not in self._reported:
                     self._reported.add(clip.path)
-                    log.warning("%s: skipped, another clip is drawn (%s)", clip.path, clip.reason(error))
+                    log.warning(
+                        "%s: skipped, another clip is drawn (%s)", printable(clip.path), clip.reason(error)
+                    )
         raise InputError(
             f"{self.root}: {min(self.ATTEMPTS, len(self.clips))} clips in a row could not be read; "
             f"the last was {clip.name} ({clip.reason(failure)}); find the bad files with `fomm clean`"

@@ -110,7 +110,7 @@ class Table(Generic[Row]):
 
     def read_lines(self, path: str | os.PathLike) -> Iterator[tuple[int, Row]]:
         """Each row with the number of its line, counted from 1, as `read` reads them."""
-        data = _content(path, "a table")
+        data = _content(path)
         if self.appended:
             data = data.rstrip(b"\0")
             if self.encode([]).startswith(data):
@@ -214,18 +214,16 @@ def _encode(records: Iterable[Sequence[Any]], line_end: str) -> bytes:
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 
-def _content(path: str | os.PathLike, what: str) -> bytes:
+def _content(path: str | os.PathLike, as_what: str = "") -> bytes:
     """The bytes of a file."""
     try:
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-            raise InputError(f"{path}: is a pipe or a device; give {what}")  # it could block
+            raise OSError("it is a pipe or a device")  # which could block
         if os.path.getsize(path) > MAX_BYTES:
-            raise InputError(f"{path}: has more than {MAX_BYTES >> 20} MiB, too much for {what}")
+            raise OSError(f"it has more than {MAX_BYTES >> 20} MiB")
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: cannot be read ({error_text(error)}); give {what}") from error
+        raise InputError(f"{path}: cannot be read{as_what} ({error_text(error)})") from error
 
 
 def _decode(data: bytes) -> str:
@@ -254,13 +252,13 @@ def read_cells(path: str | os.PathLike, what: str) -> list[tuple[int, dict[str, 
         InputError: there is no such file, it is too large, or it is no text.
     """
     refuse_address(path)
-    text = _decode(_content(path, what))
-    if "\0" in text:
-        raise InputError(f"{path}: is no text; give {what}")
+    text = _decode(_content(path, f" as {what}"))
     try:
+        if "\0" in text:
+            raise csv.Error("it is no text")
         records = list(_records(text))
     except csv.Error as error:
-        raise InputError(f"{path}: cannot be read ({error_text(error)}); give {what}") from error
+        raise InputError(f"{path}: cannot be read as {what} ({error_text(error)})") from error
     rows = []
     for line, record in records[1:]:
         columns = records[0][1]

@@ -37,7 +37,7 @@ from fomm_lib.data.clips import FolderClip
 from fomm_lib.data.report import as_completed
 from fomm_lib.data.tables import Table, read_cells
 from fomm_lib.errors import InputError, error_text
-from fomm_lib.files import atomic_folder, atomic_output
+from fomm_lib.files import atomic_folder, atomic_output, only_writer, remove_leftovers
 from fomm_lib.media.decoding import ToRgb, decoded_frames, open_video
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.sandbox import CallStopped, guarded_call
@@ -106,28 +106,38 @@ def _clip(row: dict[str, str], path: str | os.PathLike, line: int) -> VoxClip:
         person = row.get("person_id") or person
         for part in (video_id, person):
             # They become file names, which must not lead out of the folder.
-            if not re.fullmatch(r"[\w-]+", part, re.ASCII):
+            if not re.fullmatch(r"[\w-]{1,64}", part, re.ASCII):
                 raise ValueError(f"{part!r} is no name of a video or a person")
         if row["partition"] not in ("train", "test"):
             raise ValueError(f"partition {row['partition']!r} is neither train nor test")
-        start, end = int(row["start"]), int(row["end"])
-        fps, width, height = (Fraction(row[key]) for key in ("fps", "width", "height"))
-        box = row["bbox"].split("-")
-        if len(box) != 4:
+        start, end = (_number(row, key) for key in ("start", "end"))
+        fps, width, height = (_number(row, key) for key in ("fps", "width", "height"))
+        box = re.fullmatch(r"(\d{1,5})-(\d{1,5})-(\d{1,5})-(\d{1,5})", row["bbox"], re.ASCII)
+        if not box:
             raise ValueError(f"bbox {row['bbox']!r} is not x0-y0-x1-y1")
-        x0, y0, x1, y1 = (int(number) for number in box)
+        x0, y0, x1, y1 = map(int, box.groups())
         if not (0 <= start < end and min(fps, width, height) > 0 and x0 < x1 and y0 < y1):
             raise ValueError("the end is not after the start, the box is empty, or fps, width or height is 0")
     except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise InputError(f"{path}, line {line}: {error}; correct or remove the line") from error
     return VoxClip(
-        name=f"{person}#{video_id}#{start:06d}#{end:06d}.mp4",
+        name=f"{person}#{video_id}#{int(start):06d}#{int(end):06d}.mp4",
         video_id=video_id,
         partition=row["partition"],
         start=start / fps,
         end=end / fps,
         box=(float(x0 / width), float(y0 / height), float(x1 / width), float(y1 / height)),
     )
+
+
+def _number(row: dict[str, str], key: str) -> Fraction:
+    """A number of the list, e.g. 25, 29.97 or 30000/1001; exponents would make it as large as one likes."""
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9}|/\d{1,9})?", row[key].strip(), re.ASCII):
+        raise ValueError(f"{key} {row[key]!r} is not a number such as 25, 29.97 or 30000/1001")
+    number = Fraction(row[key].strip())
+    if key in ("start", "end") and number.denominator != 1:
+        raise ValueError(f"{key} {row[key]!r} is not the number of a frame")
+    return number
 
 
 @dataclass
@@ -219,29 +229,31 @@ def fetch_voxceleb(
             text = f"cannot be made ({error.strerror}); choose another folder"
             raise InputError(f"{out / folder}: {text}") from error
 
-    ledger = Ledger(out / "ledger.csv")
-    videos: dict[str, list[VoxClip]] = {}
-    for clip in _still_to_do(clips, ledger, out, retry):
-        videos.setdefault(clip.video_id, []).append(clip)
-    ledger.write()
+    with only_writer(out):
+        remove_leftovers(out, *{out / clip.partition for clip in clips})
+        ledger = Ledger(out / "ledger.csv")
+        videos: dict[str, list[VoxClip]] = {}
+        for clip in _still_to_do(clips, ledger, out, retry):
+            videos.setdefault(clip.video_id, []).append(clip)
+        ledger.write()
 
-    work = [
-        delayed(_fetch_video)(video_id, of_video, out, size, form, url, keep_videos, ytdlp or {})
-        for video_id, of_video in list(videos.items())[:limit]
-    ]
-    out_of_reach = 0
-    with tqdm(total=len(work), desc="VoxCeleb", unit="video", disable=None) as bar:
-        for rows in as_completed(work, jobs):
-            ledger.rows.update((row.clip, row) for row in rows)
-            ledger.write()
-            bar.update()
-            out_of_reach = out_of_reach + 1 if all(row.state == TO_DO for row in rows) else 0
-            if out_of_reach == PATIENCE:
-                raise InputError(
-                    f"{PATIENCE} videos in a row were out of reach, the last with: {rows[0].reason}; "
-                    "check the network, then start again: it continues from here"
-                )
-    return ledger
+        work = [
+            delayed(_fetch_video)(video_id, of_video, out, size, form, url, keep_videos, ytdlp or {})
+            for video_id, of_video in list(videos.items())[:limit]
+        ]
+        out_of_reach = 0
+        with tqdm(total=len(work), desc="VoxCeleb", unit="video", disable=None) as bar:
+            for rows in as_completed(work, jobs):
+                ledger.rows.update((row.clip, row) for row in rows)
+                ledger.write()
+                bar.update()
+                out_of_reach = out_of_reach + 1 if all(row.state == TO_DO for row in rows) else 0
+                if out_of_reach == PATIENCE:
+                    raise InputError(
+                        f"{PATIENCE} videos in a row were out of reach, the last with: {rows[0].reason}; "
+                        "check the network, then start again: it continues from here"
+                    )
+        return ledger
 
 
 def _check_arguments(size: int, form: str, url: str, jobs: int) -> None:

@@ -6,13 +6,15 @@ number a *video*. Their results hold for videos like these; a dozen heads are a 
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy  # imports scipy.stats on first use: 0.6 s that training does not need
 
-from fomm_lib.errors import InputError
+from fomm_lib.errors import InputError, printable
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def paired_comparison(
 
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown: the first column to the left, all others to the right.
+    """A table in Markdown: the first column to the left, all others to the right; see `markdown_text`.
 
     Example:
         >>> print(markdown_table(["model", "L1"], [["a", "0.1"]]))
@@ -148,7 +150,17 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         | a | 0.1 |
     """
     lines = ["| " + " | ".join(titles) + " |", "|---" + "|---:" * (len(titles) - 1) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+    return "\n".join(lines + ["| " + " | ".join(map(markdown_text, row)) + " |" for row in rows])
+
+
+def markdown_text(text: str) -> str:
+    """A name or message as one line of Markdown that shows it, and neither links, marks nor HTML in it.
+
+    Example:
+        >>> print(markdown_text("a|b_[c](d)<e>"))
+        a\\|b_\\[c\\](d)&lt;e&gt;
+    """
+    return re.sub(r"([\\`*|\[\]])", r"\\\1", html.escape(printable(text), quote=False))
 
 
 def format_interval(interval: Interval, digits: int) -> str:

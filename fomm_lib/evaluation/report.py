@@ -21,6 +21,7 @@ from fomm_lib.evaluation.comparison import (
     bootstrap_interval,
     format_interval,
     markdown_table,
+    markdown_text,
     paired_comparison,
 )
 from fomm_lib.evaluation.images import Metric
@@ -196,7 +197,7 @@ class Report:
             f"{self.size[1]}x{self.size[0]}. Means over videos, in brackets their 95 % bootstrap intervals; "
             "Fréchet distances over all frames. ↓ lower is better, ↑ higher; – not measured."
         )
-        gaps = "".join(f"\n- {gap}" for gap in self.gaps)
+        gaps = "".join(f"\n- {markdown_text(gap)}" for gap in self.gaps)
         return markdown_table(titles, rows) + f"\n\n{note}\n" + (f"\nGaps:\n{gaps}\n" if gaps else "")
 
     def _check(self, method: str) -> None:

@@ -8,13 +8,40 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from fomm_lib.config import shown
 from fomm_lib.errors import InputError
 from fomm_lib.releases import importing
 
 with importing("pydantic"):
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError
+    from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+# Arguments that say how many layers a network has: each costs time and memory, whatever its width.
+_LAYERS = ("halvings", "blocks", "layers", "num_blocks", "refinement_blocks")
+
+
+def _bounded(networks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The arguments of networks, if they can be built in bounded time and memory."""
+    for arguments in networks.values():
+        for name, value in arguments.items():
+            inner = list(value.items()) if isinstance(value, dict) else [(name, value)]
+            for key, values in inner:
+                for one in values if isinstance(values, list) else [values]:
+                    most = 100 if key in _LAYERS else 8192
+                    if isinstance(one, (int, float)) and not 0 <= one <= most:
+                        raise ValueError(f"{key} should be from 0 to {most}")
+                    if isinstance(one, (list, dict)) or (isinstance(values, list) and len(values) > 100):
+                        raise ValueError(f"{key} should be a number, a word or a list of up to 100 numbers")
+    return networks
+
+
+Networks = Annotated[dict[str, dict[str, Any]], AfterValidator(_bounded)]
+Steps = Annotated[int, Field(ge=1, le=10**9)]
+BatchSize = Annotated[int, Field(ge=1, le=65536)]
+Rate = Annotated[float, Field(gt=0, le=1e3)]
+Moment = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class FamilyConfig(BaseModel):
@@ -30,15 +57,15 @@ class FamilyConfig(BaseModel):
         networks: arguments of the networks' classes, by network.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     system: str
-    size: int = Field(64, ge=4)
-    batch_size: int = Field(ge=1)
-    steps: int = Field(ge=1)
-    learning_rate: float = Field(2e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
-    networks: dict[str, dict[str, Any]] = {}
+    size: int = Field(64, ge=4, le=8192)
+    batch_size: BatchSize
+    steps: Steps
+    learning_rate: Rate = 2e-4
+    betas: tuple[Moment, Moment] = (0.5, 0.999)
+    networks: Networks = {}
 
 
 class Pix2PixConfig(FamilyConfig):
@@ -49,11 +76,11 @@ class Pix2PixConfig(FamilyConfig):
     """
 
     system: Literal["pix2pix"] = "pix2pix"
-    batch_size: int = Field(4, ge=1)
-    steps: int = Field(1500, ge=1)
-    l1_weight: float = Field(100.0, ge=0)
-    gan_weight: float = Field(1.0, ge=0)
-    networks: dict[str, dict[str, Any]] = {
+    batch_size: BatchSize = 4
+    steps: Steps = 1500
+    l1_weight: Weight = 100.0
+    gan_weight: Weight = 1.0
+    networks: Networks = {
         # Instance norm: at batch 1, as published, batch norm is the same, but for its two parameters.
         "generator": {"halvings": 6, "width": 16, "norm": "instance"},
         "discriminator": {"width": 16, "layers": 2, "norm": "instance"},
@@ -69,12 +96,12 @@ class CycleGanConfig(FamilyConfig):
     """
 
     system: Literal["cyclegan"] = "cyclegan"
-    batch_size: int = Field(1, ge=1)
-    steps: int = Field(1200, ge=1)
-    cycle_weight: float = Field(10.0, ge=0)
-    identity_weight: float = Field(0.5, ge=0)
-    pool: int = Field(50, ge=0)
-    networks: dict[str, dict[str, Any]] = {
+    batch_size: BatchSize = 1
+    steps: Steps = 1200
+    cycle_weight: Weight = 10.0
+    identity_weight: Weight = 0.5
+    pool: int = Field(50, ge=0, le=10_000)
+    networks: Networks = {
         "generator": {"width": 16, "blocks": 3},
         "discriminator": {"width": 16, "layers": 2, "norm": "instance"},
     }
@@ -90,16 +117,16 @@ class ProgressiveConfig(FamilyConfig):
     """
 
     system: Literal["progressive"] = "progressive"
-    size: int = Field(32, ge=4)
-    batch_size: int = Field(16, ge=1)
-    steps: int = Field(36_250, ge=1)  # 580,000 images: the whole growth with the numbers below
-    learning_rate: float = Field(1e-3, gt=0)
-    betas: tuple[float, float] = (0.0, 0.99)
-    fade: int = Field(60_000, ge=1)
-    stable: int = Field(100_000, ge=1)
-    ema: float = Field(0.999, ge=0, lt=1)
+    size: int = Field(32, ge=4, le=8192)
+    batch_size: BatchSize = 16
+    steps: Steps = 36_250  # 580,000 images: the whole growth with the numbers below
+    learning_rate: Rate = 1e-3
+    betas: tuple[Moment, Moment] = (0.0, 0.99)
+    fade: Steps = 60_000
+    stable: Steps = 100_000
+    ema: Moment = 0.999
     grow: bool = True
-    networks: dict[str, dict[str, Any]] = {
+    networks: Networks = {
         "generator": {"latent": 64, "width": [96, 96, 64, 48]},
         "discriminator": {"width": [96, 96, 64, 48]},
     }
@@ -117,15 +144,15 @@ class SrganConfig(FamilyConfig):
     """
 
     system: Literal["srgan"] = "srgan"
-    batch_size: int = Field(8, ge=1)
-    steps: int = Field(1400, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    batch_size: BatchSize = 8
+    steps: Steps = 1400
+    learning_rate: Rate = 1e-3
+    betas: tuple[Moment, Moment] = (0.9, 0.999)
     mse_share: float = Field(0.75, ge=0, le=1)
-    gan_learning_rate: float = Field(1e-4, gt=0)
+    gan_learning_rate: Rate = 1e-4
     content: Literal["vgg16", "vgg19", "pixels"] = "vgg16"
-    adversarial_weight: float = Field(1e-3, ge=0)
-    networks: dict[str, dict[str, Any]] = {
+    adversarial_weight: Weight = 1e-3
+    networks: Networks = {
         "generator": {"blocks": 5, "width": 32},
         "discriminator": {"width": 16},
     }
@@ -140,10 +167,10 @@ class MonkeyNetConfig(FamilyConfig):
     """
 
     system: Literal["monkeynet"] = "monkeynet"
-    batch_size: int = Field(8, ge=1)
-    steps: int = Field(4000, ge=1)
-    reconstruction: tuple[float, ...] = (10.0, 10.0, 10.0, 1.0)
-    networks: dict[str, dict[str, Any]] = {
+    batch_size: BatchSize = 8
+    steps: Steps = 4000
+    reconstruction: Annotated[tuple[Weight, ...], Field(max_length=20)] = (10.0, 10.0, 10.0, 1.0)
+    networks: Networks = {
         "model": {
             "num_kp": 10,
             "detector": {"block_expansion": 16, "max_features": 128, "num_blocks": 4, "scale": 0.5},
@@ -239,11 +266,11 @@ def read_config(values: dict[str, Any], where: str) -> FamilyConfig:
         >>> read_config({"system": "srgan", "batch_size": 2}, "here").batch_size
         2
     """
-    if values.get("system") not in CONFIGS:
+    if not isinstance(values.get("system"), str) or values["system"] not in CONFIGS:
         raise InputError(f"{where}: names no system of the family ({', '.join(SYSTEMS)})")
     try:
         return CONFIGS[values["system"]](**values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "the settings"
-        raise InputError(f"{where}: {name} = {first.get('input')!r}: {first['msg'].lower()}") from error
+        raise InputError(f"{where}: {name} = {shown(first.get('input'))}: {first['msg'].lower()}") from error

@@ -20,7 +20,9 @@ from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fomm_lib.errors import InputError
+from fomm_lib.checkpoints import check_tensors
+from fomm_lib.config import shown
+from fomm_lib.errors import InputError, error_text
 from fomm_lib.family.config import FamilyConfig
 from fomm_lib.family.cyclegan import ImagePool, ResNetGenerator, cyclegan_step
 from fomm_lib.family.monkeynet import GaussianDiscriminator, MonkeyNet, monkeynet_step
@@ -42,6 +44,7 @@ from fomm_lib.family.progressive import (
 )
 from fomm_lib.family.srgan import SRDiscriminator, SRResNet, srgan_step, srresnet_step
 from fomm_lib.perceptual import perceptual_network
+from fomm_lib.training.state import load_networks, load_optimizers
 from fomm_lib.training.validation import evaluating
 
 FEATURE = 3  # relu4_1, the deepest feature that has more than 4x4 places in images of 64 pixels
@@ -116,10 +119,8 @@ class System:
 
     def load_state(self, state: dict) -> None:
         """Continue from the result of `state`."""
-        for name, entries in state["networks"].items():
-            self.networks[name].load_state_dict(entries)
-        for name, entries in state["optimizers"].items():
-            self.optimizers[name].load_state_dict(entries)
+        load_networks(self.networks, state["networks"])
+        load_optimizers(self.optimizers, state["optimizers"])
 
     def decayed(self, done: int) -> float:
         """The learning rate of pix2pix and CycleGAN: constant for half of the steps, then linearly to 0."""
@@ -190,8 +191,13 @@ class CycleGanSystem(System):
 
     def load_state(self, state):
         super().load_state(state)
-        for kind, images in state["pools"].items():
-            self.pools[kind].images = [image.to(self.device) for image in images]
+        shape = (3, self.config.size, self.config.size)
+        for kind, pool in self.pools.items():
+            images = state["pools"][kind]
+            if len(images) > pool.size or any(image.shape != shape for image in images):
+                raise InputError(f"pools: {kind} holds no images of this training")
+            check_tensors("pools", kind, {str(number): image for number, image in enumerate(images)})
+            pool.images = [image.to(self.device) for image in images]
         version, numbers, gauss = state["rng"]
         self.rng.setstate((version, tuple(numbers), gauss))
 
@@ -252,9 +258,11 @@ class ProgressiveSystem(System):
         return {**super().state(), "average": self.average.state_dict(), "level": self.level}
 
     def load_state(self, state):
+        if state["level"] not in range(self.levels):
+            raise InputError(f"level = {shown(state['level'])}: there are {self.levels}")
         self.level = state["level"]
         super().load_state(state)
-        self.average.load_state_dict(state["average"])
+        load_networks({"average": self.average}, {"average": state["average"]})
 
 
 class SrganSystem(System):
@@ -371,8 +379,12 @@ def build_networks(config: FamilyConfig) -> dict[str, nn.Module]:
     """
     try:
         networks = _BUILDERS[config.system](config)
-    except TypeError as error:
-        raise InputError(f"{config.system}: the networks' arguments do not fit ({error})") from error
+    except InputError:
+        raise
+    except Exception as error:  # each network raises its own types for arguments that it cannot use
+        raise InputError(
+            f"{config.system}: the networks' arguments do not fit ({error_text(error)})"
+        ) from error
     if config.system in ("pix2pix", "cyclegan"):
         networks = {name: init_weights(network) for name, network in networks.items()}
     return networks

@@ -18,7 +18,7 @@ from torchvision.utils import make_grid
 from tqdm.auto import tqdm
 
 from fomm_lib.checkpoints import load_network
-from fomm_lib.errors import InputError
+from fomm_lib.errors import InputError, printable
 from fomm_lib.family.config import FamilyConfig, family_config
 from fomm_lib.family.data import FamilyData, open_data
 from fomm_lib.family.systems import System, make_system, sampling
@@ -162,7 +162,7 @@ def train_family(
 
     with run:
         for name, note in training.notes.items():
-            tqdm.write(f"{name}: {note}")
+            tqdm.write(printable(f"{name}: {note}"))
         if run.step >= run.steps:
             save()  # the state is complete already, but the weights may not be
         while run.step < run.steps:

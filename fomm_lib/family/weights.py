@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fomm_lib.checkpoints import load_network, read_safetensors, weights_path
-from fomm_lib.errors import InputError
+from fomm_lib.checkpoints import check_entries, load_network, read_safetensors, weights_path
+from fomm_lib.config import read_json
+from fomm_lib.errors import InputError, printable
 from fomm_lib.family.config import SYSTEMS, FamilyConfig, read_config
 from fomm_lib.family.systems import build_networks
 from fomm_lib.files import data_path, refuse_address
@@ -58,11 +58,15 @@ def load_family(name: str | os.PathLike, device: torch.device | str | None = Non
     """
     device = choose_device(device)
     config, networks, notes, path = read_family(name)
-    built = build_networks(config)
-    chosen = {}
+    with torch.device("meta"):  # without memory: a config may describe more than there is
+        plan = build_networks(config)
     for network, entries in networks.items():
-        if network not in built:
-            raise InputError(f"{path}: has a network {network}, which {config.system} has not")
+        if network not in plan:
+            name = printable(network, 100)
+            raise InputError(f"{path}: has a network {name}, which {config.system} has not")
+        check_entries(plan[network], entries, f"{path}, {network},")
+    built, chosen = build_networks(config), {}
+    for network, entries in networks.items():
         load_network(built[network], entries, f"{path}, {network},")
         chosen[network] = built[network].to(device).eval()
     return FamilyModel(config, chosen, notes, path)
@@ -86,8 +90,5 @@ def read_family(
     else:
         path = weights_path(name)
     networks, notes = read_safetensors(path)
-    try:
-        values = dict(json.loads(notes.pop("config", "")))
-    except (ValueError, TypeError):
-        values = {}
+    values = read_json(notes.pop("config", "{}"), str(path))
     return read_config(values, str(path)), networks, notes, path

@@ -42,6 +42,7 @@ from fomm_lib.synthetic.clip import TrueMotion
 from fomm_lib.synthetic.truth import TruePair, read_truth
 from fomm_lib.training.distributed import Processes
 from fomm_lib.training.run import Run
+from fomm_lib.training.state import load_networks, load_optimizers
 from fomm_lib.training.step import NotFinite
 from fomm_lib.training.validation import mean_motion_scores
 
@@ -362,9 +363,8 @@ class MotionStep:
 
     def load_state(self, state: dict) -> None:
         """Continue from the result of `state`."""
-        for name, entries in state["networks"].items():
-            getattr(self.model, name).load_state_dict(entries)
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_networks({name: getattr(self.model, name) for name in self.networks()}, state["networks"])
+        load_optimizers({"optimizer": self.optimizer}, {"optimizer": state["optimizer"]})
 
 
 def learning_rate_factor(done: int, steps: int) -> float:

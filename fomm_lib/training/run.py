@@ -25,17 +25,21 @@ from pathlib import Path
 
 import torch
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from fomm_lib.checkpoints import write_weights
-from fomm_lib.errors import InputError
+from fomm_lib.config import shown
+from fomm_lib.errors import InputError, error_text, printable
+from fomm_lib.files import only_writer, remove_leftovers
 from fomm_lib.losses import RandomTransform
 from fomm_lib.training.distributed import Processes
 from fomm_lib.training.log import TRAINING_COLUMNS, LossLog, append_row
 from fomm_lib.training.state import (
+    State,
     StateFolder,
+    checked_state,
     random_states,
     read_state,
     set_random_states,
@@ -112,6 +116,7 @@ class Run:
         self.generator = torch.Generator().manual_seed(seed)
         self.step, self.best, self.origin = 0, None, None
         self._new: list[Path] = []  # files and folders that this run makes at its start
+        self._open = ExitStack()  # what ends with the run
         begun = losses.exists() and len(losses.read_bytes().splitlines()) > 1
         if not self.resumed and (self.weights.exists() or (begun and not resume)):
             other = "start from its weights: init (--init)" if resume else "go on with it: resume (--resume)"
@@ -131,19 +136,20 @@ class Run:
         """
         self.training, self.steps, self.pairs = training, steps, pairs
         self.origin = None if init is None else Path(init).name
-        state = read_state(self._newest) if self.resumed else None
-        if state is not None:
-            self._check(state)
-            training.load_state(state["training"])
-            self.generator.set_state(state["transforms"])
-            set_random_states(state["random"])
-            self.step, self.best, self.origin = state["step"], state["best"], state["origin"]
+        try:
+            self._start()
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _start(self) -> None:
         if self.processes.main:
             # Without its first step a run leaves nothing: it would stand in the way of the next.
             files = [self.out / name for name in ("config.yaml", "losses.csv", "tensorboard")]
             self._new = [path for path in (*files, self.out, *self.out.parents) if not path.exists()]
-            with writing(self.out):
-                self.out.mkdir(parents=True, exist_ok=True)
+            self._claim()
+        state = self._load() if self.resumed else None
+        if self.processes.main:
             noted = self.config.model_dump(mode="json")
             if "dataset_params" in noted:
                 noted["dataset_params"]["root_dir"] = str(self.data)
@@ -154,10 +160,37 @@ class Run:
         losses = self.out / "losses.csv" if self.processes.main else None
         self.log = LossLog(losses, keep=self.step, names=self.columns)
         if state is not None:
-            self.log.load_state(state["log"])
+            self.log.load_state(state.log.model_dump())
+
+    def _claim(self) -> None:
+        """Make the folder, with nobody else writing in it, and remove what killed runs left there."""
+        with writing(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        self._open.enter_context(only_writer(self.out))
+        remove_leftovers(self.out, self.states.folder, self.out / "samples")
+        if self.resumed and self.states.newest() != self._newest:
+            raise InputError(f"{self.out}: another process went on with this training; start again")
+
+    def _load(self) -> State:
+        """The newest state, which the training has taken over on return."""
+        try:
+            state = checked_state(read_state(self._newest), self.states.step_of(self._newest))
+            self._check(state)
+            self.training.load_state(state.training)
+        except Exception as error:  # what is built in another way raises many types
+            text = (
+                error
+                if isinstance(error, InputError)
+                else f"is no state of this training ({error_text(error)})"
+            )
+            path = "" if str(self._newest) in str(text) else f"{self._newest}: "
+            raise InputError(f"{path}{text}") from error
+        self.generator.set_state(state.transforms)
+        set_random_states(state.random)
+        self.step, self.best, self.origin = state.step, state.best, state.origin
+        return state
 
     def __enter__(self) -> Run:
-        self._open = ExitStack()
         self.stop = self._open.enter_context(StopRequest())
         hidden = not (self.progress and self.processes.main)
         bar = tqdm(total=self.steps, initial=self.step, disable=hidden, unit="step")
@@ -241,7 +274,9 @@ class Run:
             save()
         if stopping and self.step < self.steps:
             self.processes.accelerator.wait_for_everyone()  # the launcher may kill the others when one ends
-            tqdm.write(f"{self.out}: stopped after step {self.step} of {self.steps}; to go on, resume")
+            tqdm.write(
+                f"{printable(self.out)}: stopped after step {self.step} of {self.steps}; to go on, resume"
+            )
             self.stop.finish()
 
     def save(
@@ -300,29 +335,34 @@ class Run:
         with writing(path):
             write_weights(path, networks, self.config, dtype=self.dtype, notes=notes, overwrite=True)
 
-    def _check(self, state: dict) -> None:
+    def _check(self, state: State) -> None:
         """The state fits the arguments, or an error says what does not."""
-        path, verb = self._newest, state.get("verb", "train")  # states of earlier versions are all of `train`
-        if verb != self.verb:
+        path = self._newest
+        if state.verb != self.verb:
+            verb = printable(state.verb, 50)
             raise InputError(f"{path}: is a state of fomm {verb}; go on with that, or choose another folder")
-        if state["seed"] != self.seed:
+        if state.seed != self.seed:
             raise InputError(
-                f"{path}: the training began with seed {state['seed']}, not {self.seed}; give that one"
+                f"{path}: the training began with seed {state.seed}, not {self.seed}; give that one"
             )
-        if state["pairs"] != self.pairs:
+        if state.pairs != self.pairs:
             raise InputError(
-                f"{path}: an epoch had {state['pairs']} pairs, now it has {self.pairs}: the data have "
+                f"{path}: an epoch had {state.pairs} pairs, now it has {self.pairs}: the data have "
                 "changed; start another training from its weights: init (--init)"
             )
-        before = _flat(state["config"]) | state.get("settings", {})
+        try:
+            config = type(self.config).model_validate(state.config)
+        except ValidationError as error:
+            raise InputError(f"config: {error.errors(include_input=False)[0]['msg'].lower()}") from None
+        before = _flat(config.model_dump(mode="json")) | state.settings
         now = _flat(self.config.model_dump(mode="json")) | self.settings
         for key in [key for key in now if before.get(key, now[key]) != now[key]]:
             if key.startswith(_FIXED) and key != "dataset_params.root_dir":
                 raise InputError(
-                    f"{key} = {now[key]}: the training began with {before[key]}; go on with that, "
+                    f"{key} = {now[key]}: the training began with {shown(before[key])}; go on with that, "
                     "or start another training from its weights: init (--init)"
                 )
-            tqdm.write(f"{key}: {before[key]} until step {state['step']}, {now[key]} from now on")
+            tqdm.write(printable(f"{key}: {before[key]} until step {state.step}, {now[key]} from now on"))
 
 
 def _remove(path: Path) -> None:

@@ -48,6 +48,7 @@ from fomm_lib.losses import (
     perceptual_loss,
 )
 from fomm_lib.model import FirstOrderMotionModel
+from fomm_lib.training.state import load_networks, load_optimizers
 
 PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -387,14 +388,13 @@ class TrainingStep:
             )
         if (state["averaged"] is None) != (self.averaged is None):
             raise InputError("ema_decay cannot be switched on or off in the middle of a training")
-        for name, entries in state["networks"].items():
-            network = self.discriminator if name == "discriminator" else getattr(self.model, name)
-            network.load_state_dict(entries)
-        for name, entries in state["optimizers"].items():
-            self.optimizers[name].load_state_dict(entries)
+        names = self.networks(self.model)
+        networks = {name: getattr(self.model, name, None) or self.discriminator for name in names}
+        load_networks(networks, state["networks"])
+        load_optimizers(self.optimizers, state["optimizers"])
         self.scaler.load_state_dict(state["scaler"])
         if self.averaged is not None:
-            self.averaged.load_state_dict(state["averaged"])
+            load_networks({"averaged": self.averaged}, {"averaged": state["averaged"]})
 
     def _scaled(self, loss: Tensor) -> Tensor:
         """For the backward pass: a part's share of the batch, and the factor that fp16 needs."""

@@ -118,6 +118,7 @@ def test_several_processes(folders, weights):
     alone = grow(folders, weights)
     elsewhere = folders[2].with_name("elsewhere")
     together = augment(folders[0], folders[1], elsewhere, weights=weights, jobs=2, progress=False)
+    assert not [row.reason for row in together if row.verdict != "made"]
     assert [(row.file, row.verdict) for row in together] == [(row.file, "made") for row in alone]
     for row in alone:
         a, b = (np.stack(list(VideoReader(folder / row.file))) for folder in (folders[2], elsewhere))

@@ -61,8 +61,8 @@ def test_an_interrupted_run_leaves_nothing_half_written_and_goes_on(drawing, tmp
     monkeypatch.undo()
     names = {path.name for path in tmp_path.iterdir()}
     # What a killed run leaves, which can clean up nothing.
-    (tmp_path / ".synth4-00001#00001#0#3.abc.partial.mp4").write_bytes(b"half")
-    (tmp_path / ".synth4-00001#00001#0#3.def.partial").mkdir()
+    (tmp_path / ".synth4-00001#00001#0#3.abc_0123.partial.mp4").write_bytes(b"half")
+    (tmp_path / ".synth4-00001#00001#0#3.def_0123.partial").mkdir()
     first = "synth4-00000#00000#0#3" + (".mp4" if format == "mp4" else "")
     assert names == {"synthetic.json", first}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

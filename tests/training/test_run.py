@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import sys
 
@@ -11,6 +12,7 @@ import torch
 from fomm_lib.checkpoints import read_checkpoint
 from fomm_lib.errors import InputError
 from fomm_lib.family.training import train_family
+from fomm_lib.files import only_writer
 from fomm_lib.losses import RandomTransform
 from fomm_lib.training import loop, state
 from fomm_lib.training import run as training_run
@@ -274,3 +276,66 @@ def test_a_device_that_cannot_compute_is_refused_before_any_work(data, tmp_path)
     with pytest.raises(InputError, match="device gpu: cannot be used here; choose cpu"):
         train_family("srgan", None, tmp_path / "run", device="gpu")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- foreign states, two at a time, and what a kill leaves --------------------------------------------------
+
+
+def foreign(change):
+    """A function that changes a state on disk."""
+
+    def applied(path):
+        content = state.read_state(path)
+        content = change(content) or content
+        torch.save(content, path)
+
+    return applied
+
+
+FOREIGN = {
+    "of another step": lambda s: s.update(step=3),
+    "nonsense numbers": lambda s: s.update(step=-5),
+    "no networks": lambda s: s.update(training={}),
+    "another network": lambda s: s["training"]["networks"].update(critic={}),
+    "not finite": lambda s: s["training"]["networks"]["generator"]["final.bias"].fill_(float("nan")),
+    "no optimizer": lambda s: s["training"].update(optimizers={}),
+    "a list": lambda s: s.update(training=[1, 2]),
+    "config of something else": lambda s: s.update(config={"num_blocks": 10**12}),
+    "no config": lambda s: s.pop("config"),
+    "other random numbers": lambda s: s["random"].update(python=(3, (1,), None)),
+    "weights": lambda s: s["training"]["networks"],
+    "another tensor": lambda s: {"x": torch.zeros(2)},
+    "an escape sequence": lambda s: s.update(verb="\x1b[2J"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_foreign_state_is_one_line(data, whole, tmp_path, name):
+    shutil.copytree(whole, tmp_path / "run")
+    foreign(FOREIGN[name])(state.StateFolder(tmp_path / "run" / "states").newest())
+    with pytest.raises(InputError) as error:
+        run(data, tmp_path / "run", resume=True, **FULL_OPTIONS)
+    text = str(error.value)
+    assert "step-0000007.pt: " in text and text.isprintable() and len(text) < 600
+    assert ".lock" not in os.listdir(tmp_path / "run"), "the next one can begin"
+
+
+def test_two_trainings_into_one_folder(data, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    before = (tmp_path / "run" / "losses.csv").read_text()
+    with only_writer(tmp_path / "run"), pytest.raises(InputError, match="another process is writing there"):
+        run(data, tmp_path / "run", resume=True, **FULL_OPTIONS)
+    assert (tmp_path / "run" / "losses.csv").read_text() == before
+    run(data, tmp_path / "run", resume=True, **FULL_OPTIONS)
+    assert ".lock" not in os.listdir(tmp_path / "run")
+
+
+def test_what_a_killed_run_left_is_removed_at_the_next_start(data, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    left = [".weights.safetensors.ab_de0gh.partial", "states/.step-0000003.pt.ab_de0gh.partial"]
+    for name in left:
+        (tmp_path / "run" / name).mkdir(parents=True)
+        (tmp_path / "run" / name / "half").touch()
+    run(data, tmp_path / "run", resume=True, **FULL_OPTIONS)
+    assert not list((tmp_path / "run").rglob("*.partial"))
+    assert_same(tmp_path / "run", whole)

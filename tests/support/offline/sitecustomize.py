@@ -1,6 +1,11 @@
-"""A machine without a network: a Python that starts with this folder on its path reaches itself alone."""
+"""A machine without a network: a Python that starts with this folder on its path reaches itself alone.
+
+What is asked for is noted in the file that the environment variable FOMM_ASKED_FOR names, whether or not the
+error is caught.
+"""
 
 import ipaddress
+import os
 import socket
 
 _connect, _connect_ex, _getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
@@ -17,6 +22,9 @@ def _is_here(host) -> bool:
 
 def _check(host) -> None:
     if not _is_here(host):
+        if os.environ.get("FOMM_ASKED_FOR"):
+            with open(os.environ["FOMM_ASKED_FOR"], "a") as file:
+                file.write(f"{host!r}\n")
         raise OSError(f"the network is cut off: {host!r} was asked for")
 
 
