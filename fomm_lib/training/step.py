@@ -92,8 +92,8 @@ class DiscriminatorPass(nn.Module):
     def forward(
         self, fake: dict[float, Tensor], real: dict[float, Tensor], kp: Keypoints
     ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-        real_output = self.discriminator(real, kp)  # first, as published: it matters to spectral norm
-        return self.discriminator(fake, kp), real_output
+        fake_output = self.discriminator(fake, kp)  # first, as published: it matters to spectral norm
+        return fake_output, self.discriminator(real, kp)
 
 
 class TrainingStep:
