@@ -16,13 +16,13 @@ from torch import nn
 
 from benchmarks.training import PublishedStep
 from fomm_lib.blocks import UpBlock
-from fomm_lib.checkpoints import read_checkpoint
 from fomm_lib.config import config_names, load_config
 from fomm_lib.losses import RandomTransform
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
 from fomm_lib.perceptual import VggFeatures
 from fomm_lib.training import fast, loop
 from fomm_lib.training.distributed import Processes
+from fomm_lib.training.state import StateFolder, read_state
 from fomm_lib.training.step import TrainingStep
 from tests.support.tiny_training import run, with_weights
 
@@ -53,8 +53,8 @@ PATHS = {
 }
 FIRST, *_, LAST = DISCRIMINATORS
 USUAL = "doubling and Winograd, channels last"
-# Relative: of losses, and of what two steps change in all kernels. Losses are given in float32.
-TOLERANCES = {"no": (1e-6, 1e-3), "bf16": (0.1, 1.0)}
+# Relative: of losses, which are given in float32, or of their sum; and of what two steps change in kernels.
+TOLERANCES = {"no": (1e-6, 1e-3), "bf16": (0.03, 1.0)}
 
 
 class SmallFeatures(VggFeatures):
@@ -65,7 +65,7 @@ class SmallFeatures(VggFeatures):
 
 @pytest.fixture(autouse=True)
 def everywhere(monkeypatch):
-    """Winograd's tiles are used for all sizes; compiling stops before the C++ compiler, which takes minutes."""
+    """Winograd's tiles are used for all sizes; compiling stops before the compiler, which takes minutes."""
     monkeypatch.setattr(fast, "WINOGRAD_CHANNELS", {True: 1, False: 1})
     monkeypatch.setattr(fast, "WINOGRAD_TILES", {True: 1, False: 1})
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
@@ -121,6 +121,8 @@ def test_a_step_is_the_published_one(path, discriminator):
     for _ in range(2):
         ours, theirs = step(*batch), published(*batch)
         assert ours.keys() == theirs.keys() and len(ours) == 6
+        if step.dtype is not None:  # single losses are small, and their rounding errors are not
+            ours, theirs = ({"sum": sum(losses.values())} for losses in (ours, theirs))
         for name, loss in theirs.items():
             assert ours[name] == pytest.approx(loss, rel=tolerance), name
     moved, should = kernels(step) - before, kernels(published) - before
@@ -177,8 +179,7 @@ def small(name: str) -> dict:
     train_params = config["train_params"]
     train_params |= {"batch_size": 4, "warmup_steps": 0, "num_repeats": 2}
     train_params["loss_weights"]["feature_matching"] = train_params["loss_weights"]["feature_matching"][:2]
-    perceptual = train_params["loss_weights"]["perceptual"]
-    train_params["loss_weights"]["perceptual"] = perceptual[:2]
+    train_params["loss_weights"]["perceptual"] = train_params["loss_weights"]["perceptual"][:2]
     return config
 
 
@@ -192,21 +193,22 @@ def frozen(config: dict) -> tuple[str, ...]:
     return tuple(names)
 
 
-@pytest.mark.parametrize("name", config_names())
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize(
+    ("name", "precision"), [*((name, "no") for name in config_names()), ("heads-64-adv", "bf16")]
+)
 def test_everything_learns_in_two_steps_of_fomm_train(name, precision, data, tmp_path):
     config = small(name)
-    torch.manual_seed(0)
     start = loop.build_step(load_config(config), Processes("cpu"), 0, None, precision, 1, False).networks()
     options = {"steps": 2, "precision": precision, "validation_pairs": 0, "sample_every": 100}
-    end = read_checkpoint(run(data, tmp_path / "run", config=config, **options)).networks
-    untouched = []
-    for network, entries in start.items():
-        for entry, before in entries.items():
-            after = end[network][entry].to(before.dtype)
-            learnable = entry.endswith((".weight", ".bias", ".weight_orig")) and "down.weight" not in entry
-            if learnable and torch.equal(after, before.to(torch.float16).to(before.dtype)):
-                untouched.append(f"{network}.{entry}")
-    assert [entry for entry in untouched if not entry.startswith(frozen(config))] == []
+    run(data, tmp_path / "run", config=config, **options)
+    end = read_state(StateFolder(tmp_path / "run" / "states", 1).newest())["training"]["networks"]
+    stayed = [
+        f"{network}.{entry}"
+        for network, entries in start.items()
+        for entry, before in entries.items()
+        if entry.endswith((".weight", ".bias", ".weight_orig")) and not entry.endswith("down.weight")
+        if torch.equal(end[network][entry], before)
+    ]
+    assert [entry for entry in stayed if not entry.startswith(frozen(config))] == []
     for beginning in frozen(config):
-        assert any(entry.startswith(beginning) for entry in untouched)
+        assert any(entry.startswith(beginning) for entry in stayed)
