@@ -86,8 +86,8 @@ class PublishedStep(TrainingStep):
             optimizer.zero_grad()
 
         fake, real = self.pyramid(generated.prediction.detach()), self.pyramid(driving)
-        real_output = self.discriminator(real, kp_driving.detach())
         fake_output = self.discriminator(fake, kp_driving.detach())
+        real_output = self.discriminator(real, kp_driving.detach())
         losses["disc_gan"] = weights.discriminator_gan * discriminator_gan_loss(real_output, fake_output)
         losses["disc_gan"].backward()
         self.optimizers["discriminator"].step()

@@ -15,11 +15,12 @@ from collections.abc import Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from fomm_lib.config import load_config, read_json, shown, Config
-from fomm_lib.errors import error_text, printable, InputError
+from fomm_lib.config import Config, load_config, published_content, read_json, shown
+from fomm_lib.errors import InputError, error_text, printable
 from fomm_lib.files import atomic_output, data_path, refuse_address
 from fomm_lib.releases import importing
 
@@ -250,20 +251,22 @@ def convert(
     config: str | os.PathLike | None = None,
     *,
     half: bool = True,
+    align_corners: bool | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Convert a checkpoint to a `.safetensors` with its config inside, as `fomm convert` does.
+    """Convert weights to a `.safetensors` with its config inside, or to the published form.
 
     Args:
         source: see `weights_path`.
-        output: ends in `.safetensors`.
+        output: ends in `.safetensors`, or for the published form in `.pth.tar`; see `write_published`.
         config: needed for published files, which contain none.
-        half: whether to write float16; otherwise the entries keep their dtype.
-        overwrite: whether an existing file may be replaced.
+        half: whether to write float16 into a `.safetensors`; otherwise the entries keep their dtype.
+        align_corners: of the config that is written, if it shall be another; see `geometry`.
+        overwrite: whether existing files may be replaced.
     Returns:
         The path of the output.
     Raises:
-        InputError: see `read_checkpoint` and `write_weights`; or there is no config.
+        InputError: see `read_checkpoint`, `write_weights` and `write_published`; or there is no config.
 
     Example:
         >>> convert("heads-64", "converted.safetensors").name
@@ -275,10 +278,61 @@ def convert(
         raise InputError(
             f"{source}: has no config inside; name the one it was trained with, e.g. --config vox-adv-256"
         )
+    if align_corners is not None:
+        config = config.model_copy(deep=True)
+        config.model_params.align_corners = align_corners
+    if Path(output).name.endswith(".pth.tar"):
+        return write_published(output, checkpoint.networks, config, checkpoint.training, overwrite=overwrite)
     dtype = torch.float16 if half else None
     return write_weights(
         output, checkpoint.networks, config, dtype=dtype, notes=checkpoint.notes, overwrite=overwrite
     )
+
+
+def write_published(
+    path: str | os.PathLike,
+    networks: dict[str, dict[str, Tensor]],
+    config: Config,
+    training: dict | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a `.pth.tar` as the authors' code reads it, and the YAML that it wants beside it: `x.yaml`.
+
+    The file holds {network: state_dict} in float32, under the published names, and `epoch`; in the older
+    serialisation, which all versions of PyTorch read. Optimizers are in it only if they were in the file that
+    the weights come from; without them the published code uses the weights, but does not train on from them.
+
+    On versions of PyTorch after 1.2 that code samples with `align_corners=False`, unless it was changed, and
+    the weights here were trained with True. So its images differ from those of this library; they agree if
+    this library samples as it does, by `fomm animate --align-corners false`.
+
+    Args:
+        path: ends in `.pth.tar`.
+        networks: {network: state_dict}.
+        config: of the networks; see `config.published_content`.
+        training: the rest of a published file: optimizers and epoch; by default epoch 0.
+        overwrite: whether existing files may be replaced.
+    Raises:
+        InputError: see `files.atomic_output`; or a value is not finite.
+
+    Example:
+        >>> checkpoint = read_checkpoint("heads-64")
+        >>> write_published("heads-64.pth.tar", checkpoint.networks, checkpoint.config).name
+        'heads-64.pth.tar'
+    """
+    path = Path(path)
+    content = {
+        network: {entry: _converted(tensor, torch.float32, entry) for entry, tensor in entries.items()}
+        for network, entries in networks.items()
+    }
+    content |= {"epoch": 0, **(training or {})}
+    text = yaml.safe_dump(published_content(config), sort_keys=False)
+    sidecar = path.with_name(f"{path.name.removesuffix('.pth.tar')}.yaml")
+    with atomic_output(sidecar, overwrite) as described, atomic_output(path, overwrite) as temporary:
+        described.write_text(text, encoding="utf-8")
+        torch.save(content, temporary, _use_new_zipfile_serialization=False)
+    return path
 
 
 def describe(path: str | os.PathLike) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from fomm_lib.errors import error_text, InputError
+from fomm_lib.errors import InputError, error_text
 from fomm_lib.files import data_path, refuse_address
 from fomm_lib.releases import importing
 
@@ -325,6 +326,47 @@ def load_config(source: str | os.PathLike | dict | Config) -> Config:
     if not isinstance(content, dict):
         raise InputError(f"{path}: is not a config; it should start with sections such as model_params:")
     return _checked(content, str(path))
+
+
+# Sections that the published code demands, as its files for talking heads have them.
+_PUBLISHED_SECTIONS = {
+    "reconstruction_params": {"num_videos": 1000, "format": ".mp4"},
+    "animate_params": {
+        "num_pairs": 50,
+        "format": ".mp4",
+        "normalization_params": {
+            "adapt_movement_scale": False,
+            "use_relative_movement": True,
+            "use_relative_jacobian": True,
+        },
+    },
+    "visualizer_params": {"kp_size": 5, "draw_border": True, "colormap": "gist_rainbow"},
+}
+
+
+def published_content(config: Config) -> dict:
+    """A config as the published code reads it, for a YAML file.
+
+    Whole numbers are written as such: that code makes names of parameters from the scales, `discs.1` of 1.
+    Sections that are switched off are left out. Keys that only this library knows stay, in `model_params` and
+    `train_params`, of which that code reads single keys.
+
+    Example:
+        >>> published_content(load_config("vox-256"))["model_params"]["discriminator_params"]["scales"]
+        [1]
+    """
+    content = _whole_numbers(config.model_dump(mode="json", exclude_none=True))
+    content["train_params"]["checkpoint_freq"] = 50
+    return content | copy.deepcopy(_PUBLISHED_SECTIONS)
+
+
+def _whole_numbers(value: Any) -> Any:
+    """The same nested value, with floats that are whole as int."""
+    if isinstance(value, dict):
+        return {key: _whole_numbers(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def config_names() -> list[str]:

@@ -110,6 +110,7 @@ def load_model(
     name: str | os.PathLike,
     config: Config | dict | str | os.PathLike | None = None,
     device: str | torch.device | None = None,
+    align_corners: bool | None = None,
 ) -> FirstOrderMotionModel:
     """A trained model, ready to animate (in eval mode).
 
@@ -118,6 +119,8 @@ def load_model(
             folder of a training.
         config: needed for published files, which contain none: a path, or a name such as "vox-adv-256".
         device: "cpu", "cuda", ...; by default the GPU if there is one.
+        align_corners: of every warp, see `geometry`; by default as the config says. False is what the
+            published code does on versions of PyTorch after 1.2, unless it was changed: to compare with it.
     Raises:
         InputError: no such file, no config, one for images that are not RGB, weights that do not fit it, or a
             device that cannot be used.
@@ -131,7 +134,9 @@ def load_model(
         raise InputError(
             f"{name}: has no config inside; name the one it was trained with, e.g. config vox-adv-256"
         )
-    described = checkpoint.config if config is None else load_config(config)
+    described = (checkpoint.config if config is None else load_config(config)).model_copy(deep=True)
+    if align_corners is not None:
+        described.model_params.align_corners = align_corners
     check_colours(described)
     networks = {network: checkpoint.networks[network] for network in ("kp_detector", "generator")}
     try:

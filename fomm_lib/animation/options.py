@@ -15,6 +15,16 @@ from fomm_lib.media.squares import Crop
 Function = TypeVar("Function", bound=Callable)
 
 
+# What is about relative movement, and what to do with absolute movement instead.
+_OF_RELATIVE = {
+    "adapt_scale": "leave out absolute, and the movement is scaled to the portrait's head; or leave out "
+    "adapt_scale (the published code ignores it there), and crop the driving video so that its head is as "
+    "large as the portrait's",
+    "strength": "leave out one of the two",
+    "best_frame": "leave out one of the two",
+}
+
+
 class Enlarger(Protocol):
     """A function that makes an image, uint8 (H, W, 3), `scale` times as large, see
     `family.apply.super_resolution`.
@@ -96,9 +106,9 @@ class AnimateOptions:
         best = self.best_frame
         if best not in (None, "auto") and (not isinstance(best, int) or best < 0):
             raise InputError(f"best_frame = {best}: should be auto, or the number of a frame from 0 on")
-        for name in ("adapt_scale", "strength", "best_frame"):
+        for name, instead in _OF_RELATIVE.items():
             if not self.relative and getattr(self, name) != getattr(AnimateOptions, name):
-                raise InputError(f"{name} is about relative movement; leave out one of it and absolute")
+                raise InputError(f"{name} is about relative movement, not absolute; {instead}")
         for crop in (self.crop, self.driving_crop):
             if isinstance(crop, str) and crop not in ("auto", "middle"):
                 raise InputError(f"crop {crop}: should be auto, middle, or three numbers x, y, side")

@@ -10,6 +10,7 @@ import typer
 
 from fomm_lib.cli.app import app, say
 from fomm_lib.cli.options import (
+    AlignCorners,
     Backend,
     BestFrame,
     ConfigOfWeights,
@@ -27,6 +28,7 @@ from fomm_lib.cli.options import (
     free_name,
     number_of_frame,
     square,
+    true_or_false,
 )
 from fomm_lib.errors import InputError
 from fomm_lib.files import DEFAULT_WEIGHTS, data_path
@@ -115,6 +117,7 @@ def animate(
     device: Device = None,
     backend: Backend = "torch",
     precision: Precision = None,
+    align_corners: AlignCorners = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Animate a portrait by a driving video."""
@@ -129,7 +132,8 @@ def animate(
     if not zoom:
         zoom = 1 if paste_back or enlarge or not size else max(1, VIEWING_SIZE // size)
     source, driving = _inputs(source, driving)
-    model = _model(weights, config, device, backend, precision, source, driving)
+    corners = true_or_false(align_corners)
+    model = _model(weights, config, device, backend, precision, source, driving, corners)
     result = animate_file(
         model,
         source,
@@ -300,6 +304,7 @@ def _model(
     precision: str | None,
     source: Path,
     driving: Path,
+    align_corners: bool | None = None,
 ):
     """The model for a backend; it is exported first unless `weights` is a folder of exported files."""
     from fomm_lib.model import load_model
@@ -307,14 +312,19 @@ def _model(
     if backend == "torch":
         from fomm_lib.animation.fast import FastModel
 
-        return FastModel(load_model(weights, config=config, device=device), precision=precision)
+        model = load_model(weights, config=config, device=device, align_corners=align_corners)
+        return FastModel(model, precision=precision)
 
     from fomm_lib.animation.export import ExportedModel, calibration_images, check_backend, exported_copy
 
     precision = precision or "float32"
     check_backend(backend, precision, device or "cpu")
     if Path(weights, "generate.onnx").is_file():
+        if align_corners is not None:
+            raise InputError(
+                f"--align-corners: {weights} was exported with its own; give the weights instead"
+            )
         return ExportedModel(weights, backend=backend, precision=precision)
-    model = load_model(weights, config=config, device="cpu")
+    model = load_model(weights, config=config, device="cpu", align_corners=align_corners)
     calibration = calibration_images(source, driving, model.size) if precision == "int8" else None
     return exported_copy(model, backend=backend, precision=precision, calibration=calibration)

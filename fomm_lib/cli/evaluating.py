@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app, say
-from fomm_lib.cli.options import course_folder, ConfigOfWeights, Device, Fast, Jobs, Overwrite
+from fomm_lib.cli.options import ConfigOfWeights, Device, Fast, Jobs, Overwrite, course_folder
 from fomm_lib.errors import InputError
 from fomm_lib.files import DEFAULT_WEIGHTS
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app, say
-from fomm_lib.cli.options import course_folder, Device, Overwrite, Threads
+from fomm_lib.cli.options import Device, Overwrite, Threads, course_folder
 
 Name = Annotated[str, typer.Argument(help="pix2pix, cyclegan, progressive, srgan or monkeynet.")]
 FamilyWeights = Annotated[

@@ -11,7 +11,7 @@ import warnings
 # In the order of `fomm --help`: a module registers its verbs when it is imported.
 from fomm_lib.cli import animating, training, evaluating, data, weights, family  # isort: skip  # noqa: F401
 from fomm_lib.cli.app import app
-from fomm_lib.errors import printable, InputError
+from fomm_lib.errors import InputError, printable
 from fomm_lib.files import refuse_address
 from fomm_lib.version import __version__
 

@@ -14,6 +14,14 @@ Weights = Annotated[str, typer.Option(help="A name in data/weights, a .safetenso
 ConfigOfWeights = Annotated[
     str | None, typer.Option(help="For published weights: a YAML file or a name, e.g. vox-adv-256.")
 ]
+AlignCorners = Annotated[
+    str | None,
+    typer.Option(
+        metavar="true|false",
+        help="How warps sample: false as the published code does on current PyTorch, to compare with it; by "
+        "default as the config says, where true is the default and what published weights were trained with.",
+    ),
+]
 ConfigToTrain = Annotated[str, typer.Option(help="A YAML file, or the name of one in data/configs.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; by default the GPU if there is one.")]
 Backend = Annotated[
@@ -78,6 +86,22 @@ def number_of_frame(text: str | None) -> int | str | None:
     if not text.isdecimal():
         raise InputError(f"--best-frame {text}: should be auto, or the number of a frame from 0 on")
     return int(text)
+
+
+def true_or_false(text: str | None, option: str = "--align-corners") -> bool | None:
+    """The value of an option that is true, false or not given.
+
+    Raises:
+        InputError: it is something else.
+
+    Example:
+        >>> true_or_false("false")
+        False
+    """
+    values = {None: None, "true": True, "false": False}
+    if text not in values:
+        raise InputError(f"{option} {text}: should be true or false")
+    return values[text]
 
 
 def square(text: str | None, option: str) -> tuple[int, int, int] | str | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app, say
-from fomm_lib.cli.options import course_folder, Bf16, ConfigToTrain, Device, Init, Seed, Threads
+from fomm_lib.cli.options import Bf16, ConfigToTrain, Device, Init, Seed, Threads, course_folder
 from fomm_lib.errors import InputError
 
 Resume = Annotated[
@@ -49,7 +49,10 @@ def train(
         bool, typer.Option("--compile", help="Compile the networks by torch.compile.")
     ] = False,
     cache: Annotated[Path | None, typer.Option(help="A folder to keep decoded frames in.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that read ahead.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that read ahead; by default one a core for a GPU, none on a CPU."),
+    ] = None,
     log_every: Annotated[int, typer.Option(help="Steps between rows of losses.csv.")] = 10,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between states on disk.")] = 1000,
     tensorboard: Annotated[

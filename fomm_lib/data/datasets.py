@@ -35,9 +35,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fomm_lib.data.augmentation import Augmentation, size_pair
 from fomm_lib.data.cache import pack_clips
 from fomm_lib.data.clips import Clip, find_clips
-from fomm_lib.errors import printable, InputError
+from fomm_lib.errors import InputError, printable
 from fomm_lib.media.squares import cut_middle
-from fomm_lib.media.tensors import resize, to_tensor
+from fomm_lib.media.tensors import bytes_tensor, from_uint8, resize
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +59,11 @@ class FramePairs(Dataset):
             time; from JPEG frames 3, from PNG 7, from mp4 with a key frame every 12 frames 12, with one every
             250 frames 20, and 148 if whole clips were decoded (benchmarks/datasets.py). None reads the clips
             themselves, and writes nothing.
+        as_uint8: give source and driving frame as uint8, a quarter of the bytes, if the augmentation leaves
+            whole numbers (see `Augmentation.keeps_values`); `media.tensors.from_uint8` makes the same images.
 
     An item is a dictionary:
-        source, driving: (3, H, W) float32 in [0, 1]
+        source, driving: (3, H, W) float32 in [0, 1]; see `as_uint8`
         name: the file name of the clip
         frames: (2,) int64, the frame numbers of source and driving. The source is not after the driving
             frame, unless `time_flip` exchanged them. Both may be the same frame, as published.
@@ -91,6 +93,7 @@ class FramePairs(Dataset):
         repeats: int = 1,
         seed: int = 0,
         cache: str | os.PathLike | None = None,
+        as_uint8: bool = False,
     ):
         _check_whole("repeats", repeats, 1)
         _check_whole("seed", seed, 0)
@@ -99,6 +102,7 @@ class FramePairs(Dataset):
         self.repeats = repeats
         self.seed = seed
         self.epoch = 0
+        self.as_uint8 = as_uint8
         self.root = Path(root)
         self.clips = find_clips(root, split, aspect=self.size[1] / self.size[0])
         if cache is not None:
@@ -123,21 +127,27 @@ class FramePairs(Dataset):
             np.random.default_rng, np.random.SeedSequence((self.seed, epoch, index)).spawn(2)
         )
         clip, numbers, frames = self._draw(self.items[index % len(self.items)], drawing)
+        if not self.augmentation.keeps_values:
+            frames = from_uint8(frames)
         frames, swapped = self.augmentation(frames, changing)
+        if not self.as_uint8:
+            frames = from_uint8(frames)
         source, driving = resize(frames, self.size).contiguous()
         if swapped:
             numbers = numbers[::-1]
         return {"source": source, "driving": driving, "name": clip.name, "frames": torch.tensor(numbers)}
 
     def _draw(self, clips: list[Clip], rng: np.random.Generator) -> tuple[Clip, list[int], torch.Tensor]:
-        """One of these clips, two of its frame numbers, and the frames (2, 3, H, W)."""
+        """One of these clips, two of its frame numbers, and the frames, uint8 (2, 3, H, W)."""
         for clip in self._candidates(clips, rng):
             try:
                 if len(clip) < 2:
                     raise InputError("a single frame, and a pair needs two")
                 numbers = sorted(rng.integers(len(clip), size=2).tolist())
-                frames = [to_tensor(cut_middle(frame, self.size), self.size) for frame in clip.read(numbers)]
-                return clip, numbers, torch.stack(frames)
+                frames = torch.stack(
+                    [bytes_tensor(cut_middle(frame, self.size), self.size) for frame in clip.read(numbers)]
+                )
+                return clip, numbers, frames
             except Exception as error:  # decoders raise about ten unrelated types for a bad file
                 failure = error
                 if clip.path not in self._reported:

@@ -56,8 +56,8 @@ def fit(
     """
     curves: dict[str, list[float]] = {}
     for batch in itertools.islice(batches, steps):
-        for name, loss in step(*batch).items():
-            curves.setdefault(name, []).append(float(loss))
+        for name, loss in numbers(step(*batch)).items():
+            curves.setdefault(name, []).append(loss)
     return curves
 
 
@@ -186,11 +186,21 @@ def finite_step(
         NotFinite: one of them is not finite. The step has been taken: go on from the last state.
     """
     losses = training.step([images.to(training.device) for images in batch], done, generator)
-    values = {name: float(loss) for name, loss in losses.items()}
+    values = numbers(losses)
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
         raise NotFinite(bad)
     return values
+
+
+def numbers(losses: dict[str, Tensor]) -> dict[str, float]:
+    """Losses as numbers, which a GPU is waited for once.
+
+    Example:
+        >>> numbers({"a": torch.tensor(1.5), "b": torch.tensor(2)})
+        {'a': 1.5, 'b': 2.0}
+    """
+    return dict(zip(losses, torch.stack([loss.float() for loss in losses.values()]).tolist(), strict=True))
 
 
 def start_from(init: str | os.PathLike, training: System) -> None:

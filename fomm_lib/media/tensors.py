@@ -19,8 +19,17 @@ def to_tensor(frame: np.ndarray, size: tuple[int, int] | None = None) -> Tensor:
         >>> to_tensor(np.full((8, 8, 3), 255, np.uint8), (4, 4)).max()
         tensor(1.)
     """
-    image = _channels_first(frame)
-    return (resize(image, size) if size else image).to(torch.float32).div_(255)
+    return from_uint8(bytes_tensor(frame, size) if size else _channels_first(frame))
+
+
+def from_uint8(images: Tensor) -> Tensor:
+    """uint8 -> float32 in [0, 1], on the device and in the memory layout of the images; others stay.
+
+    Example:
+        >>> from_uint8(torch.tensor([0, 255], dtype=torch.uint8))
+        tensor([0., 1.])
+    """
+    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
@@ -81,6 +90,16 @@ def _interpolated(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     if images.dtype == torch.uint8 != batch.dtype:
         batch = batch.round_()
     return batch.to(images.dtype).reshape(*images.shape[:-2], *size)
+
+
+def bytes_tensor(frame: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """uint8 (h, w, 3) -> uint8 (3, H, W), resized to `size` = (H, W).
+
+    Example:
+        >>> bytes_tensor(np.full((8, 8, 3), 255, np.uint8), (4, 4)).shape
+        torch.Size([3, 4, 4])
+    """
+    return resize(_channels_first(frame), size)
 
 
 def _channels_first(image: np.ndarray) -> Tensor:

@@ -21,8 +21,8 @@ from fomm_lib.blocks import UpBlock
 # which it has 16/9 as many, then takes longer than multiplying.
 FUSED_IN_CHANNELS = 256
 
-# Where Winograd's tiles are faster than a plain convolution, by whether the kernel learns: measured on one core
-# with AVX-512, and learned kernels of 64 channels on one with AVX2, where they take a third of the time.
+# Where Winograd's tiles are faster than a plain convolution, by whether the kernel learns: measured on one
+# core with AVX-512, and learned kernels of 64 channels on one with AVX2, where they take a third of the time.
 WINOGRAD_CHANNELS = {True: 64, False: 128}  # at least
 WINOGRAD_TILES = {True: 64, False: 16}  # at least, of all images
 
@@ -101,7 +101,9 @@ class WinogradConv2d(nn.Conv2d):
 
     def __init__(self, convolution: nn.Conv2d):
         self.__dict__.update(convolution.__dict__)
-        into, transform, back = (matrix.to(self.weight) for matrix in tile_matrices(self.kernel_size[0]))
+        # Not of `weight`: before its first call a computed kernel may still have another dtype and device.
+        parameter = next(self.parameters())
+        into, transform, back = (matrix.to(parameter) for matrix in tile_matrices(self.kernel_size[0]))
         for name, matrix in {"into": into, "transform": transform, "back": back, "fixed": None}.items():
             self.register_buffer(name, matrix, persistent=False)
         self._fix()

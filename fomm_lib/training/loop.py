@@ -20,10 +20,12 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from fomm_lib.config import Config, load_config
 from fomm_lib.data.datasets import FramePairs, PairLoader, pair_loader
 from fomm_lib.errors import InputError
+from fomm_lib.media.tensors import from_uint8
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator, check_colours, start_from
 from fomm_lib.perceptual import perceptual_network
 from fomm_lib.training.distributed import Processes, synchronize_batch_norm
@@ -55,7 +57,7 @@ def train(
     accumulate: int | None = None,
     compile: bool = False,
     cache: str | os.PathLike | None = None,
-    workers: int = 0,
+    workers: int | None = None,
     log_every: int = 10,
     sample_every: int = 500,
     checkpoint_every: int = 1000,
@@ -97,11 +99,14 @@ def train(
         device: by default the GPU if there is one. With several processes, each has its own.
         bf16: short for `precision="bf16"`.
         precision: "no" (float32), "bf16", or "fp16" (GPUs only); by default that of `accelerate launch`,
-            else "no". bf16 is about 1.3 times faster on CPUs that support it.
+            else "no". bf16 is about 1.3 times faster on CPUs that support it. On a GPU PyTorch computes the
+            convolutions of float32 in TF32, with 10 bits after the point in place of 23, unless you set
+            `torch.backends.cudnn.allow_tf32 = False`.
         accumulate: compute each batch in this many parts, for less memory; see `TrainingStep`.
         compile: compile the networks by torch.compile.
         cache: a folder for the decoded frames; see `FramePairs`.
-        workers: processes that read ahead.
+        workers: processes that read ahead; by default one a core for a GPU, and none on a CPU, whose cores
+            are busy with the networks. See `default_workers`.
         log_every, sample_every, checkpoint_every: in steps.
         keep: how many of the newest states to keep, in addition to that of the best weights.
         validation_pairs: how many of the test split; 0 for no validation.
@@ -147,8 +152,7 @@ def train(
         for epoch, batch in batches(loader, run.step, steps):
             rate = learning_rate_factor(run.step + 1, epoch, params)
             training.set_learning_rates(rate)
-            images = batch["source"], batch["driving"]
-            source, driving = (image.to(processes.device, memory_format=LAYOUT) for image in images)
+            source, driving = (images_on(processes.device, batch[name]) for name in ("source", "driving"))
             transform = run.draw_transform(params.batch_size)
             with run.bad_batch(batch, transform, ADVICE):
                 losses = training(source, driving, transform)
@@ -185,6 +189,32 @@ def learning_rate_factor(step: int, epoch: int, params) -> float:
     return 0.1**passed * ramp
 
 
+def images_on(device: torch.device, images: Tensor) -> Tensor:
+    """A batch from the loader, uint8 or float, as float32 in [0, 1] on the device, channels last in memory.
+
+    Bytes go over the bus and become numbers there. The copy does not keep this process waiting, because the
+    loader holds batches for a GPU in pinned memory.
+
+    Example:
+        >>> images_on(torch.device("cpu"), torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)).max()
+        tensor(1.)
+    """
+    return from_uint8(images.to(device, non_blocking=True).contiguous(memory_format=LAYOUT))
+
+
+def default_workers(device: torch.device, processes_here: int = 1) -> int:
+    """How many processes read ahead by default: for a GPU this process's share of the cores, else none.
+
+    Example:
+        >>> default_workers(torch.device("cpu"))
+        0
+    """
+    if device.type == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // processes_here)
+
+
 def with_train_params(config: Config | dict | str | os.PathLike, **train_params: object) -> Config:
     """The config, with those `train_params` changed that are not None.
 
@@ -211,9 +241,9 @@ def open_pairs(
     seed: int,
     accumulate: int,
     cache,
-    workers: int,
+    workers: int | None,
 ) -> PairLoader:
-    """The training pairs, of which each process loads its share of every batch.
+    """The training pairs, of which each process loads its share of every batch; see `train`.
 
     Raises:
         InputError: bad data, or a batch that cannot be divided among processes and parts.
@@ -234,8 +264,11 @@ def open_pairs(
             repeats=params.num_repeats,
             seed=seed,
             cache=cache,
+            as_uint8=True,
         )
     share = params.batch_size // processes.count
+    if workers is None:
+        workers = default_workers(processes.device, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     return pair_loader(dataset, share, workers, rank=processes.rank, world_size=processes.count)
 
 

@@ -319,15 +319,15 @@ class MotionStep:
             NotFinite: a loss or the gradient is not finite; nothing was updated.
         """
         losses = self.losses(batch, transform)
-        bad = [name for name, loss in losses.items() if not loss.isfinite()]
-        if bad:
-            raise NotFinite(bad)
         self.optimizer.zero_grad()
         sum(losses.values()).backward()
-        if not torch.nn.utils.clip_grad_norm_(self.parameters, 10.0).isfinite():
-            raise NotFinite(["the gradient"])
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 10.0)
+        *values, length = torch.stack([*losses.values(), norm]).tolist()  # once: a GPU is waited for here
+        bad = [name for name, value in zip(losses, values, strict=True) if not math.isfinite(value)]
+        if bad or not math.isfinite(length):
+            raise NotFinite(bad or ["the gradient"])
         self.optimizer.step()
-        return {name: loss.item() for name, loss in losses.items()}
+        return dict(zip(losses, values, strict=True))
 
     def losses(self, batch: TrueBatch, transform: RandomTransform) -> dict[str, Tensor]:
         """The weighted losses of one batch, by name; see the top of this module."""

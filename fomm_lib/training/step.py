@@ -2,7 +2,7 @@
 
 Nothing is computed twice. The generated image is a *seam*: the networks that compute losses from it get a
 copy without history, and their gradients stop at that copy; from there one backward pass goes through
-generator and detector.
+generator and detector. Nobody waits, either: numbers stay on the device until the networks are updated.
 
     images -> detector -> generator -> prediction | seam | pyramid -> VGG, discriminator -> losses
 
@@ -22,6 +22,7 @@ Source: FOMM, section 3.3 and supplementary A.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from functools import partial
 
@@ -68,7 +69,8 @@ class NotFinite(ArithmeticError):
 class GeneratorPass(nn.Module):
     """The model's forward pass in a step as one call, as DistributedDataParallel and torch.compile need it.
 
-    The detector runs three times, so its batch norm sees three batches, as published.
+    The detector runs three times, so its batch norm sees three batches, as published; or twice, without a
+    transformed image, if it does not learn.
     """
 
     def __init__(self, model: FirstOrderMotionModel):
@@ -76,11 +78,11 @@ class GeneratorPass(nn.Module):
         self.model = model
 
     def forward(
-        self, source: Tensor, driving: Tensor, transformed: Tensor
-    ) -> tuple[Tensor, Keypoints, Keypoints]:
+        self, source: Tensor, driving: Tensor, transformed: Tensor | None
+    ) -> tuple[Tensor, Keypoints, Keypoints | None]:
         kp_source, kp_driving = self.model.detect(source), self.model.detect(driving)
         prediction = self.model.generate(source, kp_source, kp_driving).prediction
-        return prediction, kp_driving, self.model.detect(transformed)
+        return prediction, kp_driving, None if transformed is None else self.model.detect(transformed)
 
 
 class DiscriminatorPass(nn.Module):
@@ -93,8 +95,8 @@ class DiscriminatorPass(nn.Module):
     def forward(
         self, fake: dict[float, Tensor], real: dict[float, Tensor], kp: Keypoints
     ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-        real_output = self.discriminator(real, kp)  # first, as published: it matters to spectral norm
-        return self.discriminator(fake, kp), real_output
+        fake_output = self.discriminator(fake, kp)  # first, as published: it matters to spectral norm
+        return fake_output, self.discriminator(real, kp)
 
 
 class TrainingStep:
@@ -184,11 +186,16 @@ class TrainingStep:
             for name, part in self.trained.items()
         }
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        # Whether an update can be called off on the device, without asking first whether all is finite.
+        self.calls_off = fused and not self.scaler.is_enabled()
         self.averaged = None
         if self.params.ema_decay:
             self.averaged = AveragedModel(
                 model, multi_avg_fn=_Average(self.params.ema_decay), use_buffers=True
             )
+            self.averaged.n_averaged = (
+                self.averaged.n_averaged.cpu()
+            )  # `AveragedModel` reads it in every step
         self.gradient_norms: dict[str, float] = {}
 
         self.accelerator = accelerator
@@ -225,17 +232,35 @@ class TrainingStep:
             with self._exchanging(last=number == len(parts)):
                 found.append(self.backward(*part))
         losses = self._mean_of(found)
-        bad = [name for name, loss in losses.items() if not loss.isfinite()]
+        norms = {f"the gradient of {name}": norm for name, norm in self._clip().items()}
+        numbers = torch.stack([*losses.values(), *norms.values()])
+        if not self.calls_off:
+            self._check(losses, norms, numbers.tolist())
+        self.update(wrong=~numbers.isfinite().all())
+        values = numbers.tolist()  # the only time in a step that the processor waits for a GPU
+        self._check(losses, norms, values)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+        lengths = zip(self.optimizers, values[len(losses) :], strict=True)
+        self.gradient_norms = {name: length for name, length in lengths if math.isfinite(length)}
+        return dict(zip(losses, values, strict=False))
+
+    def _check(self, losses: dict[str, Tensor], norms: dict[str, Tensor], values: list[float]) -> None:
+        """With the scaler of fp16 gradients may overflow: then it skips the update by itself."""
+        wrong = [
+            name for name, value in zip([*losses, *norms], values, strict=True) if not math.isfinite(value)
+        ]
+        bad = [name for name in wrong if name in losses] or ([] if self.scaler.is_enabled() else wrong)
         if bad:
             raise NotFinite(bad)
-        self.update()
-        return {name: loss.item() for name, loss in losses.items()}
 
     def backward(self, source: Tensor, driving: Tensor, transform: RandomTransform) -> dict[str, Tensor]:
         """Add the gradients of one batch, or part of one, to those of all networks; gives the losses."""
         for frozen in self.frozen:
             frozen.eval()  # its batch norm does not change either
-        transformed = transform.warp_image(driving, align_corners=self.model.align_corners)
+        transformed = None  # nothing would be learned from it
+        if not self.frozen:
+            transformed = transform.warp_image(driving, align_corners=self.model.align_corners)
         with self._precision():
             prediction, kp_driving, kp_transformed = self.generator_pass(source, driving, transformed)
             images, real = self.pyramid(at_least_float32(prediction)), self.pyramid(driving)
@@ -314,7 +339,7 @@ class TrainingStep:
         )
 
     def equivariance_losses(
-        self, kp_driving: Keypoints, kp_transformed: Keypoints, transform: RandomTransform
+        self, kp_driving: Keypoints, kp_transformed: Keypoints | None, transform: RandomTransform
     ) -> dict[str, Tensor]:
         """The losses of values and of Jacobians, if they have a weight and the detector learns."""
         weights, losses = self.params.loss_weights, {}
@@ -328,22 +353,25 @@ class TrainingStep:
             losses["equivariance_jacobian"] = weights.equivariance_jacobian * loss
         return losses
 
-    def update(self) -> None:
-        """Clip gradients if the config says so, then update networks and moving average."""
+    def _clip(self) -> dict[str, Tensor]:
+        """Clip gradients if the config says so; gives the norm of each network's gradient before that."""
         limit = self.params.clip_grad_norm or float("inf")
-        norms: dict[str, Tensor] = {}
-        for name, optimizer in self.optimizers.items():
-            self.scaler.unscale_(optimizer)
-            norms[name] = nn.utils.clip_grad_norm_(self.trained[name].parameters(), limit)
-        self.gradient_norms = {name: norm.item() for name, norm in norms.items() if norm.isfinite()}
-        bad = [f"the gradient of {name}" for name, norm in norms.items() if not norm.isfinite()]
-        if bad and not self.scaler.is_enabled():  # the scaler skips such a step by itself
-            raise NotFinite(bad)
         for optimizer in self.optimizers.values():
+            self.scaler.unscale_(optimizer)
+        return {
+            name: nn.utils.clip_grad_norm_(part.parameters(), limit) for name, part in self.trained.items()
+        }
+
+    def update(self, wrong: Tensor) -> None:
+        """Update all networks, or none if `wrong`, a flag on the device, says so.
+
+        A fused optimizer reads the flag itself, as it does for the scaler of fp16, so nobody waits for it.
+        """
+        for optimizer in self.optimizers.values():
+            if self.calls_off:
+                optimizer.found_inf = wrong.float()
             self.scaler.step(optimizer)
         self.scaler.update()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.model)
 
     def set_learning_rates(self, factor: float) -> None:
         """Set every network's learning rate to that of the config times `factor`."""
@@ -419,7 +447,7 @@ class TrainingStep:
         values = values.mean(0)
         if self.accelerator is not None:
             values = self.accelerator.reduce(values, "mean")
-        return dict(zip(found[0], values.cpu(), strict=True))
+        return dict(zip(found[0], values, strict=True))
 
 
 def _try_compiler(device: torch.device) -> None:
@@ -444,11 +472,10 @@ class _Average:
         self.decay = decay
 
     @torch.no_grad()
-    def __call__(self, averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
-        count = float(count)
-        decay = min(self.decay, (1 + count) / (10 + count))
+    def __call__(self, averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
+        decay = ((1 + count) / (10 + count)).clamp(max=self.decay)  # on the device: nobody waits for it
         for average, current in zip(averages, currents, strict=True):
             if average.is_floating_point():
-                average.lerp_(current, 1 - decay)
+                average.lerp_(current, (1 - decay).to(average.dtype))
             else:
                 average.copy_(current)  # a count

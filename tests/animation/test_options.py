@@ -23,7 +23,10 @@ from fomm_lib.errors import InputError
         ({"best_frame": "first"}, "best_frame = first"),
         ({"best_frame": "auto", "relative": False}, "best_frame is about relative movement"),
         ({"strength": 2, "relative": False}, "strength is about relative movement"),
-        ({"adapt_scale": True, "relative": False}, "adapt_scale is about relative movement"),
+        (
+            {"adapt_scale": True, "relative": False},
+            "crop the driving video so that its head is as large as the portrait's",
+        ),
         ({"crop": "face"}, "crop face: should be auto, middle, or three numbers x, y, side"),
         ({"driving_crop": "face"}, "crop face: should be auto, middle, or three numbers x, y, side"),
         ({"paste_back": True, "zoom": 2}, "leave out compare and zoom"),

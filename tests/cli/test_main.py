@@ -424,6 +424,11 @@ def test_convert_and_info(weights, tmp_path, capsys):
         assert "32x32 pixels, 3 keypoints, first order" in text and numbers in text
     assert run("convert", weights, "copy.safetensors") == 2
     assert "exists already" in one_line(capsys)
+    assert run("convert", weights, "published.pth.tar", "--align-corners", "false") == 0
+    assert "epoch: 0" in capsys.readouterr().out
+    assert "align_corners: false" in (tmp_path / "published.yaml").read_text()
+    assert run("convert", weights, "other.pth.tar", "--align-corners", "no") == 2
+    assert "--align-corners no: should be true or false" in one_line(capsys)
     assert run("info", "none.safetensors") == 2
     assert "none.safetensors" in one_line(capsys)
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fomm_lib.data.datasets import FramePairs, PairBatches, pair_loader
 from fomm_lib.errors import InputError
+from fomm_lib.media.tensors import from_uint8
 from tests.support.small_clips import PUBLISHED, SIZE, numbers_seen, write_folder, write_strip, write_video
 
 
@@ -134,6 +135,26 @@ def test_time_flip_exchanges_the_frame_numbers_too(folders):
     items = list(pairs)
     assert all(numbers_seen(item) == item["frames"].tolist() for item in items)
     assert any(item["frames"][0] > item["frames"][1] for item in items)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "whole"),
+    [
+        (None, True),
+        ({"flip_param": {"horizontal_flip": True, "time_flip": True}}, True),
+        ({"jitter_param": {"hue": 0.1}}, False),
+        ({"rotation_param": {"degrees": 5}}, False),
+    ],
+)
+def test_bytes_are_given_where_they_are_exact(folders, augmentation, whole):
+    options = {"size": 24, "augmentation": augmentation, "seed": 1}
+    numbers, as_bytes = FramePairs(folders, **options), FramePairs(folders, as_uint8=True, **options)
+    for index in range(4):
+        ours, theirs = as_bytes[index % len(numbers)], numbers[index % len(numbers)]
+        for name in ("source", "driving"):
+            assert ours[name].dtype == (torch.uint8 if whole else torch.float32)
+            assert theirs[name].dtype == torch.float32 and ours[name].is_contiguous()
+            assert torch.equal(from_uint8(ours[name]), theirs[name])
 
 
 def test_the_size_stays_whatever_is_switched_on(folders):

@@ -10,7 +10,9 @@ from PIL import Image
 from fomm_lib.errors import InputError
 from fomm_lib.media.tensors import (
     as_pixels,
+    bytes_tensor,
     check_image,
+    from_uint8,
     image_array,
     resize,
     resize_array,
@@ -26,6 +28,15 @@ def test_every_level_comes_back():
     assert np.array_equal(to_uint8(to_tensor(image)), image)
     batch = torch.stack([to_tensor(frame) for frame in moving_frames(3)])
     assert np.array_equal(to_uint8(batch), moving_frames(3))
+
+
+def test_bytes_become_the_same_numbers_later():
+    image = portrait(61)
+    for size in ((61, 61), (24, 40)):
+        late = from_uint8(bytes_tensor(image, size))
+        assert late.dtype == torch.float32 and torch.equal(late, to_tensor(image, size))
+    already = torch.rand(3, 4, 4)
+    assert from_uint8(already) is already
 
 
 def test_arrays_are_resized_as_tensors_are():

@@ -178,6 +178,24 @@ def test_motion_that_is_frozen_stays_and_the_rest_learns(data, tmp_path):
     assert row["perceptual"] and not row["equivariance_value"] and not row["equivariance_jacobian"]
 
 
+def test_workers_by_default(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(loop.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert loop.default_workers(cpu) == 0  # its cores compute
+    assert loop.default_workers(gpu) == 8 and loop.default_workers(gpu, processes_here=3) == 2
+    assert loop.default_workers(gpu, processes_here=16) == 1
+    monkeypatch.delattr(loop.os, "sched_getaffinity")
+    monkeypatch.setattr(loop.os, "cpu_count", lambda: 4)
+    assert loop.default_workers(gpu) == 4
+
+
+def test_images_arrive_as_numbers_channels_last():
+    for images in (torch.rand(2, 3, 4, 4), torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8)):
+        arrived = loop.images_on(torch.device("cpu"), images)
+        assert arrived.dtype == torch.float32 and arrived.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(arrived * (255 if images.dtype == torch.uint8 else 1), images.float())
+
+
 def test_a_batch_size_goes_into_the_config():
     before = loop.with_train_params("heads-64", batch_size=None)
     after = loop.with_train_params("heads-64", batch_size=3)
