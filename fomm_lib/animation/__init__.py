@@ -3,6 +3,7 @@
 animate      `animate` makes a video file, `animate_frames` gives frames one by one
 options      `AnimateOptions`: every option of an animation, declared and checked once
 animator     `Animator`: one source that follows driving frames; `AnimatableModel`: what it can be given
+detail       the detail of the source, which generating loses, moved along with the image
 movement     changes of keypoints: relative motion, strength, smoothing, distance of poses
 fast         `FastModel`: a trained model, rearranged to run faster
 winograd     Winograd's fast convolution, for `fast` and for training

@@ -23,9 +23,7 @@ from fomm_lib.media.tensors import image_array, resize, to_tensor
 from fomm_lib.model import FirstOrderMotionModel
 
 LARGEST_SIZE = 4096  # pixels of a side
-LARGEST_GAIN = (
-    2  # times the size that a model has learned: beyond it, generated images lose more than they win
-)
+LARGEST_GAIN = 2  # times the size that a model has learned; with `detail`, more made nothing better
 
 
 @runtime_checkable

@@ -3,7 +3,8 @@
 What a generator makes of a source at rest, its self-reconstruction, lacks the source's finest detail: hair,
 skin, the edges of the lids. It is known, because the source is, and it moves as the image does:
 
-    result = enlarged(generated) + occlusion * warp(lost, flow),  lost = source - enlarged(self-reconstruction)
+    result = enlarged(generated) + occlusion * warp(lost, flow)
+    lost = source - enlarged(self-reconstruction)
 
 with everything at the size of the result. Where the source does not show what is generated, the occlusion map
 is 0, and nothing is added. At rest, where it is 1, the result is the source. Nothing is trained for this.

@@ -5,12 +5,15 @@ Three graphs, with any number of driving frames at a time:
     encode.onnx     source                                                    -> features, small
     detect.onnx     image                                                   -> value, jacobian
     generate.onnx   features, small, value_source, jacobian_source,
-                    value, jacobian                                           -> prediction
+                    value, jacobian                                           -> prediction, deformation,
+                                                                                 occlusion
 
 `encode` runs once per source, `detect` and `generate` once per batch of driving frames. Between the two,
 keypoints are changed outside the graphs (`movement`), in the same way for every backend. A zeroth-order model
-has no Jacobians. With `int8` there is also generate.int8.onnx, whose convolutions compute with integers of 8
-bits. `ExportedModel` accepts any name for the input of detect.onnx, because earlier releases used another.
+has no Jacobians. `deformation` and `occlusion` carry the detail of the source (`detail`); files of earlier
+releases and models whose corners are not aligned do without. With `int8` there is also generate.int8.onnx,
+whose convolutions compute with integers of 8 bits. `ExportedModel` accepts any name for the input of
+detect.onnx, because earlier releases used another.
 
 Needs the extra `export`: pip install "fomm-lib[export]".
 """
@@ -114,6 +117,7 @@ class ExportedModel:
     """
 
     size_multiple = None  # the graphs are made for one size
+    align_corners = True  # of all that give their flow
     device = torch.device("cpu")
 
     def __init__(
@@ -171,7 +175,11 @@ class ExportedModel:
         """
         if with_visuals:
             raise InputError("an exported model gives the image alone; for mask and flow use a FastModel")
-        return Generated(*self._generate(**_inputs(source, kp_source, kp_driving)))
+        tensors = self._generate(**_inputs(source, kp_source, kp_driving))
+        made = dict(zip(self._generate.outputs, tensors, strict=True))
+        return Generated(
+            made["prediction"], deformation=made.get("deformation"), occlusion_map=made.get("occlusion")
+        )
 
 
 def check_backend(backend: str, precision: str = "float32", device: str = "cpu") -> None:
@@ -274,8 +282,14 @@ def _graphs(model: FirstOrderMotionModel) -> dict[str, _Graph]:
         kp_source, kp_driving = Keypoints(*keypoints[:half]), Keypoints(*keypoints[half:])
         batch = kp_driving.value.shape[0]  # a number of the graph, unlike len()
         source = EncodedSource(None, features, small).expand(batch)
-        return (generator(source, kp_source.expand(batch), kp_driving).prediction,)
+        made = generator(source, kp_source.expand(batch), kp_driving)
+        return tuple(getattr(made, name) for name in of_generated.values())
 
+    of_generated = {"prediction": "prediction"}
+    if model.align_corners:
+        of_generated["deformation"] = "deformation"
+        if model.config.model_params.generator_params.estimate_occlusion_map:
+            of_generated["occlusion"] = "occlusion_map"
     image = torch.rand(2, model.config.model_params.common_params.num_channels, *model.size)
     with torch.no_grad():
         encoded = dict(zip(("features", "small"), encode(image[:1]), strict=True))
@@ -284,7 +298,7 @@ def _graphs(model: FirstOrderMotionModel) -> dict[str, _Graph]:
     return {
         "encode": _Graph(encode, generator, {"source": image[:1]}, list(encoded), set()),
         "detect": _Graph(detect, detector, {"image": image}, list(found), {"image", *found}),
-        "generate": _Graph(generate, generator, inputs, ["prediction"], {"prediction", *found}),
+        "generate": _Graph(generate, generator, inputs, [*of_generated], {*of_generated, *found}),
     }
 
 

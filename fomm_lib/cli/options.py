@@ -60,8 +60,8 @@ Smooth = Annotated[float, typer.Option(help="Smooth jitter over this many frames
 Size = Annotated[
     int | None,
     typer.Option(
-        help="Height and width of the result, at which it is generated. By default about 256, generated at up "
-        "to twice the size that the model was trained for."
+        help="Height and width of the result, at which it is generated. By default about 256, generated at "
+        "up to twice the size that the model was trained for."
     ),
 ]
 Fast = Annotated[
