@@ -93,7 +93,8 @@ figure = plots.plot_curves(x, curves, "a sample x (no unit)", "density, or proba
 figure.axes[0].annotate("uphill", (0.9, 0.7), (-1.4, 0.69), arrowprops={"arrowstyle": "->"})
 plots.show(
     figure,
-    alt="Generated samples lie left of the real ones. The discriminator rises from 0 to 1 between them, "
+    alt="Generated samples lie left of the real ones. The discriminator rises from 0 to 1 "
+    "between them, "
     "so its slope points from the generated samples to the real ones.",
 )
 
@@ -126,11 +127,18 @@ def toy_bce(prediction, target):
 undecided = toy_bce(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0]))
 print(f"undecided: {undecided:.3f} nats, log 2 = {math.log(2):.3f}")
 guess = torch.linspace(0.005, 0.995, 200)
-costs = {"it was real: -log D": -guess.log(), "it was generated: -log(1 - D)": -(1 - guess).log()}
-figure = plots.plot_curves(guess, costs, "guess D(x), a probability", "cost in nats", ylim=(0, 5))
+costs = {
+    "it was real: -log D": -guess.log(),
+    "it was generated: -log(1 - D)": -(1 - guess).log(),
+}
+figure = plots.plot_curves(
+    guess, costs, "guess D(x), a probability", "cost in nats", ylim=(0, 5)
+)
 figure.axes[0].plot(0.5, math.log(2), "ko")
 plots.show(
-    figure, alt="A guess costs 0 if certain and right, log 2 if undecided, and has no upper bound if wrong."
+    figure,
+    alt="A guess costs 0 if certain and right, log 2 if undecided, and has no upper bound if "
+    "wrong.",
 )
 
 # %% [markdown]
@@ -147,7 +155,10 @@ plots.show(
 # %%
 sure_and_wrong = torch.tensor([-200.0])
 print("through the probability:", toy_bce(sure_and_wrong.sigmoid(), torch.ones(1)).item())
-print("from the logit:         ", gan.binary_cross_entropy(sure_and_wrong, 1.0, from_logits=True).item())
+print(
+    "from the logit:         ",
+    gan.binary_cross_entropy(sure_and_wrong, 1.0, from_logits=True).item(),
+)
 
 # %% [markdown]
 # ## 2. The value function, and the optimal discriminator
@@ -203,12 +214,19 @@ for step in range(601):
     loss.backward()
     optimiser.step()
 
-curves = {"D*, the formula": d_best} | {f"network, {step} steps": learned[step] for step in learned}
+curves = {"D*, the formula": d_best} | {
+    f"network, {step} steps": learned[step] for step in learned
+}
 figure = plots.plot_curves(x, curves, "a sample x (no unit)", "D(x), a probability")
 seen = (p_data + p_model) > 0.01
 figure.axes[0].axvspan(x[seen][0], x[seen][-1], color="grey", alpha=0.15)
-plots.show(figure, alt="With more steps the trained network approaches the formula; at the end both agree.")
-print("close to D* wherever samples are:", bool((learned[600] - d_best)[seen].abs().max() < 0.1))
+plots.show(
+    figure,
+    alt="With more steps the trained network approaches the formula; at the end both agree.",
+)
+print(
+    "close to D* wherever samples are:", bool((learned[600] - d_best)[seen].abs().max() < 0.1)
+)
 
 # %% [markdown]
 # *Figure 3. Trained only on samples, the network finds $D^\ast$ where there are samples.* At the far right,
@@ -261,7 +279,11 @@ line = torch.linspace(-4, 12, 1601, dtype=torch.float64)
 shifts = torch.linspace(0, 8, 161, dtype=torch.float64, requires_grad=True)
 p = density(line, 0.0, 0.5).expand(len(shifts), -1) * 0.01
 q = density(line, shifts[:, None], 0.5) * 0.01
-distances = {"JSD": gan.js_divergence(p, q), "Wasserstein": toy_w1(p, q, 0.01), "KL": gan.kl_divergence(p, q)}
+distances = {
+    "JSD": gan.js_divergence(p, q),
+    "Wasserstein": toy_w1(p, q, 0.01),
+    "KL": gan.kl_divergence(p, q),
+}
 slopes = {
     name: torch.autograd.grad(distance.sum(), shifts, retain_graph=True)[0]
     for name, distance in distances.items()
@@ -275,7 +297,13 @@ figure, axes = plt.subplots(1, 2, figsize=(6, 3))
 looks = {"JSD": (RED, "--"), "Wasserstein": (BLUE, "-"), "KL": (GREEN, ":")}
 for axis, curves in zip(axes, (distances, slopes), strict=True):
     for name, (colour, line_style) in looks.items():
-        axis.plot(shifts.detach(), curves[name].detach(), color=colour, linestyle=line_style, label=name)
+        axis.plot(
+            shifts.detach(),
+            curves[name].detach(),
+            color=colour,
+            linestyle=line_style,
+            label=name,
+        )
     axis.set_xlabel("shift of the generated Gaussian")
 axes[0].set(ylim=(0, 6), ylabel="distance (nats, or unit of x)")
 axes[0].axhline(math.log(2), color="grey", linewidth=0.8)
@@ -284,7 +312,8 @@ axes[1].set(ylim=(-0.1, 1.5), ylabel="slope")
 axes[1].legend(loc="center right")
 plots.show(
     figure,
-    alt="As two Gaussians move apart, JSD rises to log 2 and stays there with slope zero. The Wasserstein "
+    alt="As two Gaussians move apart, JSD rises to log 2 and stays there with slope zero. The "
+    "Wasserstein "
     "distance grows evenly, its slope is 1 everywhere. KL grows with the square of the shift.",
 )
 
@@ -340,12 +369,16 @@ losses = {
     "least squares": (1 - output) ** 2,
 }
 push = {name: -torch.autograd.grad(loss.sum(), output)[0] for name, loss in losses.items()}
-figure = plots.plot_curves(output, push, "raw output: generated ← → real", "push (-slope)", ylim=(-3, 6))
+figure = plots.plot_curves(
+    output, push, "raw output: generated ← → real", "push (-slope)", ylim=(-3, 6)
+)
 figure.axes[0].axhline(0, color="grey", linewidth=0.8)
 plots.show(
     figure,
-    alt="The push on a generated sample. Minimax gives none to a sample clearly seen as generated, the "
-    "non-saturating loss at most 1; least squares gives more, the further the output is from 1.",
+    alt="The push on a generated sample. Minimax gives none to a sample clearly seen as "
+    "generated, the "
+    "non-saturating loss at most 1; least squares gives more, the further the output is from "
+    "1.",
 )
 
 # %% [markdown]
@@ -388,7 +421,9 @@ print(f"discriminator {gan.lsgan_discriminator_loss(half, half):.2f}")
 # %%
 def train_discriminator(weight, steps=300):
     torch.manual_seed(1)
-    discriminator = nn.Sequential(nn.Linear(1, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    discriminator = nn.Sequential(
+        nn.Linear(1, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
+    )
     optimiser = torch.optim.Adam(discriminator.parameters(), lr=0.01)
     for _ in range(steps):
         real, fake = 2 + 0.1 * torch.randn(64, 1), -2 + 0.1 * torch.randn(64, 1)
@@ -416,10 +451,13 @@ for position, who in ((-2, "generated"), (2, "real")):
     figure.axes[0].text(position, -0.1, f"{who} samples", ha="center")
 plots.show(
     figure,
-    alt="Without a penalty the discriminator is a step, flat where the generated samples are. With the "
+    alt="Without a penalty the discriminator is a step, flat where the generated samples are. "
+    "With the "
     "gradient penalty it rises evenly from the generated to the real samples.",
 )
-slope = {name: torch.autograd.grad(curve.sum(), at)[0][60].item() for name, curve in seen_by.items()}
+slope = {
+    name: torch.autograd.grad(curve.sum(), at)[0][60].item() for name, curve in seen_by.items()
+}
 assert abs(slope["free"]) < 0.001 and slope["gradient penalty"] > 0.05
 
 # %% [markdown]
@@ -473,7 +511,9 @@ axis_end = left[:, 0] * singular[0]
 figure, axis = plt.subplots(figsize=(6, 2.8))
 axis.plot(*circle, color="grey", linestyle=":", label="unit circle")
 axis.plot(*(W @ circle), color=BLUE, linestyle="-", label="the circle after W")
-axis.plot(*torch.stack([-axis_end, axis_end], 1), "k--", linewidth=1, label="longest axis (SVD)")
+axis.plot(
+    *torch.stack([-axis_end, axis_end], 1), "k--", linewidth=1, label="longest axis (SVD)"
+)
 for number, u in enumerate(arrows):
     axis.annotate("", u, (0, 0), arrowprops={"arrowstyle": "->", "color": RED, "lw": 1.5})
     axis.text(*(1.18 * u), str(number), color=RED, ha="center", va="center")
@@ -481,7 +521,8 @@ axis.set(xlabel="first coordinate", ylabel="second coordinate", aspect="equal")
 axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(
     figure,
-    alt="A matrix maps the unit circle to an ellipse. The arrows of power iteration, numbered 0 to 3, "
+    alt="A matrix maps the unit circle to an ellipse. The arrows of power iteration, numbered "
+    "0 to 3, "
     "start far from the ellipse's longest axis and turn towards it.",
 )
 
@@ -515,7 +556,9 @@ torch.testing.assert_close(layer.weight.detach(), W / true, atol=1e-4, rtol=0)
 
 # %%
 prediction, target = torch.rand(100), (torch.rand(100) > 0.5).float()
-torch.testing.assert_close(gan.binary_cross_entropy(prediction, target), toy_bce(prediction, target))
+torch.testing.assert_close(
+    gan.binary_cross_entropy(prediction, target), toy_bce(prediction, target)
+)
 d_real, d_fake = torch.rand(100), torch.rand(100)
 two_costs = toy_bce(d_real, torch.ones(100)) + toy_bce(d_fake, torch.zeros(100))
 torch.testing.assert_close(gan.value_function(d_real, d_fake), -two_costs)
@@ -524,7 +567,9 @@ pn, qn = p[near], q[near].detach()
 torch.testing.assert_close(gan.kl_divergence(pn, qn), toy_kl(pn, qn))
 torch.testing.assert_close(gan.js_divergence(pn, qn), toy_jsd(pn, qn))
 torch.testing.assert_close(gan.wasserstein_1d(line, line, pn, qn), toy_w1(pn, qn, 0.01))
-torch.testing.assert_close(gan.power_iteration(W, 100, u=u).sigma, toy_power_iteration(W, u, 100)[0])
+torch.testing.assert_close(
+    gan.power_iteration(W, 100, u=u).sigma, toy_power_iteration(W, u, 100)[0]
+)
 torch.testing.assert_close(gan.r1_penalty(lambda x: 3 * x, real).item(), 9.0)
 best_d = gan.optimal_discriminator(pn, qn)
 best_value = (pn * best_d.log() + qn * (1 - best_d).log()).sum()
@@ -563,7 +608,9 @@ class Discriminator(nn.Module):
         linear = [nn.Linear(2, 64), nn.Linear(64, 64), nn.Linear(64, 1)]
         if max_slope:
             linear = [nn.utils.parametrizations.spectral_norm(layer) for layer in linear]
-        self.layers = nn.Sequential(linear[0], nn.LeakyReLU(0.2), linear[1], nn.LeakyReLU(0.2), linear[2])
+        self.layers = nn.Sequential(
+            linear[0], nn.LeakyReLU(0.2), linear[1], nn.LeakyReLU(0.2), linear[2]
+        )
         self.scale = max_slope or 1.0
 
     def forward(self, x):
@@ -589,14 +636,22 @@ def train_gan(seed, penalty=0.0, max_slope=0.0, steps=320):
         for _ in range(5):
             real, fake = real_samples(128), generator(torch.randn(128, 2)).detach()
             d_loss = gan.binary_cross_entropy(discriminator(real), 1.0, from_logits=True)
-            d_loss = d_loss + gan.binary_cross_entropy(discriminator(fake), 0.0, from_logits=True)
-            total = d_loss + penalty * gan.gradient_penalty(discriminator, real, fake) if penalty else d_loss
+            d_loss = d_loss + gan.binary_cross_entropy(
+                discriminator(fake), 0.0, from_logits=True
+            )
+            total = (
+                d_loss + penalty * gan.gradient_penalty(discriminator, real, fake)
+                if penalty
+                else d_loss
+            )
             d_adam.zero_grad()
             total.backward()
             d_adam.step()
         d_losses.append(d_loss.item())
         noise = torch.randn(128, 2)
-        g_loss = gan.binary_cross_entropy(discriminator(generator(noise)), 1.0, from_logits=True)
+        g_loss = gan.binary_cross_entropy(
+            discriminator(generator(noise)), 1.0, from_logits=True
+        )
         g_adam.zero_grad()
         g_loss.backward()
         g_adam.step()
@@ -627,7 +682,11 @@ print("spectral norm reaches at least 6 of 8:   ", islands_reached(normed[-1]) >
 # number counts the islands that get at least 2 % of them.
 
 # %%
-runs = {"nothing": (plain, BLACK), "gradient penalty": (penalised, ORANGE), "spectral norm": (normed, SKY)}
+runs = {
+    "nothing": (plain, BLACK),
+    "gradient penalty": (penalised, ORANGE),
+    "spectral norm": (normed, SKY),
+}
 
 
 def draw(axis, samples, colour):
@@ -651,7 +710,8 @@ def draw_frame(i):
 animation = plots.animation_png([draw_frame(i) for i in range(17)], fps=4, hold=3, colours=32)
 plots.show(
     animation,
-    alt="Three GANs learn eight islands on a ring. The plain one covers a few islands and stays there; "
+    alt="Three GANs learn eight islands on a ring. The plain one covers a few islands and "
+    "stays there; "
     "those with a gradient penalty or spectral norm spread over the whole ring.",
 )
 
@@ -670,7 +730,8 @@ for row, (name, (frames, colour)) in zip(axes, runs.items(), strict=True):
     row[0].set_ylabel(name.replace(" ", "\n"))
 plots.show(
     figure,
-    alt="Five moments of the same three trainings, steps 0 to 320. Top row, nothing: ends on a few islands. "
+    alt="Five moments of the same three trainings, steps 0 to 320. Top row, nothing: ends on a "
+    "few islands. "
     "Middle and bottom row, gradient penalty and spectral norm: end on the whole ring.",
 )
 
@@ -678,7 +739,11 @@ plots.show(
 # Does the loss show it? For an undecided discriminator the sum of both parts is $2 \log 2 = 1.386$.
 
 # %%
-d_losses_by_run = {"nothing": plain_loss, "gradient penalty": penalised_loss, "spectral norm": normed_loss}
+d_losses_by_run = {
+    "nothing": plain_loss,
+    "gradient penalty": penalised_loss,
+    "spectral norm": normed_loss,
+}
 steps = range(len(plain_loss))
 figure = plots.plot_curves(
     steps, d_losses_by_run, "step of the generator", "discriminator's loss (nats)", ylim=(0, 2)
@@ -687,7 +752,8 @@ figure.axes[0].axhline(2 * math.log(2), color="grey", linewidth=0.8)
 figure.axes[0].text(0, 1.42, "undecided: 2 log 2", color="grey")
 plots.show(
     figure,
-    alt="The discriminator's loss. Without a bound it stays well below the undecided value; with gradient "
+    alt="The discriminator's loss. Without a bound it stays well below the undecided value; "
+    "with gradient "
     "penalty or spectral norm it rises close to it.",
 )
 
