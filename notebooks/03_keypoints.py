@@ -102,8 +102,8 @@ with torch.inference_mode():
 some = [0, 2, 4, 6, 8]
 plots.show(
     plots.image_grid([[plots.draw_keypoints(test_heads[i], kp[i : i + 1]) for i in some]]),
-    alt="five heads with ten numbered points each; each number lies on about the same part of "
-    "every head",
+    alt="five heads with ten numbered points each; each number lies on about the same part "
+    "of every head",
     colours=256,
 )
 
@@ -222,11 +222,9 @@ for temperature in temperatures:
     images.append(plots.draw_keypoints(white, point))
 plots.show(
     plots.image_grid([images], [f"τ = {t:g}" for t in temperatures]),
-    alt="one map of scores at four temperatures: at 0.03 and 0.1 a small spot with the point "
-    "on it; "
-    "at 0.2 the point is beside the spot; at 1 the map is nearly flat and the point lies near "
-    "the "
-    "middle",
+    alt="one map of scores at four temperatures: at 0.03 and 0.1 a small spot with the "
+    "point on it; at 0.2 the point is beside the spot; at 1 the map is nearly flat and the "
+    "point lies near the middle",
 )
 
 # %% [markdown]
@@ -250,9 +248,8 @@ axis.set(
 )
 plots.show(
     figure,
-    alt="Below a temperature of about 0.07 the point stays at the peak, 0.64 from the centre; "
-    "at "
-    "0.1 it is 0.58 away, at 1 it is at the centre.",
+    alt="Below a temperature of about 0.07 the point stays at the peak, 0.64 from the "
+    "centre; at 0.1 it is 0.58 away, at 1 it is at the centre.",
 )
 assert far[0] > 0.63 and far[-1] < 0.05
 
@@ -320,9 +317,8 @@ axis.set(xlabel="true x, -1 to 1", ylabel="error, pixels of a\nimage of 256")
 axis.legend()
 plots.show(
     figure,
-    alt="Without padding the error grows with the distance from the centre, outward on both "
-    "sides, "
-    "to 9 pixels of 256 at 0.7; with pad 3 it is zero.",
+    alt="Without padding the error grows with the distance from the centre, outward on "
+    "both sides, to 9 pixels of 256 at 0.7; with pad 3 it is zero.",
 )
 
 # %% [markdown]
@@ -387,9 +383,9 @@ for i, (place, slope, to) in enumerate(zip(places, slopes, bend(places[None])[0]
         axis.text(*middle, str(i), color=(RED, BLUE, GREEN)[i], ha="center", va="center")
 plots.show(
     figure,
-    alt="A square net and the same net bent by T. Three small squares become parallelograms, "
-    "which "
-    "follow the bent net near their centre: the Jacobian is the local rotation and stretch.",
+    alt="A square net and the same net bent by T. Three small squares become "
+    "parallelograms, which follow the bent net near their centre: the Jacobian is the "
+    "local rotation and stretch.",
 )
 
 # %% [markdown]
@@ -440,9 +436,8 @@ for i in (1, 3, 5):
 columns = [list(column) for column in zip(*rows, strict=True)]
 plots.show(
     plots.image_grid(columns, row_titles=["p", "p', deformed", "T(p')"]),
-    alt="three heads. Row p: points found on the head; row p': points found on the deformed "
-    "head; "
-    "row T of p': those mapped back, which lie close to p",
+    alt="three heads. Row p: points found on the head; row p': points found on the "
+    "deformed head; row T of p': those mapped back, which lie close to p",
     colours=256,
 )
 
@@ -534,9 +529,8 @@ axis.set(xlabel="rotation of the image, degrees", ylabel="rotation from Jacobian
 axis.legend()
 plots.show(
     figure,
-    alt="The rotation computed from the Jacobians has the right sign; it is half of the true "
-    "one "
-    "at 10 degrees, and does not grow beyond 8 or 9 degrees at 20 and 30.",
+    alt="The rotation computed from the Jacobians has the right sign; it is half of the "
+    "true one at 10 degrees, and does not grow beyond 8 or 9 degrees at 20 and 30.",
 )
 
 # %% [markdown]
@@ -564,9 +558,8 @@ def follow(angle=20.0, shift=0.1, bend=0.0, head=1):
     images += [plots.draw_keypoints(test_heads[head], transform(there.value))]
     plots.show(
         plots.image_grid([images], ["p", "p', deformed", "T(p'), mapped back"]),
-        alt=f"a head with its points; turned by {angle:g} degrees, shifted by {shift:g}, bent "
-        f"by "
-        f"{bend:g}; points mapped back",
+        alt=f"a head with its points; turned by {angle:g} degrees, shifted by {shift:g}, "
+        f"bent by {bend:g}; points mapped back",
         colours=256,
     )
 
@@ -660,9 +653,8 @@ rows = [
 ]
 plots.show(
     plots.image_grid(rows, row_titles=["before", "after"]),
-    alt="five heads. Before: all five points lie near the centre of every image. After: they "
-    "are "
-    "spread around the head, in the same order on every head.",
+    alt="five heads. Before: all five points lie near the centre of every image. After: "
+    "they are spread around the head, in the same order on every head.",
     colours=256,
 )
 
@@ -680,8 +672,8 @@ axis.set(xlabel="step", ylabel="|p - T(p')|, [-1, 1] units", ylim=(0, None))
 axis.legend()
 plots.show(
     figure,
-    alt="The equivariance loss falls from 0.08 to 0.03 within thirty steps, then stays, and is "
-    "noisy from batch to batch.",
+    alt="The equivariance loss falls from 0.08 to 0.03 within thirty steps, then stays, "
+    "and is noisy from batch to batch.",
 )
 
 # %% [markdown]
@@ -750,9 +742,8 @@ rows = [
 ]
 plots.show(
     plots.image_grid(rows, row_titles=["separated", "alone"]),
-    alt="five heads. With separation the five points lie around the head; with equivariance "
-    "alone "
-    "they lie at one position, on the face or on the forehead.",
+    alt="five heads. With separation the five points lie around the head; with "
+    "equivariance alone they lie at one position, on the face or on the forehead.",
     colours=256,
 )
 compared = {"separated": (apart, found_after), "alone": (alone, found_alone)}

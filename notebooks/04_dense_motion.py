@@ -71,9 +71,9 @@ from fomm_lib.course.exercises.nb04_dense_motion import (
 from fomm_lib.synthetic.truth import downsample_pair, read_true_pairs
 
 # %% [markdown]
-# Six pairs of frames of rendered heads that were not used in training. The renderer knows which point of
-# the head every pixel shows, so it knows the true backward flow. `person` marks the pixels of the person
-# in the driving frame, `seen` those of them that are visible in the source too.
+# Six pairs of frames of rendered heads that were not used in training, with the true backward flow.
+# `person` marks the pixels of the person in the driving frame, `seen` those of them that are visible in
+# the source too.
 
 
 # %%
@@ -143,7 +143,7 @@ plots.show(
 #
 # *Figure 2. The flow of a turning head is smooth, but not constant: 14 pixels at the nose, 5 at the neck.*
 #
-# How can ten keypoints, 60 numbers for each image, describe what takes 8,192 numbers here?
+# How can ten keypoints, 60 numbers for each image, describe these 8,192 numbers?
 #
 # ## 1. A motion near a point: Taylor's expansion
 #
@@ -681,9 +681,8 @@ print(f"enlarged by 1.5: {(hits == 0).float().mean():.2f} of the pixels get no v
 # *Figure 12. Hatched: pixels without a value. The forward warp leaves holes; the backward warp gives every
 # pixel a value, right or wrong.*
 #
-# And a backward warp can be trained: bilinear sampling has a gradient with respect to the flow, a rounded
-# target position has none. But where the source does *not* show the needed part, it still copies something
-# (notebook 05).
+# And bilinear sampling has a gradient with respect to the flow, a rounded target position has none. But
+# where the source does *not* show the needed part, a backward warp still copies something (notebook 05).
 #
 # ## 6. The true flow beside the predicted one
 #
@@ -702,8 +701,8 @@ def predicted(pair, jacobians=True):
 
 said = {
     "tilting": "its arrows have the same directions and are about as long",
-    "turning": "in the middle of the face its arrows are nearly as long, on the left and on the "
-    "hair far too short, and some point the other way",
+    "turning": "in the middle of the face its arrows are nearly as long, on the left and on "
+    "the hair far too short, and some point the other way",
 }
 for pair, name in ((tilting, "tilting"), (turning, "turning")):
     plots.show(
@@ -764,8 +763,8 @@ plots.show(
 # the green bars show how much Jacobians can help.*
 #
 # `heads-64` was trained for about an hour on one CPU core. Its Jacobians show little of a rotation
-# (notebook 03, figure 8), so it behaves almost as a zeroth-order model. In the paper's own ablation,
-# trained for days on GPUs, Jacobians give a clear gain (its section 4).
+# (notebook 03, figure 8), so it behaves almost as a zeroth-order model. In the paper Jacobians give a
+# clear gain (its section 4).
 
 # %% [markdown]
 # ## From toy to library
@@ -795,7 +794,7 @@ print("the flow lies between the smallest and the largest sparse motion everywhe
 # ## Break it
 #
 # What if a driving Jacobian is nearly singular? We squeeze all of them in y to almost zero, with unchanged
-# points. First predict what the warped source will look like around each keypoint.
+# points. Predict what the warped source will look like around a keypoint.
 
 # %%
 images, sizes = [], []
@@ -905,9 +904,8 @@ check_compose_flows(compose_flows)
 #
 # *experiment · difficulty 2 of 5 · importance 3 of 5 · 10 minutes*
 #
-# A rotation enlarges nothing. Predict the fraction of pixels without a value when the image is pushed by
-# a rotation of 0, 15, 30 and 45 degrees: as the angle grows, it rises, falls or stays? Then measure it
-# among the pixels `inside`, which are far from the border.
+# A rotation enlarges nothing. Predict: as the angle of a pushed rotation grows, does the fraction of pixels
+# without a value rise, fall or stay? Measure it at 0, 15, 30 and 45 degrees, among the pixels `inside`.
 
 # %%
 grid = geometry.coordinate_grid(64, 64)
@@ -997,8 +995,7 @@ check_area_change(area_change)
 #
 # <details><summary>Answer</summary>
 #
-# First order: nearer means larger, $T'(p) = s\,I$ with $s < 1$ in the backward flow. Zeroth order cannot
-# enlarge with one point; with many it does so in steps.
+# First order: nearer means larger, $T'(p) = s\,I$ with $s < 1$ in the backward flow.
 #
 # </details>
 #

@@ -41,7 +41,7 @@ check_first_order_flow = Exercise(
     cases=[
         Case("the driving keypoint moved, no rotation", _one_motion),
         Case("the source rotated and stretched", lambda f: _one_motion(f, 0.5, 0.0, (1.5, 0.6))),
-        Case("both rotated, and the source stretched", lambda f: _one_motion(f, 0.4, -0.9, (1.3, 0.5))),
+        Case("both rotated, one stretched", lambda f: _one_motion(f, 0.4, -0.9, (1.3, 0.5))),
     ],
     mistakes={
         "source and driving frame are exchanged: z lies in the driving frame, the result in the source": (
