@@ -63,7 +63,10 @@ from fomm_lib import geometry, motion
 from fomm_lib.animation.animator import Animator
 from fomm_lib.animation.movement import relative_motion
 from fomm_lib.course import plots
-from fomm_lib.course.exercises.nb00_start_here import check_motion_channels, check_places_of_pixels
+from fomm_lib.course.exercises.nb00_start_here import (
+    check_motion_channels,
+    check_places_of_pixels,
+)
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
 
@@ -75,7 +78,9 @@ from fomm_lib.media.video import VideoReader, read_image
 def beside(*images, side=112):
     """Images uint8 (h, w, 3) as one, uint8 (side, side * number, 3)."""
     size = (side, side)
-    return np.hstack([Image.fromarray(image).resize(size, Image.Resampling.BICUBIC) for image in images])
+    return np.hstack(
+        [Image.fromarray(image).resize(size, Image.Resampling.BICUBIC) for image in images]
+    )
 
 
 plots.use_style()
@@ -95,7 +100,9 @@ video = plots.animation_png(
     [beside(portrait, *pair) for pair in zip(frames, moving, strict=True)], fps=5, colours=64
 )
 plots.show(
-    video, alt="video of three heads: the still portrait, the driving head, the portrait moving like it"
+    video,
+    alt="video of three heads: the still portrait, the driving head, the portrait moving like "
+    "it",
 )
 
 # %% [markdown]
@@ -109,7 +116,8 @@ rows = [[beside(video[i]) for i in moments] for video in (frames, moving)]
 titles = [f"{i / 5:.1f} s" for i in moments]
 plots.show(
     plots.image_grid(rows, titles, ["driving", "prediction"]),
-    alt="six moments in two rows: whenever the driving head turns or tilts, the portrait does so too",
+    alt="six moments in two rows: whenever the driving head turns or tilts, the portrait does "
+    "so too",
     colours=256,
 )
 
@@ -166,7 +174,8 @@ plots.show(
         [[source, look_back(source, shifted), look_back(source, turned)]],
         ["source", "flow: x + 0.5", "flow: turned by 30°"],
     ),
-    alt="the portrait; moved a quarter of its width to the left; turned, against the turn of its flow",
+    alt="the portrait; moved a quarter of its width to the left; turned, against the turn of "
+    "its flow",
     colours=256,
 )
 
@@ -228,9 +237,12 @@ shapes = {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
 shown = {name: tensors[name][0] for name in ("source", "driving", "prediction")}
 plots.show(
     plots.draw_system(shapes, shown),
-    alt="drawing of the system: one keypoint detector takes source and driving frame; dense motion takes the "
-    "keypoints of both and the source; its flow and occlusion map control the generator, which encodes the "
-    "source, warps and masks it, and decodes the prediction; in training, a discriminator rates that",
+    alt="drawing of the system: one keypoint detector takes source and driving frame; dense "
+    "motion takes the "
+    "keypoints of both and the source; its flow and occlusion map control the generator, which "
+    "encodes the "
+    "source, warps and masks it, and decodes the prediction; in training, a discriminator "
+    "rates that",
     colours=256,
 )
 
@@ -251,7 +263,10 @@ plots.show(
 # frame itself. After training, the source may show another person.
 
 # %%
-numbers = {"keypoint detector": model.kp_detector, "dense motion": model.generator.dense_motion_network}
+numbers = {
+    "keypoint detector": model.kp_detector,
+    "dense motion": model.generator.dense_motion_network,
+}
 numbers |= {"generator, dense motion included": model.generator, "discriminator": discriminator}
 for name, network in numbers.items():
     print(f"{name:33}{sum(p.numel() for p in network.parameters()):>10,} parameters")
@@ -289,7 +304,8 @@ images = [
 ]
 plots.show(
     plots.image_grid([images], ["source", "driving frame", "prediction, moved points"]),
-    alt="ten numbered keypoints on source, driving frame, prediction; mostly on the same part of each head",
+    alt="ten numbered keypoints on source, driving frame, prediction; mostly on the same part "
+    "of each head",
     colours=256,
 )
 
@@ -304,7 +320,8 @@ plots.show(
 peaks = (heatmap[0] / heatmap[0].amax(dim=(1, 2), keepdim=True))[:, None]
 plots.show(
     plots.image_grid([list(peaks[:5]), list(peaks[5:])], row_titles=["0 to 4", "5 to 9"]),
-    alt="ten heatmaps, keypoints 0 to 9: most are dark but for one bright spot; its mean place is the point",
+    alt="ten heatmaps, keypoints 0 to 9: most are dark but for one bright spot; its mean place "
+    "is the point",
 )
 
 # %% [markdown]
@@ -348,8 +365,10 @@ rows = [
 ]
 plots.show(
     plots.image_grid(rows, ["bg", *map(str, range(10))], ["heat", "warped", "mask"]),
-    alt="eleven columns, background and ten motions. heat: white where a keypoint is, black where it "
-    "was; warped: the whole source warped by one motion; mask: bright where that motion is used",
+    alt="eleven columns, background and ten motions. heat: white where a keypoint is, black "
+    "where it "
+    "was; warped: the whole source warped by one motion; mask: bright where that motion is "
+    "used",
     colours=256,
 )
 
@@ -361,7 +380,8 @@ plots.show(
 # %%
 plots.show(
     plots.plot_flow(dense.deformation[0]),
-    alt="the dense flow as colours and arrows, from each point of the driving frame to the point of the "
+    alt="the dense flow as colours and arrows, from each point of the driving frame to the "
+    "point of the "
     "source that it copies; the head moves more than the background",
 )
 
@@ -388,12 +408,20 @@ plots.show(
 # %%
 size = features.shape[-2:]
 small_flow = geometry.resize_flow(dense.deformation, *size)
-small_map = torch.nn.functional.interpolate(dense.occlusion, size=size, mode="bilinear", align_corners=False)
+small_map = torch.nn.functional.interpolate(
+    dense.occlusion, size=size, mode="bilinear", align_corners=False
+)
 masked = small_map * geometry.warp(features, small_flow)
 with torch.inference_mode():
     decoded = model.generator.decode(masked)
 assert torch.allclose(decoded, generated.prediction, atol=1e-4)
-print("features", tuple(masked.shape), "-> prediction", tuple(decoded.shape), "the same as the model's")
+print(
+    "features",
+    tuple(masked.shape),
+    "-> prediction",
+    tuple(decoded.shape),
+    "the same as the model's",
+)
 
 # %% [markdown]
 # The last images of the chain: the source warped pixel by pixel (for display only; the model does not use
@@ -407,7 +435,8 @@ chain = [source[0], driving[turn], generated.deformed[0], stretched, generated.p
 scale = f"O, {darkest:.2f} to {brightest:.2f}"
 plots.show(
     plots.image_grid([chain], ["source", "driving", "source, warped", scale, "prediction"]),
-    alt="source, driving frame, the source warped by the flow, the occlusion map from its smallest value "
+    alt="source, driving frame, the source warped by the flow, the occlusion map from its "
+    "smallest value "
     "in black to its largest in white, and the prediction",
     colours=256,
 )
@@ -448,7 +477,9 @@ at_frame(9)
 # the generator.
 
 # %% tags=["nbval-ignore-output"]
-_ = interact(at_frame, number=IntSlider(value=9, min=0, max=len(frames) - 1, description="frame"))
+_ = interact(
+    at_frame, number=IntSlider(value=9, min=0, max=len(frames) - 1, description="frame")
+)
 
 # %% [markdown]
 # ## From toy to library
@@ -479,7 +510,15 @@ with tempfile.TemporaryDirectory() as folder:
         zoom=2,
         progress=False,
     )
-    print(made.path.name, made.frames, "frames,", made.size, "pixels,", float(made.fps), "frames a second")
+    print(
+        made.path.name,
+        made.frames,
+        "frames,",
+        made.size,
+        "pixels,",
+        float(made.fps),
+        "frames a second",
+    )
 
 # %% [markdown]
 # ## Break it
@@ -495,7 +534,8 @@ some = driving[[0, 6, 12, 18]]
 rows = [list(some), list(relative(some).prediction), list(absolute(some).prediction)]
 plots.show(
     plots.image_grid(rows, row_titles=["driving", "relative", "absolute"]),
-    alt="four driving frames; relative: the portrait keeps its place and shape and moves; absolute: already "
+    alt="four driving frames; relative: the portrait keeps its place and shape and moves; "
+    "absolute: already "
     "in the first frame it is pulled to the place and into the shape of the driving head",
     colours=256,
 )

@@ -165,15 +165,18 @@ moments = {"first": 0, "15th": 14, "34th": 33, "last": 47}
 rows = [moment(number, NAMES) for number in moments.values()]
 plots.show(
     plots.image_grid(rows, NAMES, list(moments)),
-    alt="Four moments of six videos. Healthy: a head that moves. Frozen: the same image throughout. "
-    "Truncated: good, then nothing. Damaged: good, then smeared. Encrypted and empty: nothing at all.",
+    alt="Four moments of six videos. Healthy: a head that moves. Frozen: the same image "
+    "throughout. "
+    "Truncated: good, then nothing. Damaged: good, then smeared. Encrypted and empty: nothing "
+    "at all.",
     colours=256,
 )
 black = np.zeros_like(original[0])
 tiles = [np.hstack(moment(number, NAMES[:4], black)) for number in range(0, 48, 4)]
 plots.show(
     plots.animation_png(tiles, fps=3, colours=48),
-    alt="Healthy, frozen, truncated and damaged side by side: one moves, one does not, one turns black after "
+    alt="Healthy, frozen, truncated and damaged side by side: one moves, one does not, one "
+    "turns black after "
     "half of the time, one gets smears that move with the head.",
 )
 
@@ -259,7 +262,9 @@ print(toy_curve(greys))
 curves = {name: toy_curve(frames) for name, frames in played.items()}
 figure, axes = plt.subplots(2, 3, sharex=True, sharey=True)
 for axis, (name, curve) in zip(axes.flat, curves.items(), strict=True):
-    axis.plot(range(1, len(curve) + 1), curve, color=BLUE, marker=".", markersize=3, linewidth=1)
+    axis.plot(
+        range(1, len(curve) + 1), curve, color=BLUE, marker=".", markersize=3, linewidth=1
+    )
     axis.set(title=name, xlim=(0, 48), ylim=(-0.005, 3e4))
     axis.set_yscale("symlog", linthresh=0.01)
     axis.set_yticks([0, 0.1, 10, 1000])
@@ -271,7 +276,8 @@ for axis in axes[1]:
     axis.set_xlabel("frame")
 plots.show(
     figure,
-    alt="MSE curves of six videos. Healthy: always between 1 and a few hundred. Frozen: near 0, with a peak "
+    alt="MSE curves of six videos. Healthy: always between 1 and a few hundred. Frozen: near "
+    "0, with a peak "
     "every 12 frames. Truncated ends early, damaged jumps, encrypted and empty have no curve.",
 )
 
@@ -329,25 +335,38 @@ with av.open(str(folder / "grainy.mp4"), "w") as target:
         target.mux(video.encode(av.VideoFrame.from_ndarray(grainy, format="rgb24")))
     target.mux(video.encode(None))
 
-videos = {"healthy": played["healthy"], "frozen": played["frozen"], "grainy": play(folder / "grainy.mp4")}
-moves = {name: bool(max(toy_change(frames)) > cleaning.STILL_CHANGE) for name, frames in videos.items()}
+videos = {
+    "healthy": played["healthy"],
+    "frozen": played["frozen"],
+    "grainy": play(folder / "grainy.mp4"),
+}
+moves = {
+    name: bool(max(toy_change(frames)) > cleaning.STILL_CHANGE)
+    for name, frames in videos.items()
+}
 print("moves:", moves)
 
 figure, axes = plt.subplots(1, 2, figsize=(6, 2.9))
-for (name, frames), colour, line in zip(videos.items(), (BLUE, GREEN, RED), ("-", "--", ":"), strict=True):
+for (name, frames), colour, line in zip(
+    videos.items(), (BLUE, GREEN, RED), ("-", "--", ":"), strict=True
+):
     axes[0].plot(range(1, 48), toy_curve(frames), color=colour, linestyle=line, label=name)
     axes[1].plot(toy_change(frames), color=colour, linestyle=line, label=name)
 axes[1].axhline(cleaning.STILL_CHANGE, color=BLACK, linewidth=1, linestyle="-")
 axes[1].text(24, cleaning.STILL_CHANGE * 1.15, "5 grey levels", fontsize=8)
-for axis, what in zip(axes, ("MSE to the frame before", "change of a block since frame 0"), strict=True):
+for axis, what in zip(
+    axes, ("MSE to the frame before", "change of a block since frame 0"), strict=True
+):
     axis.set_yscale("symlog", linthresh=0.1)
     axis.set(title=what, xlabel="frame", ylim=(-0.02, 2e3))
 axes[0].set_ylabel("grey levels², and grey levels")
 axes[1].legend(loc="lower right")
 plots.show(
     figure,
-    alt="Left, the MSE of a grainy frozen video peaks as high as that of a moving head. Right, the change of "
-    "block means stays below 5 grey levels in both frozen videos and is far above it in the moving one.",
+    alt="Left, the MSE of a grainy frozen video peaks as high as that of a moving head. Right, "
+    "the change of "
+    "block means stays below 5 grey levels in both frozen videos and is far above it in the "
+    "moving one.",
 )
 
 # %% [markdown]
@@ -383,7 +402,10 @@ def toy_decode(path):
 
 for name in NAMES:
     frames, errors = toy_decode(folder / f"{name}.mp4")
-    print(f"{name:10} frames: {'some' if frames else 'none':6} errors: {'yes' if errors else 'no'}")
+    print(
+        f"{name:10} frames: {'some' if frames else 'none':6} errors: {'yes' if errors else "
+        f"'no'}"
+    )
 
 # %% [markdown]
 # The empty video has no errors, because it has nothing to decode. So count the frames, too.
@@ -392,7 +414,10 @@ for name in NAMES:
 # the original frame, the decoded one, and the difference.
 
 # %%
-difference = [np.abs(a.astype(int) - b) for a, b in zip(played["healthy"], played["damaged"], strict=False)]
+difference = [
+    np.abs(a.astype(int) - b)
+    for a, b in zip(played["healthy"], played["damaged"], strict=False)
+]
 apart = np.array([image.mean() for image in difference])
 worst = int(apart.argmax())
 shown = [max(int((apart > 0.1).argmax()) - 1, 0), worst, min(worst + 3, len(difference) - 1)]
@@ -402,8 +427,11 @@ rows = [
     [np.clip(3 * difference[i], 0, 255).astype(np.uint8) for i in shown],
 ]
 plots.show(
-    plots.image_grid(rows, ["just before", "worst", "three later"], ["healthy", "decoded", "3 x difference"]),
-    alt="Before the damage both videos agree. At the worst frame parts of the head are displaced or "
+    plots.image_grid(
+        rows, ["just before", "worst", "three later"], ["healthy", "decoded", "3 x difference"]
+    ),
+    alt="Before the damage both videos agree. At the worst frame parts of the head are "
+    "displaced or "
     "smeared, and three frames later the smear is still there and has moved along.",
     colours=256,
 )
@@ -423,12 +451,15 @@ for share in shares:
     counts.append(toy_decode(folder / "cut.mp4")[0] if toy_opens(folder / "cut.mp4") else 0)
 figure, axis = plt.subplots(figsize=(6, 2.5))
 axis.step(100 * shares, counts, where="post", color=BLUE, label="frames that decode")
-axis.axhline(48, color=BLACK, linewidth=0.8, linestyle="--", label="frames announced: 48, always")
+axis.axhline(
+    48, color=BLACK, linewidth=0.8, linestyle="--", label="frames announced: 48, always"
+)
 axis.set(xlabel="bytes that arrived, %", ylabel="frames", ylim=(0, 52))
 axis.legend(loc="lower right")
 plots.show(
     figure,
-    alt="The number of frames that decode grows with the bytes that arrived, while the file always "
+    alt="The number of frames that decode grows with the bytes that arrived, while the file "
+    "always "
     "announces all 48.",
 )
 
@@ -472,14 +503,21 @@ stored = {name: (folder / f"{name}.mp4").read_bytes() for name in chosen}
 for name, data in stored.items():
     print(f"{name:10}", *[box for box, _, _ in toy_boxes(data)])
 
-looks = {"moov": (ORANGE, "//"), "mdat": (SKY, ""), "ftyp": (PINK, "xx"), "free": ("white", "..")}
+looks = {
+    "moov": (ORANGE, "//"),
+    "mdat": (SKY, ""),
+    "ftyp": (PINK, "xx"),
+    "free": ("white", ".."),
+}
 figure, axis = plt.subplots(figsize=(6, 2.4))
 for row, data in enumerate(stored.values()):
     for box, at, length in toy_boxes(data):
         colour, hatch = looks.get(box, ("white", ""))
         look = {"color": colour, "hatch": hatch, "edgecolor": BLACK, "height": 0.6}
         axis.barh(row, length / 1000, left=at / 1000, **look)
-    axis.plot([len(data) / 1000] * 2, [row - 0.45, row + 0.45], color=RED, linestyle="-", linewidth=3)
+    axis.plot(
+        [len(data) / 1000] * 2, [row - 0.45, row + 0.45], color=RED, linestyle="-", linewidth=3
+    )
 axis.plot([], [], color=RED, linestyle="-", linewidth=3, label="where the file ends")
 for box in ("moov", "mdat"):
     axis.barh(9, 0, color=looks[box][0], hatch=looks[box][1], edgecolor=BLACK, label=box)
@@ -487,8 +525,10 @@ axis.set(yticks=range(4), yticklabels=stored, xlabel="kilobytes", ylim=(3.6, -0.
 axis.legend(loc="lower right", ncols=3)
 plots.show(
     figure,
-    alt="The boxes of four files as bars. The truncated file ends in the middle of the mdat box it "
-    "announces; the encrypted one has the same kinds of boxes as the healthy one; the empty one is tiny.",
+    alt="The boxes of four files as bars. The truncated file ends in the middle of the mdat "
+    "box it "
+    "announces; the encrypted one has the same kinds of boxes as the healthy one; the empty "
+    "one is tiny.",
 )
 
 # %% [markdown]
@@ -502,7 +542,9 @@ plots.show(
 # %%
 def open_box(data, name):
     """The content of the first box of that name."""
-    return next(data[at + 8 : at + length] for box, at, length in toy_boxes(data) if box == name)
+    return next(
+        data[at + 8 : at + length] for box, at, length in toy_boxes(data) if box == name
+    )
 
 
 for name in ("healthy", "encrypted"):
@@ -526,11 +568,17 @@ for name in ("healthy", "frozen", "damaged"):
         list(cleaning.successive_mse(played[name])), curves[name], rtol=1e-5, atol=1e-9
     )
     library = cleaning.largest_change(played[name])
-    assert abs(library - max(toy_change(played[name]))) <= 1, "the library rounds block means to whole levels"
+    assert abs(library - max(toy_change(played[name]))) <= 1, (
+        "the library rounds block means to whole levels"
+    )
 assert cleaning.frame_mse(greys[0], greys[1]) == toy_curve(greys)[0]
 assert containers.encryption_marks(folder / "healthy.mp4") == []
-missing = sum(length for _, _, length in toy_boxes(stored["truncated"])) - len(stored["truncated"])
-assert containers.missing_end(folder / "truncated.mp4") == f"the file ends {missing} bytes early"
+missing = sum(length for _, _, length in toy_boxes(stored["truncated"])) - len(
+    stored["truncated"]
+)
+assert (
+    containers.missing_end(folder / "truncated.mp4") == f"the file ends {missing} bytes early"
+)
 print("toy and library agree;", containers.encryption_marks(folder / "encrypted.mp4"))
 
 # %% [markdown]
@@ -587,7 +635,9 @@ rows = clean(videos, table, folder / "quarantine", probe="pyav", progress=False)
 for row in rows:
     place = Path(row.moved_to).relative_to(folder).as_posix() if row.moved_to else "stays"
     print(f"{row.file:14} {row.verdict:11} {place}")
-print({name: formats.is_video_name(name) for name in ("clip.mp4", "frame_01.png", "labels.csv")})
+print(
+    {name: formats.is_video_name(name) for name in ("clip.mp4", "frame_01.png", "labels.csv")}
+)
 
 # %% [markdown]
 # **Hostile files.** Decoders are written for speed, and a broken file can make one loop for ever, use all
@@ -618,7 +668,11 @@ sandbox.close_idle()
 heads = fomm.data_path("heads", "train")
 report = clean(heads, folder / "heads.csv", jobs=2, probe="pyav", progress=False)
 fit = [row for row in report if row.verdict == "fit"]
-print(len(fit), "fit; the others:", {row.file: row.verdict for row in report if row.verdict != "fit"})
+print(
+    len(fit),
+    "fit; the others:",
+    {row.file: row.verdict for row in report if row.verdict != "fit"},
+)
 
 faces = []
 for row in fit:
@@ -627,7 +681,8 @@ for row in fit:
 sheet = np.vstack([np.hstack(faces[i : i + 10]) for i in range(0, 40, 10)])
 plots.show(
     plots.animation_png([sheet]),
-    alt="A contact sheet of forty synthetic heads: men and women, of several ages and skin tones, with "
+    alt="A contact sheet of forty synthetic heads: men and women, of several ages and skin "
+    "tones, with "
     "various hair, clothes, light and backgrounds, turned and tilted differently.",
 )
 
@@ -641,7 +696,9 @@ plots.show(
 # %% tags=["nbval-ignore-output"]
 MORE = 0  # clips; try 1 (the first start takes some seconds)
 try:
-    made = fomm.synthesize(folder / "more", clips=MORE, frames=8, size=64, seed=7) if MORE else []
+    made = (
+        fomm.synthesize(folder / "more", clips=MORE, frames=8, size=64, seed=7) if MORE else []
+    )
     print(len(made), "new clips")
 except fomm.InputError as error:
     print(error)
@@ -664,8 +721,11 @@ print("frames of the first three pairs:", batch["frames"][:3].tolist())
 
 titles = [f"{a} → {b}" for a, b in batch["frames"].tolist()]
 plots.show(
-    plots.image_grid([list(batch["source"]), list(batch["driving"])], titles, ["source", "driving"]),
-    alt="Eight pairs of frames. In each, source and driving frame show the same synthetic person with "
+    plots.image_grid(
+        [list(batch["source"]), list(batch["driving"])], titles, ["source", "driving"]
+    ),
+    alt="Eight pairs of frames. In each, source and driving frame show the same synthetic "
+    "person with "
     "another pose or expression; above each pair the numbers of the two frames.",
     colours=256,
 )
@@ -682,9 +742,15 @@ plots.show(
 
 # %%
 changes = np.array([row.change for row in fit])
-frozen = [cleaning.check_file(folder / f"{name}.mp4", probe="pyav").change for name in ("frozen", "grainy")]
+frozen = [
+    cleaning.check_file(folder / f"{name}.mp4", probe="pyav").change
+    for name in ("frozen", "grainy")
+]
 for threshold in (5, 60):
-    print(f"threshold {threshold:2}: {int((changes <= threshold).sum()):2} of 40 heads are called frozen")
+    print(
+        f"threshold {threshold:2}: {int((changes <= threshold).sum()):2} of 40 heads are "
+        f"called frozen"
+    )
 
 figure, axis = plt.subplots(figsize=(6, 2.4))
 scatter = np.random.default_rng(0).uniform(-0.2, 0.2, len(changes))
@@ -694,19 +760,26 @@ for threshold, line in ((5, "-"), (60, "--")):
     axis.axvline(threshold, color=BLACK, linestyle=line, linewidth=1)
     axis.text(threshold + 1, 0.42, f"threshold {threshold}", fontsize=8)
 axis.set(
-    xlabel="largest change of a block, grey levels (0 to 255)", yticks=[], ylim=(-0.5, 0.6), xlim=(0, 200)
+    xlabel="largest change of a block, grey levels (0 to 255)",
+    yticks=[],
+    ylim=(-0.5, 0.6),
+    xlim=(0, 200),
 )
 axis.legend(loc="lower right")
 plots.show(
     figure,
-    alt="Frozen videos lie below 5 grey levels, the forty heads far above. A threshold of 60 would reject "
+    alt="Frozen videos lie below 5 grey levels, the forty heads far above. A threshold of 60 "
+    "would reject "
     "the heads that move least.",
 )
 quiet = [fit[i].file for i in changes.argsort(kind="stable")[:4]]
 ends = [read_frames(heads / name, [0, 47]) for name in quiet]
 plots.show(
-    plots.image_grid([[first for first, _ in ends], [last for _, last in ends]], None, ["first", "last"]),
-    alt="The four heads that move least, first and last frame: they stay in place and hardly turn, but "
+    plots.image_grid(
+        [[first for first, _ in ends], [last for _, last in ends]], None, ["first", "last"]
+    ),
+    alt="The four heads that move least, first and last frame: they stay in place and hardly "
+    "turn, but "
     "eyes, mouth and head do move.",
     colours=256,
 )

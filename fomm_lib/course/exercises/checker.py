@@ -131,7 +131,7 @@ class Exercise:
             try:
                 received = _ask(case, answer)
             except NotImplementedError:
-                report(self.name, "todo", "not written yet; the notebook goes on with the library's version")
+                report(self.name, "todo", "not written yet; the notebook goes on without it")
                 return
             except Exception as error:
                 raise WrongAnswer(f"{where} your function raised {type(error).__name__}: {error}") from error

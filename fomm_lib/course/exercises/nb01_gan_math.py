@@ -1,44 +1,58 @@
-"""Checks for notebook 01, the mathematics of GANs: divergences, Wasserstein distance, gradient penalty."""
+"""Checks for notebook 01, the mathematics of GANs: losses, Wasserstein distance, bounds on the slope."""
 
 from __future__ import annotations
 
-import math
-
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from fomm_lib import gan
 from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.experiment import Experiment
 
 
-def _gaussian_kl(mean_p, std_p, mean_q, std_q):
-    return math.log(std_q / std_p) + (std_p**2 + (mean_p - mean_q) ** 2) / (2 * std_q**2) - 0.5
+def _gan_losses(on_real, on_fake):
+    of_real, of_fake = F.softplus(-on_real).mean(), F.softplus(on_fake).mean()
+    return of_real + of_fake, F.softplus(-on_fake).mean()
 
 
-check_gaussian_kl = Exercise(
-    "gaussian_kl",
-    solution=_gaussian_kl,
+def _changed(discriminator=None, generator=None):
+    """`_gan_losses` with one of the two changed: a function of (on_real, on_fake, the right loss)."""
+
+    def losses(on_real, on_fake):
+        of_d, of_g = _gan_losses(on_real, on_fake)
+        return (
+            discriminator(on_real, on_fake, of_d) if discriminator else of_d,
+            generator(on_real, on_fake, of_g) if generator else of_g,
+        )
+
+    return losses
+
+
+check_gan_losses = Exercise(
+    "gan_losses",
+    solution=_gan_losses,
+    given=_changed(generator=lambda on_real, on_fake, loss: -F.softplus(on_fake).mean()),
     cases=[
-        Case("two equal Gaussians", lambda kl: kl(1.0, 2.0, 1.0, 2.0)),
-        Case("means 0 and 3, both of width 1", lambda kl: kl(0.0, 1.0, 3.0, 1.0)),
-        Case("p narrow, q wide", lambda kl: kl(0.0, 0.5, 0.0, 2.0)),
-        Case("p wide, q narrow", lambda kl: kl(0.0, 2.0, 0.0, 0.5)),
-        Case("everything different", lambda kl: kl(-1.0, 0.5, 2.0, 1.5)),
+        Case("a winning D", lambda f: f(torch.tensor([6.0, 5.0]), torch.tensor([-6.0, -8.0]))),
+        Case("an undecided D", lambda f: f(torch.zeros(3), torch.zeros(3))),
+        Case("random outputs", lambda f: f(torch.randn(8), torch.randn(8) - 1)),
     ],
     mistakes={
-        "the last term, -1/2, is missing: equal Gaussians must give 0": (
-            lambda mp, sp, mq, sq: _gaussian_kl(mp, sp, mq, sq) + 0.5
+        "that pushes generated samples away from 'real': their target is 1 for the generator": _changed(
+            generator=lambda on_real, on_fake, loss: F.softplus(on_fake).mean()
         ),
-        "p and q are exchanged: KL(p | q) averages over p": (
-            lambda mp, sp, mq, sq: _gaussian_kl(mq, sq, mp, sp)
+        "the labels of the discriminator are exchanged: real is 1, generated is 0": _changed(
+            lambda on_real, on_fake, loss: F.softplus(on_real).mean() + F.softplus(-on_fake).mean()
         ),
-        "the fraction in the logarithm is inverted: it is log(std_q / std_p)": (
-            lambda mp, sp, mq, sq: _gaussian_kl(mp, sp, mq, sq) - 2 * math.log(sq / sp)
+        "the discriminator's loss was right: it is the sum of both parts, not their mean": _changed(
+            lambda on_real, on_fake, loss: loss / 2
         ),
-        "std is a width, not a variance: square it": (
-            lambda mp, sp, mq, sq: _gaussian_kl(mp, math.sqrt(sp), mq, math.sqrt(sq))
+        "the generator's loss needs only the generated samples": _changed(
+            generator=lambda on_real, on_fake, loss: loss + F.softplus(on_real).mean()
         ),
-        "the difference of the means must be squared": (
-            lambda mp, sp, mq, sq: math.log(sq / sp) + (sp**2 + abs(mp - mq)) / (2 * sq**2) - 0.5
+        "the outputs are logits: compute the cross-entropy from them, with the target 1": _changed(
+            generator=lambda on_real, on_fake, loss: ((1 - on_fake) ** 2).mean()
         ),
     },
 )
@@ -129,4 +143,43 @@ check_slope_penalty = Exercise(
             lambda critic, x: (_slopes(critic, x) - 1).square().mean()
         ),
     },
+)
+
+
+def _gradients(depth, norm=True, fresh=True):
+    """Gradients (500, 64) of a network of normed layers at the exercise's points."""
+    # The notebook's own random state does not change.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [nn.Linear(64, 64, bias=False) for _ in range(depth - 1)] + [nn.Linear(64, 1)]
+    points = torch.randn(500, 64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    out = points
+    for i, layer in enumerate(layers):
+        weight = layer.weight.detach()
+        weight = weight / torch.linalg.matrix_norm(weight, 2) if norm else weight
+        out = F.linear(out.relu() if i else out, weight, layer.bias)
+    return torch.autograd.grad(out.sum(), points)[0]
+
+
+check_slope_by_depth = Experiment(
+    "slope_by_depth",
+    measure=lambda depth: _gradients(depth).norm(dim=1).max(),
+    settings=[1, 2, 4, 8],
+    answer="falls",
+    mistakes={
+        "that is the mean slope; the bound is about the largest": (
+            lambda depth: _gradients(depth).norm(dim=1).mean()
+        ),
+        "that is one length for all points together: take the length of each point's gradient": (
+            lambda depth: _gradients(depth).norm()
+        ),
+        "that is the largest number of the gradients: take the length of each point's gradient": (
+            lambda depth: _gradients(depth).abs().max()
+        ),
+        "the layers are not divided by their spectral norms": (
+            lambda depth: _gradients(depth, norm=False).norm(dim=1).max()
+        ),
+        "that is the product of the bounds, 1; measure the slope of the network": lambda depth: 1.0,
+    },
+    why="a layer stretches most where the next one does not, and ReLU removes half of the signal",
 )

@@ -1,4 +1,4 @@
-"""Checks for notebook 03, keypoints: soft-argmax, heatmaps, Jacobians, equivariance."""
+"""Checks for notebook 03, keypoints: Gaussians, widths and sizes of heatmaps, equivariance."""
 
 from __future__ import annotations
 
@@ -7,41 +7,87 @@ from functools import partial
 import torch
 
 from fomm_lib.course.exercises.checker import Case, Exercise
-from fomm_lib.geometry import apply_2x2, coordinate_grid, inverse_2x2, multiply_2x2, warp
+from fomm_lib.course.exercises.experiment import Experiment
+from fomm_lib.geometry import apply_2x2, coordinate_grid, gaussian_heatmaps, warp
 from fomm_lib.keypoints import soft_argmax
-
-
-def _mean_place(heatmap):
-    return soft_argmax(heatmap[None, None])[0, 0]
 
 
 def _heatmap(height, width):
     return torch.randn(height, width).flatten().softmax(0).view(height, width)
 
 
-check_mean_place = Exercise(
-    "mean_place",
-    solution=_mean_place,
+def _heatmap_width(heatmap, centre=None, power=2):
+    grid = coordinate_grid(*heatmap.shape)
+    centre = soft_argmax(heatmap[None, None])[0, 0] if centre is None else centre
+    distance = (grid - centre).square().sum(-1).sqrt()
+    return (heatmap * distance**power).sum() ** (1 / power)
+
+
+def _two_spots(distance):
+    heatmap = torch.zeros(3, 9)
+    heatmap[1, 4 - distance] = heatmap[1, 4 + distance] = 0.5
+    return heatmap
+
+
+check_heatmap_width = Exercise(
+    "heatmap_width",
+    solution=_heatmap_width,
     cases=[
-        Case("all of it in one corner", lambda f: f(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))),
-        Case("two cells of a map of 3 x 5", lambda f: f(torch.eye(3, 5)[:, [0, 2, 3, 1, 4]] / 3)),
+        Case("two equal spots at (-1, 0) and (1, 0)", lambda f: f(_two_spots(4))),
+        Case("a single spot at the upper left", lambda f: f(torch.eye(3)[:1].T @ torch.eye(3)[:1])),
+        Case("two equal spots, nearer", lambda f: f(_two_spots(1))),
         Case("a random map of 6 x 9", lambda f: f(_heatmap(6, 9))),
     ],
     mistakes={
-        "x and y are exchanged: (x, y) is (column, row)": lambda heatmap: _mean_place(heatmap).flip(0),
-        "that is in pixels; points run from -1 to 1": (
-            lambda heatmap: (_mean_place(heatmap) + 1) / 2 * torch.tensor(heatmap.shape).flip(0).sub(1)
+        "measure from the mean position of the heatmap, not from the centre of the image": partial(
+            _heatmap_width, centre=torch.zeros(2)
         ),
-        "that is the position of the maximum, not the mean": lambda heatmap: coordinate_grid(
-            *heatmap.shape
-        ).flatten(0, 1)[heatmap.argmax()],
-        "the map already sums to 1: sum, do not average": lambda heatmap: (
-            _mean_place(heatmap) / heatmap.numel()
+        "measure from the mean position, not from the position of the maximum": (
+            lambda heatmap: _heatmap_width(
+                heatmap, coordinate_grid(*heatmap.shape).flatten(0, 1)[heatmap.argmax()]
+            )
         ),
-        "-1 and 1 are the centres of the border pixels, not their outer edges": lambda heatmap: (
-            _mean_place(heatmap) * (1 - 1 / torch.tensor(heatmap.shape).flip(0))
+        "that is the mean squared distance: take its root": lambda heatmap: _heatmap_width(heatmap) ** 2,
+        "that is the mean distance: square before the mean, take the root after it": partial(
+            _heatmap_width, power=1
+        ),
+        "the heatmap has no effect: weigh each position with its probability": lambda heatmap: _heatmap_width(
+            torch.full_like(heatmap, 1 / heatmap.numel())
+        ),
+        "the heatmap already sums to 1: sum, do not average": lambda heatmap: (
+            _heatmap_width(heatmap) / heatmap.numel() ** 0.5
         ),
     },
+)
+
+
+def _peak(side, variance=0.02):
+    return gaussian_heatmaps(torch.tensor([[0.5, -0.4]]), side, side, variance=variance)[None]
+
+
+def _place(scores, temperature=0.1):
+    heatmap = (scores / temperature).flatten(2).softmax(-1).view(scores.shape)
+    return soft_argmax(heatmap)[0, 0]
+
+
+check_place_by_size = Experiment(
+    "place_by_size",
+    measure=lambda side: _place(_peak(side)).norm(),
+    settings=[16, 32, 64, 128],
+    answer="stays",
+    mistakes={
+        "divide the scores by the temperature, 0.1, before the softmax": lambda side: _place(
+            _peak(side), temperature=1.0
+        ).norm(),
+        "that is the distance from the peak; measure from the centre of the image, (0, 0)": (
+            lambda side: (_place(_peak(side)) - torch.tensor([0.5, -0.4])).norm()
+        ),
+        "that is in pixels of the map; the distance is wanted in units of [-1, 1]": lambda side: (
+            _place(_peak(side)).norm() * (side - 1) / 2
+        ),
+        "that is x alone; the distance has x and y": lambda side: _place(_peak(side))[0],
+    },
+    why="a larger map has more positions under the peak too, and their share of the area is the same",
 )
 
 
@@ -95,58 +141,10 @@ class _Bend:
         turned = apply_2x2(self.theta[:, None, :, :2], points)
         return turned + self.theta[:, None, :, 2] + self.curve * points**2
 
-    def jacobian(self, points):
-        return self.theta[:, None, :, :2] + 2 * self.curve * torch.diag_embed(points)
-
     def warp_image(self, image):
         height, width = image.shape[-2:]
         flow = self(coordinate_grid(height, width).view(1, -1, 2).expand(len(image), -1, -1))
         return warp(image, flow.view(-1, height, width, 2), padding_mode="reflection")
-
-
-def _carry_jacobian(transform, points, jacobians):
-    return multiply_2x2(transform.jacobian(points), jacobians)
-
-
-def _carried(function, curve):
-    transform = _Bend(2, curve=curve)
-    points, jacobians = torch.rand(2, 4, 2) - 0.5, torch.eye(2) + 0.3 * torch.randn(2, 4, 2, 2)
-    return function(transform, points, jacobians)
-
-
-check_carry_jacobian = Exercise(
-    "carry_jacobian",
-    solution=_carry_jacobian,
-    cases=[
-        Case("an affine transform", lambda f: _carried(f, 0.0)),
-        Case("a curved transform, another Jacobian at each point", lambda f: _carried(f, 0.4)),
-        Case(
-            "the identity",
-            lambda f: f(_Bend(1, strength=0), torch.zeros(1, 1, 2), torch.ones(1, 1, 2, 2)),
-        ),
-    ],
-    mistakes={
-        "the order: T is applied last, so T' is the first factor": (
-            lambda transform, points, jacobians: multiply_2x2(jacobians, transform.jacobian(points))
-        ),
-        "that multiplies entry by entry; use a matrix product": (
-            lambda transform, points, jacobians: transform.jacobian(points) * jacobians
-        ),
-        "that is the inverse, from the image to the deformed one": (
-            lambda transform, points, jacobians: multiply_2x2(
-                inverse_2x2(transform.jacobian(points)), jacobians
-            )
-        ),
-        "the keypoint's own Jacobian is missing": lambda transform, points, jacobians: transform.jacobian(
-            points
-        ),
-        "evaluate T' at the given points p', not at T(p')": (
-            lambda transform, points, jacobians: multiply_2x2(
-                transform.jacobian(transform(points)), jacobians
-            )
-        ),
-    },
-)
 
 
 def _brightest(images):
@@ -167,9 +165,12 @@ def _fixed_point_error(function):
     return function(lambda x: torch.full((len(x), 3, 2), 0.2), torch.rand(4, 3, 8, 8), _Bend(4, 0.2))
 
 
+_carries_the_wrong_points = _comparing(lambda p, p_warped, t: (t(p) - p_warped).abs().mean())
+
 check_equivariance = Exercise(
     "equivariance",
     solution=_comparing(lambda p, p_warped, t: (p - t(p_warped)).abs().mean()),
+    given=_carries_the_wrong_points,
     cases=[
         Case("a detector that ignores the image", _fixed_point_error),
         Case(
@@ -177,14 +178,11 @@ check_equivariance = Exercise(
             lambda f: f(_brightest, torch.rand(2, 3, 12, 12), _Bend(2, strength=0)),
         ),
         Case(
-            "the mean position of the brightness, strong warps",
+            "a detector of brightness",
             lambda f: f(_brightest, torch.rand(6, 3, 12, 12), _Bend(6, curve=0.1)),
         ),
     ],
     mistakes={
-        "T maps points of the deformed image back, so apply it to p', not to p": (
-            _comparing(lambda p, p_warped, t: (t(p) - p_warped).abs().mean())
-        ),
         "map the points of the deformed image back by T first": (
             _comparing(lambda p, p_warped, t: (p - p_warped).abs().mean())
         ),

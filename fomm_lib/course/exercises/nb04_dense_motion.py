@@ -1,4 +1,4 @@
-"""Checks for notebook 04, dense motion: first-order flow, composition of flows, change of area."""
+"""Checks for notebook 04, dense motion: first-order flow, composition of flows, holes, change of area."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from functools import partial
 import torch
 
 from fomm_lib.course.exercises.checker import Case, Exercise
-from fomm_lib.geometry import apply_2x2, coordinate_grid, inverse_2x2, multiply_2x2, warp
+from fomm_lib.course.exercises.experiment import Experiment
+from fomm_lib.geometry import apply_2x2, coordinate_grid, inverse_2x2, multiply_2x2, to_pixels, warp
 
 
 def _with_matrix(matrix):
@@ -31,13 +32,16 @@ def _one_motion(function, source_turn=0.0, driving_turn=0.0, stretch=(1.0, 1.0))
     return function(coordinate_grid(4, 5), places[0], j_source, places[1], j_driving)
 
 
+_matrices_exchanged = _with_matrix(lambda j_source, j_driving: multiply_2x2(inverse_2x2(j_driving), j_source))
+
 check_first_order_flow = Exercise(
     "first_order_flow",
     solution=_first_order_flow,
+    given=_matrices_exchanged,
     cases=[
         Case("the driving keypoint moved, no rotation", _one_motion),
         Case("the source rotated and stretched", lambda f: _one_motion(f, 0.5, 0.0, (1.5, 0.6))),
-        Case("both rotated, and the source stretched", lambda f: _one_motion(f, 0.4, -0.9, (1.3, 0.5))),
+        Case("both rotated, one stretched", lambda f: _one_motion(f, 0.4, -0.9, (1.3, 0.5))),
     ],
     mistakes={
         "source and driving frame are exchanged: z lies in the driving frame, the result in the source": (
@@ -53,9 +57,6 @@ check_first_order_flow = Exercise(
         "the driving Jacobian must be inverted": _with_matrix(multiply_2x2),
         "the source's Jacobian is inverted; invert the driving one": (
             _with_matrix(lambda j_source, j_driving: multiply_2x2(j_driving, inverse_2x2(j_source)))
-        ),
-        "the order of the matrices: the one applied first is the last factor": (
-            _with_matrix(lambda j_source, j_driving: multiply_2x2(inverse_2x2(j_driving), j_source))
         ),
         "that is zeroth order: the Jacobians are missing": _with_matrix(lambda *_: torch.eye(2)),
         "points are rows here: `points @ J` multiplies by the transpose; use `points @ J.T` or apply_2x2": (
@@ -123,6 +124,49 @@ check_compose_flows = Exercise(
             _regrouped, first=False
         ),
     },
+)
+
+
+def _arrivals(degrees):
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    grid = coordinate_grid(64, 64)
+    column, row = (
+        to_pixels(apply_2x2(torch.tensor([[cos, -sin], [sin, cos]]), grid), 64, 64).round().long().unbind(-1)
+    )
+    there = (column >= 0) & (column < 64) & (row >= 0) & (row < 64)
+    return torch.bincount((row * 64 + column)[there], minlength=64 * 64).view(64, 64), grid.norm(dim=-1) < 0.7
+
+
+def _holes(degrees):
+    arrivals, inside = _arrivals(degrees)
+    return (arrivals[inside] == 0).float().mean()
+
+
+def _of_arrivals(measure):
+    return lambda degrees: measure(*_arrivals(degrees))
+
+
+check_holes_by_angle = Experiment(
+    "holes_by_angle",
+    measure=_holes,
+    settings=[0, 15, 30, 45],
+    answer="rises",
+    mistakes={
+        "that counts the corners too, which nothing can reach: take the pixels inside": _of_arrivals(
+            lambda arrivals, inside: (arrivals == 0).float().mean()
+        ),
+        "that is the number of pixels; take the fraction": _of_arrivals(
+            lambda arrivals, inside: (arrivals[inside] == 0).sum()
+        ),
+        "those are pixels that get exactly one value; count those that get none": _of_arrivals(
+            lambda arrivals, inside: (arrivals[inside] == 1).float().mean()
+        ),
+        "those are pixels that get a value; count those that get none": _of_arrivals(
+            lambda arrivals, inside: (arrivals[inside] > 0).float().mean()
+        ),
+    },
+    why="two rotated pixels can round to the same place, and then another place stays empty",
+    atol=0.005,
 )
 
 
