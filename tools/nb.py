@@ -3,6 +3,8 @@
     python -m tools.nb pair  [FILE ...]   copy the cells of the .py into the .ipynb; outputs and ids stay
     python -m tools.nb run   [FILE ...]   pair, then run all cells in place; no times are stored
     python -m tools.nb check [FILE ...]   list broken rules, and give advice
+    python -m tools.nb student --out DIR  write notebooks without solutions; more: tools/editions.py
+    python -m tools.nb grade FILE ...     run what students handed in, and read the checks
 
 Without FILE the command takes all notebooks, and `check` also lists the public names of fomm_lib that no
 notebook uses. FILE is either file of a pair. pytest (tests/project/test_notebooks.py) compares the outputs of
@@ -36,7 +38,7 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 import fomm_lib
-from tools import nb_page
+from tools import editions, nb_page
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = re.search(r'^Repository = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[
@@ -441,43 +443,77 @@ def section(nb: nbformat.NotebookNode, title: str, kind: str = "markdown") -> li
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code, 1 where a rule is broken or a cell fails."""
     parser = argparse.ArgumentParser(prog="python -m tools.nb", description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=("pair", "run", "check"))
+    parser.add_argument("verb", choices=("pair", "run", "check", "student", "grade"))
     parser.add_argument(
         "files", nargs="*", type=Path, help="either file of a pair; all notebooks unless given"
     )
+    parser.add_argument("--out", type=Path, help="student: a new folder to write into")
+    parser.add_argument("--edition", choices=("student", "instructor", "nbgrader"), default="student")
     options = parser.parse_intermixed_args(arguments)
+    if options.verb == "grade":
+        return _grade(options.files, parser)
     scripts = sorted({path.with_suffix(".py") for path in options.files or (ROOT / "notebooks").glob("*.py")})
+    notebooks = [script.with_suffix(".ipynb") for script in scripts]
+    if options.verb == "student":
+        if options.out is None:
+            parser.error("student: say where to write, with --out DIR")
+        try:
+            written = editions.write(notebooks, options.out, options.edition)
+        except FileExistsError as error:
+            parser.error(str(error))
+        print(f"{options.out}: {len(written)} notebooks, {options.edition} edition")
+        return 0
+    if options.verb == "check":
+        return int(_check_all(notebooks, together=not options.files))
+    return int(sum(_pair_or_run(script, options.verb, parser) for script in scripts) > 0)
+
+
+def _check_all(notebooks: list[Path], together: bool) -> bool:
+    """Check notebooks, and what holds for all of them together; True where a rule is broken."""
     failed = False
-    for script in scripts:
-        notebook = script.with_suffix(".ipynb")
-        if options.verb == "check":
-            problems = check(notebook)
-            failed |= bool(problems)
-            for problem in problems:
-                print(f"{script.stem}: {problem}")
-            if not problems:
-                print(f"{script.stem}: whole")
-                print("".join(f"{script.stem}: advice: {line}\n" for line in advice(notebook)), end="")
-            continue
-        if not script.exists():
-            parser.error(f"{script}: no such file")
-        pair(script)
-        if options.verb == "run":
-            try:
-                seconds = run(notebook)
-            except CellExecutionError as error:
-                print(f"{script.stem}: not written, because a cell failed:\n{error}")
-                failed = True
-                continue
-            slowest = max(seconds, key=seconds.get)
-            longest = f"the slowest is cell {slowest}, {seconds[slowest]:.1f} s"
-            print(f"{script.stem}: {sum(seconds.values()):.1f} s; {longest}")
-    if options.verb == "check" and not options.files:
-        unused = unused_names([script.with_suffix(".ipynb") for script in scripts], fomm_lib.__all__)
+    for notebook in notebooks:
+        problems = check(notebook)
+        failed |= bool(problems)
+        for problem in problems:
+            print(f"{notebook.stem}: {problem}")
+        if not problems:
+            print(f"{notebook.stem}: whole")
+            print("".join(f"{notebook.stem}: advice: {line}\n" for line in advice(notebook)), end="")
+    if together:
+        unused = unused_names(notebooks, fomm_lib.__all__)
         failed |= bool(unused)
         for name in unused:
             print(f"no notebook uses fomm_lib.{name}; use it where a learner needs it")
-    return int(failed)
+    return failed
+
+
+def _pair_or_run(script: Path, verb: str, parser: argparse.ArgumentParser) -> bool:
+    """Pair one notebook, and run it if that is the verb; True where a cell fails."""
+    if not script.exists():
+        parser.error(f"{script}: no such file")
+    notebook = pair(script)
+    if verb == "pair":
+        return False
+    try:
+        seconds = run(notebook)
+    except CellExecutionError as error:
+        print(f"{script.stem}: not written, because a cell failed:\n{error}")
+        return True
+    slowest = max(seconds, key=seconds.get)
+    longest = f"the slowest is cell {slowest}, {seconds[slowest]:.1f} s"
+    print(f"{script.stem}: {sum(seconds.values()):.1f} s; {longest}")
+    return False
+
+
+def _grade(files: list[Path], parser: argparse.ArgumentParser) -> int:
+    for path in files:
+        if not path.exists():
+            parser.error(f"{path}: no such file")
+        try:
+            print(f"{path}: {editions.grade(path, ROOT / 'notebooks')}")
+        except ValueError as error:
+            parser.error(str(error))
+    return 0
 
 
 if __name__ == "__main__":

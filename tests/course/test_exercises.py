@@ -9,7 +9,7 @@ import torch
 
 from fomm_lib import geometry
 from fomm_lib.course import exercises
-from fomm_lib.course.exercises.checker import Case, Exercise, WrongAnswer
+from fomm_lib.course.exercises.checker import Case, Exercise, WrongAnswer, outcomes
 from fomm_lib.course.exercises.experiment import Experiment, trend
 from fomm_lib.course.exercises.nb01_gan_math import (
     check_gaussian_kl,
@@ -332,6 +332,25 @@ def test_an_error_keeps_its_cause_and_a_mistake_may_fail_itself():
     with pytest.raises(WrongAnswer) as error:
         check(lambda x: [][x])
     assert isinstance(error.value.__cause__, IndexError)
+
+
+def test_what_the_checks_found_is_known_whatever_was_printed(capsys):
+    check = check_of(lambda x: x)
+    for answer, outcome in ((stub, "todo"), (lambda x: x, "ok"), (stub, "todo")):
+        check(answer)
+        assert outcomes()["f"] == outcome
+    with pytest.raises(WrongAnswer):
+        check(lambda x: [][x])
+    assert outcomes()["f"] == "wrong"
+    DEPTH(None, {})
+    assert outcomes()["slope"] == "todo"
+    with pytest.raises(WrongAnswer):
+        DEPTH("grows", {1: 1})
+    assert outcomes()["slope"] == "wrong"
+    DEPTH("falls", measurements(DEPTH, DEPTH.measure))
+    assert outcomes()["slope"] == "ok"
+    print("ok    other: 3 checks passed")
+    assert "other" not in outcomes()
 
 
 # Find the bug

@@ -23,7 +23,7 @@ from fomm_lib.geometry import coordinate_grid
 def shown(monkeypatch):
     """What `show` hands to the notebook."""
     found = []
-    monkeypatch.setattr("IPython.display.display", lambda value, **options: found.append(value))
+    monkeypatch.setattr("IPython.display.display", found.append)
     return found
 
 
@@ -116,7 +116,7 @@ def test_a_widget_is_shown_with_a_still_image(shown):
 
     slider = ipywidgets.IntSlider()
     plots.show_widget(slider, Figure((1, 1)), alt="an empty white square")
-    (data,) = shown
+    data = shown[0]._repr_mimebundle_()
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == slider.model_id
     assert png_in(data["text/html"], "an empty white square").size == (100, 100)
     assert data["text/plain"] == "an empty white square"

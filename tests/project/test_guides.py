@@ -61,7 +61,7 @@ def exists(name: str) -> bool:
 
 
 def test_tables_are_whole():
-    assert len(SYMBOLS) >= 25 and len(TERMS) >= 30
+    assert len(SYMBOLS) >= 45 and len(TERMS) >= 30
     assert {len(row) for row in SYMBOLS} == {6} and {len(row) for row in TERMS} == {4}
     assert all(row[0] and row[1] and row[-1] for row in SYMBOLS + TERMS)
 
@@ -86,6 +86,107 @@ def test_symbol_is_in_its_notebook_and_in_none_before(row):
         and re.search(rf"^# \|[^|]*\${named}\$[^|]*\|", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
     assert earlier == []
+
+
+# --- one notation -------------------------------------------------------------------------------------------
+
+NAMES = {row[0].strip("$"): row[1] for row in SYMBOLS}
+# A notation that once had two meanings, and what is written now.
+FORMER = {
+    r"\\mathcal\s*\{?\s*L": "L",
+    r"L_(P|A|F|V|J|p|\{?\\text\{rec\}\}?)(?![a-z])": "L_perc, L_G, L_fm, L_eq, L_jac",
+    r"\\hat\s*\{?\s*D": r"\hat x",
+    r"D_\{?\\phi": "D(x)",
+    r"\\sigma\(W\)": r"\lVert W \rVert_2",
+    r"(?<![\w{\\])[SD]\\?[bB]?i?g?l?\(z\)|(?<!\w)S\(T": "x_S(z)",
+    r"/\s*T\s*\)": r"\tau",
+    r"(?<![\\lr])\|[^|]+(?<![\\lr])\|": r"\lvert \rvert",
+    r"p_\{?\\mathrm\{?(data|model)": r"P_\text{data}",
+    r"N_i\(": r"\phi_i",
+}
+
+
+def formulas(text: str) -> list[str]:
+    """All formulas of a notebook's text, in a line or displayed."""
+    text = re.sub(r"^#( |$)", "", text, flags=re.MULTILINE)
+    prose = "\n".join(
+        cell for cell in re.split(r"^ ?%% ?", text, flags=re.MULTILINE) if cell.startswith("[markdown]")
+    )
+    prose = re.sub(r"```.*?```|`[^`\n]+`", "", prose, flags=re.DOTALL)
+    return [a or b for a, b in re.findall(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", prose, re.DOTALL)]
+
+
+def former_notation(text: str) -> list[str]:
+    return [
+        f"{' '.join(formula.split())}: write {now}"
+        for formula in formulas(text)
+        for before, now in FORMER.items()
+        if re.search(before, formula)
+    ]
+
+
+def symbol_tables(text: str) -> list[tuple[str, str]]:
+    """(symbol, what it is) of every table of a notebook whose first column is `symbol`."""
+    found = []
+    for table in re.findall(r"^# \| symbol .*\n# \|[-:| ]+\n((?:# \|.*\n)+)", text, re.MULTILINE):
+        for line in table.splitlines():
+            cells = [cell.strip() for cell in line.strip("# |").split("|")]
+            if len(cells) > 1:
+                found += [(symbol, cells[1]) for symbol in re.findall(r"\$([^$]+)\$", cells[0])]
+    return found
+
+
+def is_known(symbol: str, means: str) -> bool:
+    """Whether the glossary has the symbol with this meaning, or leaves it to each section."""
+    squeezed = {re.sub(r"\s", "", name): words for name, words in NAMES.items()}
+    symbol = re.sub(r"\s", "", symbol)
+    if symbol in squeezed:
+        name = re.split(r"[:;,(]| of | at | that | or ", squeezed[symbol])[0].strip()
+        return means.lower().startswith(name.lower())
+    base = re.sub(r"'|^\\bar|^\\Delta", "", symbol)
+    if base != symbol and (base in squeezed or base + "_k" in squeezed):
+        return True
+    letter = re.fullmatch(r"([a-z])(_\{?\w+\}?|\^\d|,\\?[a-z])*", base)
+    return bool(letter) and letter[1] not in squeezed and letter[1] + "_k" not in squeezed
+
+
+@pytest.mark.parametrize("number", sorted(NOTEBOOKS))
+def test_a_notebook_uses_the_notation_of_the_glossary(number):
+    text = NOTEBOOKS[number].read_text(encoding="utf-8")
+    assert formulas(text)
+    assert former_notation(text) == []
+    assert [(symbol, means) for symbol, means in symbol_tables(text) if not is_known(symbol, means)] == []
+
+
+def test_another_notation_is_seen():
+    cell = "# %% [markdown]\n# $L_P$ and $L_\\text{{perc}}$, $\\hat{{D}}$, `$L_J$`, $T(p)$\n# $${}$$\n"
+    assert len(former_notation(cell.format("a"))) == 2
+    for once in (
+        r"\exp(a / T)",
+        r"|a| + b",
+        r"\hat D(z)",
+        r"\mathcal{L}_G",
+        r"D_\phi(x)",
+        r"\sigma(W)",
+        "S(z)",
+    ):
+        assert len(former_notation(cell.format(once))) >= 3, once
+    for now in (r"\lvert a \rvert", r"\exp(a / \tau)", r"x_S(T(z))", r"\mathrm{KL}(P \,\|\, Q)", r"L_D"):
+        assert len(former_notation(cell.format(now))) == 2, now
+
+
+def test_another_meaning_is_seen():
+    table = "# | symbol | name |\n# |---|---|\n# | $T$, $a_k$ | temperature |\n# | $\\tau$ | temperature |\n"
+    assert symbol_tables(table) == [
+        ("T", "temperature"),
+        ("a_k", "temperature"),
+        (r"\tau", "temperature"),
+    ]
+    assert not is_known("T", "temperature") and is_known("T", "motion, the dense one")
+    assert is_known(r"\tau", "temperature; 0.1 as published") and is_known("a_k", "anything")
+    assert is_known("p'", "found in the deformed image") and is_known("s", "size")
+    assert not is_known("p", "a probability") and not is_known("F", "flow") and not is_known("x", "size")
+    assert is_known("T_{S\\leftarrow D}", "backward motion, to the source")
 
 
 @pytest.mark.parametrize("row", TERMS, ids=lambda row: row[0])

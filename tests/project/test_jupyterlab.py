@@ -184,7 +184,7 @@ def move_slider(page) -> None:
         page.keyboard.press("ArrowRight")
 
 
-# One image as `plots.show` stores it, a slider that was not run, a folded cell, in a notebook that is not trusted.
+# An image as `plots.show` stores it, a slider that was not run, a folded cell; nobody trusts this notebook.
 STORED = """# %%
 import ipywidgets
 import torch
@@ -193,7 +193,8 @@ from fomm_lib.course import plots
 
 # %%
 def square(side):
-    plots.show(plots.image_grid([[torch.zeros(3, 8, side)]]), alt=f"a black \\"square\\" of {side} < 9 columns")
+    grid = plots.image_grid([[torch.zeros(3, 8, side)]])
+    plots.show(grid, alt=f"a black \\"square\\" of {side} < 9 columns")
 
 
 square(8)
@@ -223,7 +224,6 @@ def test_a_notebook_that_was_not_run_shows_texts_still_images_and_folds(lab, pag
     ]
     assert all(page.eval_on_selector_all(".jp-OutputArea-output img", "all => all.map(i => i.naturalWidth)"))
     assert page.locator(".jp-OutputArea-output table td").all_text_contents() == ["1", "2"]
-    assert page.locator(".jp-InputCollapser, .jp-Placeholder").count() > 0
     assert page.locator(".jp-InputPlaceholder").count() == 1
     executed = run_all(page)
     assert errors(executed) == []

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from fomm_lib.course.exercises.checker import WrongAnswer, is_number, show_value
+from fomm_lib.course.exercises.checker import WrongAnswer, is_number, report, show_value
 
 TRENDS = ("rises", "falls", "stays")
 
@@ -102,8 +102,9 @@ class Experiment:
     def __call__(self, prediction: str | None, measured: Mapping[Any, Any]) -> None:
         if prediction is None or not measured:
             missing = "write down a prediction, then measure" if prediction is None else "now measure"
-            print(f"todo  {self.name}: {missing}")
+            report(self.name, "todo", missing)
             return
+        report(self.name, "wrong")  # unless it turns out otherwise
         if prediction not in self.choices:
             raise WrongAnswer(f"{self.name}: predict one of {', '.join(map(repr, self.choices))}")
         missing = [setting for setting in self.settings if setting not in measured]
@@ -121,7 +122,8 @@ class Experiment:
         if found != self.answer:
             raise WrongAnswer(f"{self.name}: it {self.answer} in a right measurement; yours {found}")
         told = "as you predicted" if prediction == found else f'you predicted "{prediction}"'
-        print(f"ok    {self.name}: {found} ({', '.join(map(show_value, numbers))}); {told}. Why: {self.why}.")
+        words = f"{found} ({', '.join(map(show_value, numbers))}); {told}. Why: {self.why}."
+        report(self.name, "ok", words)
 
     def _numbers(self, measured: Mapping[Any, Any]) -> list[float]:
         for setting in self.settings:

@@ -65,6 +65,7 @@ class _Image:
 
     def __init__(self, png: bytes, alt: str):
         self.png, self.alt = png, alt
+        self.live: dict = {}  # what is shown in place of the image as long as a kernel runs
 
     def __repr__(self) -> str:
         return self.alt
@@ -72,6 +73,7 @@ class _Image:
     def _repr_mimebundle_(self, include=None, exclude=None):
         source = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
         return {
+            **self.live,
             "text/html": f'<img alt="{html.escape(self.alt)}" src="{source}">',
             "text/plain": self.alt,
         }
@@ -122,18 +124,18 @@ def show_widget(widget, image: Figure | bytes, alt: str) -> None:
     """
     still = _image(image, alt)
     try:
-        bundle = widget._repr_mimebundle_()
+        still.live = widget._repr_mimebundle_()
     except (AttributeError, TypeError) as error:
         raise InputError(f"{type(widget).__name__} is no widget of ipywidgets") from error
-    _display({**bundle, **still._repr_mimebundle_()}, raw=True)
+    _display(still)
 
 
-def _display(shown, **options) -> None:
+def _display(shown: _Image) -> None:
     try:
         from IPython.display import display
     except ImportError as error:
         raise InputError("there is no notebook to show images in; in a script use figure.savefig") from error
-    display(shown, **options)
+    display(shown)
 
 
 def _image(image: Figure | bytes, alt: str, colours: int | None = None) -> _Image:
