@@ -193,9 +193,9 @@ print("images", tuple(sources.shape), "-> features", tuple(features.shape))
 print(f"largest difference after the shift: {float(difference):.4f}")
 
 # %% [markdown]
-# Locally a flow is nearly a shift if its Jacobian is near the identity. Where it rotates or stretches strongly,
-# or tears, it is not. We warp the features of the source by the true flow; the features of the driving frame
-# are the target.
+# Locally a flow is nearly a shift if its Jacobian is near the identity. Where it rotates or stretches
+# strongly, or tears, it is not. We warp the features of the source by the true flow; the features of the
+# driving frame are the target.
 
 # %%
 with torch.inference_mode():
@@ -223,8 +223,8 @@ plots.show(
 # *Figure 2. Features are warped like pixels: the same pose as in the driving frame, the same ghosts.*
 #
 # So warping features does not remove the ghosts. Its advantage is a decoder after the warp. Its disadvantage:
-# all content passes through encoder and decoder, and becomes less sharp where a copy would suffice. We measure
-# both on the trained model, with the hidden pixels in two parts: person and background.
+# all content passes through encoder and decoder, and becomes less sharp where a copy would suffice. We
+# measure both on the trained model, with the hidden pixels in two parts: person and background.
 
 # %%
 with torch.inference_mode():
@@ -261,20 +261,20 @@ axis.legend(title="pixels that are")
 plots.show(
     figure,
     alt="Visible pixels: the true flow has the smallest error, 0.02, the prediction one a "
-    "third larger. Hidden background: the true flow is almost as bad as the source, above 0.2, "
-    "the model's flow and the prediction are at 0.03. Hidden person: the model's flow is worse "
-    "than the true flow, and the prediction is no better than the true flow.",
+    "third larger. Hidden background: the true flow is as bad as the source, above 0.2, the "
+    "model's flow and the prediction are at 0.03. Hidden person: the model's flow is worse "
+    "than the true flow, and the prediction about as good as the true flow.",
 )
 hidden_background = areas["hidden background"]
 
 # %% [markdown]
-# *Figure 3. Where the point is visible in the source, a good copy is best. Hidden background is generated with
-# a seventh of the copy's error. Hidden parts of the person are not: there the prediction is only a little
-# better than the wrong copy.*
+# *Figure 3. Where the point is visible in the source, a good copy is best. Hidden background is generated
+# with a seventh of the copy's error. Hidden parts of the person are not: there the prediction is only a
+# little better than the wrong copy.*
 #
-# Look at the third group of bars: for hidden *background*, the model's flow is far better than the *true* one.
-# It was trained on images, so there it may point to any position that gives a good image, and copies other
-# background. For hidden skin this does not help. Section 5 uses this.
+# Look at the third group of bars: for hidden *background*, the model's flow is far better than the *true*
+# one. It was trained on images, so there it may point to any position that gives a good image, and copies
+# other background. For hidden skin this does not help. Section 5 uses this.
 #
 # ## 3. The occlusion map
 #
@@ -298,8 +298,8 @@ hidden_background = areas["hidden background"]
 #
 # a **regression coefficient**. Where the copy is right, $w = t$ and $O = 1$. Where $w$ and $t$ are
 # uncorrelated, $\mathbb{E}[w \cdot t] = 0$ and $O = 0$. So the best occlusion map *is* the visibility, and no
-# labels are needed. We test this on the encoder's features and the true flow. A cell of the features
-# covers 2 x 2 pixels, so its visibility can lie between 0 and 1.
+# labels are needed. We test this on the encoder's features and the true flow. A cell of the features covers 2
+# x 2 pixels, so its visibility can lie between 0 and 1.
 
 # %%
 mean = features.mean(dim=(0, 2, 3), keepdim=True)
@@ -543,9 +543,9 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 7. The darkest pixels lie near the hidden ones: a sixth to a half of them is hidden, four to eleven
-# times as many as by chance. But they are far too bright: even the smallest value of a map is 0.82 to 0.97,
-# where it should be 0.*
+# *Figure 7. The darkest pixels lie near the hidden ones: a seventh to a half of them is hidden, four to
+# eleven times as many as by chance. But they are far too bright: even the smallest value of a map is 0.82 to
+# 0.97, where it should be 0.*
 #
 # Does the generator use the map? We set it to 1 everywhere, and measure the difference.
 
@@ -562,8 +562,8 @@ print(f"largest change of a colour, which runs from 0 to 1: {change:.2f}")
 # %% [markdown]
 # Hardly. Figure 3 suggests why: the network of section 4 was *given* the flow; this model *chooses* its flow,
 # and has learned to copy other background where the background is hidden, so there is hardly a ghost for O to
-# remove. (We have not tested this explanation.) The tests for any model are the same: the ranking, the values,
-# the result without the map.
+# remove. (We have not tested this explanation.) The tests for any model are the same: the ranking, the
+# values, the result without the map.
 
 # %% [markdown]
 # ## From toy to library
@@ -636,8 +636,8 @@ plots.show(
 #
 # *find the bug · difficulty 1 of 5 · importance 5 of 5 · 10 minutes*
 #
-# This function runs and gives the right shape, but one line is wrong. Which one? Say why before you change it.
-# (The map may be smaller than the features, so it is resized first; that is right.)
+# This function runs and gives the right shape, but one line is wrong. Which one? Say why before you change
+# it. (The map may be smaller than the features, so it is resized first; that is right.)
 
 
 # %%
@@ -681,7 +681,7 @@ def best_gain(warped, wanted):
 check_best_gain(best_gain)
 
 # %% [markdown]
-#  <details><summary>Solution</summary>
+# <details><summary>Solution</summary>
 #
 # ```python
 # def best_gain(warped, wanted):
@@ -738,38 +738,33 @@ check_double_reads(double_reads)
 #
 # *experiment · difficulty 3 of 5 · importance 4 of 5 · 15 minutes*
 #
-# First predict, for an encoder that pools 2 x 2 once: after which shifts of the image by 1, 2, 3 or 4 pixels
-# are the features a shifted copy? Does the error grow with the shift? Write your guess down.
-#
-# Then measure. For every shift $s$ roll the images by $s$ pixels to the right and encode them; roll the
-# features of the images as they are by the whole number of cells `s // 2`. Give the mean absolute difference
-# of the two inside a border of 4 cells, divided by the mean absolute value of the latter there. Run it on
-# `lambda x: model.generator.encode(x).features` and `sources`, and compare with your guess.
-
+# Predict: after which shifts of the image by 1, 2, 3 or 4 pixels are the features of section 2 a shifted
+# copy? Then measure, with the cell of section 2: roll the images by `shift` pixels and the features by
+# `shift // 2` cells. The error is the mean absolute difference inside a border of 8 cells, divided by the
+# mean absolute value of the rolled features there.
 
 # %%
-def shift_errors(encode, images, shifts):
-    """(B, 3, H, W) -> (B, c, H/2, W/2); images; a list of pixels -> a list of errors."""
-    raise NotImplementedError
-
-
-check_shift_errors(shift_errors)
+prediction = None  # "all shifts", "even shifts only", or "none: the error grows with the shift"
+measured = {}  # {shift: error}, for 1, 2, 3 and 4
+check_shift_errors(prediction, measured)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
-# def shift_errors(encode, images, shifts):
-#     found, still = [], encode(images)
-#     for shift in shifts:
-#         moved = encode(images.roll(shift, dims=-1))[..., 4:-4, 4:-4]
-#         expected = still.roll(shift // 2, dims=-1)[..., 4:-4, 4:-4]
-#         found.append(float((moved - expected).abs().mean() / expected.abs().mean()))
-#     return found
+# measured = {}
+# with torch.inference_mode():
+#     still = model.generator.encode(sources).features
+#     for shift in (1, 2, 3, 4):
+#         moved = model.generator.encode(sources.roll(shift, dims=-1)).features[..., 8:-8, 8:-8]
+#         expected = still.roll(shift // 2, dims=-1)[..., 8:-8, 8:-8]
+#         measured[shift] = float((moved - expected).abs().mean() / expected.abs().mean())
+# prediction = "even shifts only"
+# check_shift_errors(prediction, measured)
 # ```
 #
-# Even shifts give 0, odd ones do not, and 3 pixels are no worse than 1: what counts is the rest after whole
-# cells. A flow moves features by fractions of cells nearly everywhere, so every warped feature has this error.
+# What counts is the rest after whole cells. A flow moves features by fractions of cells nearly everywhere, so
+# every warped feature has an error of this kind.
 #
 # </details>
 
@@ -781,7 +776,7 @@ check_shift_errors(shift_errors)
 # | a doubled ear, cheek or collar | the warp copies what is not there | an occlusion map, more training |
 # | O is near 1 everywhere | the flow avoids ghosts by itself | harmless, if hidden errors are small |
 # | O is grey everywhere | its scale is free: later weights can undo it | look at the ranking |
-#  | everything is soft, visible parts too | features too coarse | fewer down blocks; larger images |
+# | everything is soft, visible parts too | features too coarse | fewer down blocks; larger images |
 #
 
 # %% [markdown]
@@ -817,7 +812,8 @@ check_shift_errors(shift_errors)
 # stretched. (Its ratios are near 1: it *does* have little effect.)
 #
 # </details>
-
+#
+#
 
 # %% [markdown]
 # ## What you can now do

@@ -1,57 +1,14 @@
-"""Checks for notebook 06, losses: feature distance, receptive field, adversarial and equivariance losses."""
+"""Checks for notebook 06, losses: both adversarial losses, receptive field, median, numerical slope."""
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import torch
 from torch.nn.functional import softplus
 
 from fomm_lib.course.exercises.checker import Case, Exercise
-from fomm_lib.geometry import inverse_2x2
-
-
-def _weighted_sum(ours, theirs, weights, distance=lambda d: d.abs().mean()):
-    return sum(w * distance(a - b) for w, a, b in zip(weights, ours, theirs, strict=True))
-
-
-def _three_maps(seed):
-    dice = torch.Generator().manual_seed(seed)
-    return [torch.rand(2, c, s, s, generator=dice) for c, s in ((4, 8), (8, 4), (16, 2))]
-
-
-check_feature_distance = Exercise(
-    "feature_distance",
-    solution=_weighted_sum,
-    cases=[
-        Case("equal features", lambda f: f(_three_maps(0), _three_maps(0), [10, 10, 10])),
-        Case(
-            "one map, each number 2 apart",
-            lambda f: f([torch.zeros(1, 3, 4, 4)], [torch.full((1, 3, 4, 4), 2.0)], [1]),
-        ),
-        Case(
-            "three maps of different size, weights 10",
-            lambda f: f(_three_maps(0), _three_maps(1), [10, 10, 10]),
-        ),
-        Case("different weights", lambda f: f(_three_maps(0), _three_maps(1), [1, 0, 100])),
-    ],
-    mistakes={
-        "that is the sum over all numbers of a map; take the mean": (
-            partial(_weighted_sum, distance=lambda d: d.abs().sum())
-        ),
-        "the difference is squared; the paper uses its absolute value": (
-            partial(_weighted_sum, distance=lambda d: d.square().mean())
-        ),
-        "without the absolute value, positive and negative differences cancel": (
-            partial(_weighted_sum, distance=torch.mean)
-        ),
-        "the weights are missing": lambda ours, theirs, _: _weighted_sum(ours, theirs, [1] * len(ours)),
-        "that is the mean over the maps; take the weighted sum": (
-            lambda ours, theirs, weights: _weighted_sum(ours, theirs, weights) / len(weights)
-        ),
-    },
-)
+from fomm_lib.course.exercises.experiment import Experiment
 
 
 def _receptive_field(num_blocks):
@@ -102,112 +59,160 @@ check_receptive_field = Exercise(
 )
 
 
-def _adversarial_losses(on_real, on_fake):
-    return (1 - on_fake).square().mean(), (1 - on_real).square().mean() + on_fake.square().mean()
+def _both_losses(discriminator, real, fake, loss_g=None, loss_d=None, for_g=None, for_d=None):
+    """Both losses, with other formulas or with other images of the generator, for typical mistakes."""
+    loss_g = loss_g or (lambda on_fake: (1 - on_fake).square().mean())
+    loss_d = loss_d or (lambda on_real, on_fake: (1 - on_real).square().mean() + on_fake.square().mean())
+    fake_for_g = for_g(fake) if for_g else fake
+    fake_for_d = for_d(fake) if for_d else fake.detach()
+    return loss_g(discriminator(fake_for_g)), loss_d(discriminator(real), discriminator(fake_for_d))
 
 
-check_adversarial_losses = Exercise(
-    "adversarial_losses",
-    solution=_adversarial_losses,
+def _without_gradient(discriminator, real, fake):
+    with torch.no_grad():
+        on_fake = discriminator(fake)
+    return (1 - discriminator(fake)).square().mean(), (1 - discriminator(real)).square().mean() + (
+        on_fake.square().mean()
+    )
+
+
+def _game(function, what):
+    """A generator of one number and a discriminator of two; the losses, or a gradient of one of them."""
+    generator = torch.tensor(0.2, requires_grad=True)
+    weight, bias = torch.tensor(1.5, requires_grad=True), torch.tensor(0.1, requires_grad=True)
+    fake = generator * torch.tensor([[1.0, 2.0], [3.0, 0.5]])
+    real = torch.tensor([[0.7, 0.9], [0.4, 0.8]])
+    found = function(lambda x: weight * x + bias, real, fake)
+    if what == "losses":
+        return found
+    loss_g, loss_d = found
+    loss, of = {
+        "loss_d, generator": (loss_d, generator),
+        "loss_g, generator": (loss_g, generator),
+        "loss_d, discriminator": (loss_d, weight),
+    }[what]
+    slope = torch.autograd.grad(loss, of, allow_unused=True)[0] if loss.requires_grad else None
+    return 0.0 if slope is None else float(slope)
+
+
+check_both_losses = Exercise(
+    "both_losses",
+    solution=_both_losses,
+    given=partial(_both_losses, for_d=lambda fake: fake),
     cases=[
-        Case(
-            "a discriminator that is right everywhere",
-            lambda f: f(torch.ones(2, 1, 3, 3), torch.zeros(2, 1, 3, 3)),
-        ),
-        Case(
-            "0.9 for the real, 0.2 for the generated", lambda f: f(torch.tensor([0.9]), torch.tensor([0.2]))
-        ),
-        Case(
-            "a discriminator that gives 0.5 everywhere",
-            lambda f: f(torch.full((2, 1, 3, 3), 0.5), torch.full((2, 1, 3, 3), 0.5)),
-        ),
-        Case("maps of random numbers", lambda f: f(torch.randn(4, 1, 5, 5), torch.randn(4, 1, 5, 5))),
+        Case("the two losses", lambda f: _game(f, "losses")),
+        Case("loss_g's gradient in the generator", lambda f: _game(f, "loss_g, generator")),
+        Case("loss_d's gradient in the discriminator", lambda f: _game(f, "loss_d, discriminator")),
+        Case("loss_d's gradient in the generator", lambda f: _game(f, "loss_d, generator")),
     ],
     mistakes={
-        "generator and discriminator are exchanged: the generator's loss comes first": (
-            lambda real, fake: _adversarial_losses(real, fake)[::-1]
+        "loss_g needs its gradient in the generator: detach only for loss_d": partial(
+            _both_losses, for_g=torch.detach
         ),
-        "the generator's target for its images is 1, not 0": (
-            lambda real, fake: (fake.square().mean(), _adversarial_losses(real, fake)[1])
+        "no_grad() also hides the discriminator from loss_d: detach its input, the generated image": (
+            _without_gradient
         ),
-        "real and generated are exchanged": lambda real, fake: _adversarial_losses(fake, real),
-        "the discriminator's loss has no factor of 1/2": (
-            lambda real, fake: ((1 - fake).square().mean(), _adversarial_losses(real, fake)[1] / 2)
+        "the formulas are right: the generator's target for its images is 1, not 0": partial(
+            _both_losses, loss_g=lambda on_fake: on_fake.square().mean()
         ),
-        "compute the loss of each patch, and take the mean last": (
-            lambda real, fake: _adversarial_losses(real.mean(), fake.mean())
+        "the formulas are right: loss_d has no factor of 1/2": partial(
+            _both_losses,
+            loss_d=lambda on_real, on_fake: ((1 - on_real).square().mean() + on_fake.square().mean()) / 2,
         ),
-        "the discriminator's target is 1 for the real and 0 for the generated": (
-            lambda real, fake: ((1 - fake).square().mean(), _adversarial_losses(fake, real)[1])
+        "that is the cross-entropy of logits (notebook 01); use least squares of the outputs": partial(
+            _both_losses,
+            loss_g=lambda on_fake: softplus(-on_fake).mean(),
+            loss_d=lambda on_real, on_fake: softplus(-on_real).mean() + softplus(on_fake).mean(),
         ),
-        "those are absolute differences; use least squares": (
-            lambda real, fake: ((1 - fake).abs().mean(), (1 - real).abs().mean() + fake.abs().mean())
-        ),
-        "the discriminator's loss has two parts: the real and the generated": (
-            lambda real, fake: ((1 - fake).square().mean(), (1 - real).square().mean())
-        ),
-        "that is the cross-entropy of logits (notebook 01); use least squares of the outputs": (
-            lambda real, fake: (softplus(-fake).mean(), softplus(-real).mean() + softplus(fake).mean())
-        ),
-        "that is the cross-entropy of probabilities (notebook 01); use least squares of the outputs": (
-            lambda real, fake: (-fake.log().mean(), -real.log().mean() - (1 - fake).log().mean())
+        "the formulas are right: least squares, not absolute differences": partial(
+            _both_losses,
+            loss_g=lambda on_fake: (1 - on_fake).abs().mean(),
+            loss_d=lambda on_real, on_fake: (1 - on_real).abs().mean() + on_fake.abs().mean(),
         ),
     },
 )
 
 
-def _comparing(product, identity=1):
-    """The exercise with another product of J, T' and J'."""
-    return lambda j, slope, j_warped: (identity * torch.eye(2) - product(j, slope, j_warped)).abs().mean()
+def _bars(width):
+    positions = torch.arange(-30, 31)
+    return torch.stack([((positions - shift).abs() <= width // 2).float() for shift in (-4, -2, 0, 2, 4)])
 
 
-def _turned(degrees, factor=1.0):
-    angle = torch.tensor(math.radians(degrees))
-    return factor * torch.stack(
-        [torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])]
-    ).view(1, 1, 2, 2)
+def _says_what_stays(numbers):
+    if max(numbers) - min(numbers) < 0.1:
+        return "1 for all"
+    sharp = all(min(number, 1 - number) < 0.1 for number in numbers)
+    return "0 for narrow bars, 1 for wide ones" if sharp else "grows gradually"
 
 
-def _some_jacobians(seed):
-    dice = torch.Generator().manual_seed(seed)
-    return torch.eye(2) + 0.3 * torch.randn(2, 5, 2, 2, generator=dice)
-
-
-check_jacobian_equivariance = Exercise(
-    "jacobian_equivariance",
-    solution=_comparing(lambda j, slope, j_warped: inverse_2x2(j) @ slope @ j_warped),
-    cases=[
-        Case(
-            "a detector that follows a rotation of 30 degrees",
-            lambda f: f(_turned(0), _turned(30), _turned(-30)),
-        ),
-        Case("one that does not follow it", lambda f: f(_turned(0), _turned(30), _turned(0))),
-        Case("Jacobians half as large", lambda f: f(_turned(0, 0.5), _turned(0), _turned(0, 0.25))),
-        Case(
-            "2 images of 5 keypoints",
-            lambda f: f(_some_jacobians(0), _some_jacobians(1), _some_jacobians(2)),
-        ),
-    ],
+check_median_of_bars = Experiment(
+    "median_of_bars",
+    measure=lambda width: float(_bars(width).median(dim=0).values.max()),
+    settings=[1, 3, 5, 9],
+    answer="0 for narrow bars, 1 for wide ones",
+    choices=("1 for all", "0 for narrow bars, 1 for wide ones", "grows gradually"),
+    conclude=_says_what_stays,
     mistakes={
-        "that uses J, not its inverse": _comparing(lambda j, slope, j_warped: j @ slope @ j_warped),
-        "J - T' J' is small for small Jacobians too; multiply by the inverse of J": (
-            lambda j, slope, j_warped: (j - slope @ j_warped).abs().mean()
+        "that is the brightest pixel of the mean; take the median of each pixel": (
+            lambda width: float(_bars(width).mean(dim=0).max())
         ),
-        "T' is missing": _comparing(lambda j, slope, j_warped: inverse_2x2(j) @ j_warped),
-        "J' is applied first, so it is the last factor: T' J', not J' T'": (
-            _comparing(lambda j, slope, j_warped: inverse_2x2(j) @ j_warped @ slope)
+        "that is the brightest pixel of all five bars; first take their median, pixel by pixel": (
+            lambda width: float(_bars(width).max())
         ),
-        "the paper uses the absolute value, not the square": (
-            lambda j, slope, j_warped: (torch.eye(2) - inverse_2x2(j) @ slope @ j_warped).square().mean()
-        ),
-        "compare the product with the identity: it should be I, not 0": (
-            _comparing(lambda j, slope, j_warped: inverse_2x2(j) @ slope @ j_warped, identity=0)
-        ),
-        "`*` multiplies entry by entry; `@` multiplies matrices": (
-            _comparing(lambda j, slope, j_warped: inverse_2x2(j) * slope * j_warped)
-        ),
-        "the inverse of J is the first factor, not the last": (
-            _comparing(lambda j, slope, j_warped: slope @ j_warped @ inverse_2x2(j))
+        "that is the median over all pixels; take it over the five bars, dim=0": (
+            lambda width: float(_bars(width).median())
         ),
     },
+    why="the median is 1 where at least three of the five bars are",
+    atol=0.01,
+)
+
+
+def _numerical_slope(warp, points, h=1e-2, spread=2.0, dim=-1, back=True):
+    """Central differences; the other arguments are for typical mistakes."""
+    columns = []
+    for step in h * torch.eye(2):
+        before = warp(points - step) if back else warp(points)
+        columns.append((warp(points + step) - before) / (spread * h))
+    return torch.stack(columns, dim=dim)
+
+
+def _sloped(function, warp, **options):
+    return function(warp, torch.rand(2, 3, 2) - 0.5, **options)
+
+
+_TURN = torch.tensor([[0.9, -0.4], [0.2, 1.1]])
+
+
+def _bend(points):
+    x, y = points.unbind(-1)
+    return torch.stack([x + 0.3 * y.square(), y - 0.5 * x * y], dim=-1)
+
+
+check_numerical_slope = Exercise(
+    "numerical_slope",
+    solution=_numerical_slope,
+    cases=[
+        Case("a matrix, whose slope is itself", lambda f: _sloped(f, lambda z: z @ _TURN.T)),
+        Case("a bend, with squares", lambda f: _sloped(f, _bend)),
+        Case("a bend, with a large step of 0.5", lambda f: _sloped(f, _bend, h=0.5)),
+        Case("a shift", lambda f: _sloped(f, lambda z: z + 3)),
+    ],
+    mistakes={
+        "that is the transpose: column j holds what changes with coordinate j": partial(
+            _numerical_slope, dim=-2
+        ),
+        "the two points are 2 h apart": partial(_numerical_slope, spread=1.0),
+        "that is a one-sided difference; take warp(p + h) - warp(p - h)": partial(
+            _numerical_slope, spread=1.0, back=False
+        ),
+        "divide by the distance of the two points": lambda warp, points, h=1e-2: (
+            2 * h * _numerical_slope(warp, points, h)
+        ),
+        "move one coordinate at a time": lambda warp, points, h=1e-2: (
+            (warp(points + h) - warp(points - h)) / (2 * h)
+        )[..., None].expand(*points.shape, 2),
+    },
+    rtol=1e-3,
+    atol=1e-3,
 )

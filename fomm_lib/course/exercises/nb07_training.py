@@ -1,47 +1,100 @@
-"""Checks for notebook 07, training: learning rate, gradient clipping, the place of a step."""
+"""Checks for notebook 07, training: the order of two updates, gradient clipping, Adam and a loss's size."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
+from torch import nn
 
 from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.experiment import Experiment
 
 
-def _learning_rate(step, epoch, base, milestones, warmup):
-    passed = sum(milestone <= epoch for milestone in milestones)
-    return base * 0.1**passed * (min(1.0, step / warmup) if warmup else 1.0)
+def _update_both(
+    generator,
+    discriminator,
+    optimizer_g,
+    optimizer_d,
+    noise,
+    real,
+    drops_g=True,
+    drops_d="after",
+    detaches=True,
+    anew=False,
+    discriminator_first=False,
+):
+    """One step of both networks; the last five arguments are for typical mistakes."""
+    fake = generator(noise)
+
+    def update_discriminator():
+        if drops_d == "after":
+            optimizer_d.zero_grad()
+        image = generator(noise) if anew else fake
+        on_real, on_fake = discriminator(real), discriminator(image.detach() if detaches else image)
+        loss_d = (1 - on_real).square().mean() + on_fake.square().mean()
+        loss_d.backward(retain_graph=True)
+        optimizer_d.step()
+        return loss_d.item()
+
+    if discriminator_first:
+        loss_d = update_discriminator()
+    if drops_g:
+        optimizer_g.zero_grad()
+    if drops_d == "before":
+        optimizer_d.zero_grad()
+    loss_g = (1 - discriminator(fake)).square().mean()
+    loss_g.backward(retain_graph=True)
+    optimizer_g.step()
+    if not discriminator_first:
+        loss_d = update_discriminator()
+    return loss_g.item(), loss_d
 
 
-def _without_ramp(step, epoch, base, milestones, warmup):
-    return _learning_rate(step, epoch, base, milestones, 0)
+def _error_when_nothing_is_dropped(*arguments):
+    return _update_both(*arguments, drops_g=False, drops_d=None)
 
 
-check_learning_rate = Exercise(
-    "learning_rate",
-    solution=_learning_rate,
+def _after(function, steps, noisy=False, what="weights"):
+    """Two linear networks after some steps, as one vector, or the losses of the last step."""
+    torch.manual_seed(5)
+    generator, discriminator = nn.Linear(1, 1), nn.Linear(1, 1)
+    optimizers = [torch.optim.SGD(part.parameters(), lr=0.1) for part in (generator, discriminator)]
+    if noisy:  # gradients that an earlier step has left
+        for part in (generator, discriminator):
+            part(torch.ones(1, 1)).sum().backward()
+    noise, real = torch.tensor([[0.5], [-1.0], [2.0]]), torch.tensor([[1.0], [1.5], [3.0]])
+    for _ in range(steps):
+        found = function(generator, discriminator, *optimizers, noise, real)
+    if what == "losses":
+        return found
+    parts = (generator, discriminator)
+    return torch.cat([weight.detach().flatten() for part in parts for weight in part.parameters()])
+
+
+check_update_both = Exercise(
+    "update_both",
+    solution=_update_both,
+    given=partial(_update_both, drops_d="before"),
     cases=[
-        Case("the first step, without a ramp", lambda f: f(1, 0, 2e-4, [60, 90], 0)),
-        Case("epoch 59, the last before a milestone", lambda f: f(5000, 59, 2e-4, [60, 90], 0)),
-        Case("epoch 60, a milestone", lambda f: f(5001, 60, 2e-4, [60, 90], 0)),
-        Case("epoch 95, both milestones passed", lambda f: f(9000, 95, 2e-4, [60, 90], 0)),
-        Case("step 1 of a ramp of 100", lambda f: f(1, 0, 1e-3, [], 100)),
-        Case("step 50 of a ramp of 100", lambda f: f(50, 0, 1e-3, [], 100)),
-        Case("step 300, after the ramp", lambda f: f(300, 3, 1e-3, [10], 100)),
-        Case("a ramp that lasts beyond a milestone", lambda f: f(80, 2, 1e-3, [1], 100)),
+        Case("the losses", lambda f: _after(f, 1, what="losses")),
+        Case("weights after a second step", lambda f: _after(f, 1, noisy=True)),
+        Case("weights after one step", lambda f: _after(f, 1)),
+        Case("weights after five steps", lambda f: _after(f, 5)),
     ],
     mistakes={
-        "the milestone's own epoch already has the lower rate": lambda s, e, base, milestones, w: (
-            _learning_rate(s, e - 1, base, milestones, w)
+        "now nothing drops the discriminator's gradients; drop them just before loss_d.backward()": partial(
+            _update_both, drops_d=None
         ),
-        "every milestone counts: two of them give a hundredth": lambda s, e, base, milestones, w: (
-            _learning_rate(s, e, base, milestones[:1], w)
+        "the generator's gradients must be dropped too, before loss_g.backward()": partial(
+            _update_both, drops_g=False
         ),
-        "the ramp is missing": _without_ramp,
-        "the ramp must end at 1": lambda s, e, base, milestones, w: (
-            _without_ramp(s, e, base, milestones, 0) * (s / w if w else 1.0)
+        "now nothing drops any gradient: they are added from step to step": _error_when_nothing_is_dropped,
+        "the order of the updates was right: first the generator, then the discriminator": partial(
+            _update_both, discriminator_first=True
         ),
+        "reuse the image made above; the generator has changed since": partial(_update_both, anew=True),
     },
-    atol=1e-12,
 )
 
 
@@ -86,29 +139,27 @@ check_shorten = Exercise(
 )
 
 
-def _place_of_step(done, epoch_length):
-    return divmod(done, epoch_length)
+def _distance_moved(factor, optimizer=torch.optim.Adam, rate=0.1, steps=10, length=2):
+    weight = torch.tensor([1.0, -2.0], requires_grad=True)
+    chosen = optimizer([weight], lr=rate)
+    for _ in range(steps):
+        chosen.zero_grad()
+        (factor * weight.square().sum()).backward()
+        chosen.step()
+    return float((weight.detach() - torch.tensor([1.0, -2.0])).norm(p=length))
 
 
-check_place_of_step = Exercise(
-    "place_of_step",
-    solution=_place_of_step,
-    cases=[
-        Case("no steps done", lambda f: f(0, 150)),
-        Case("the middle of epoch 2", lambda f: f(350, 150)),
-        Case("epoch 2 is just finished", lambda f: f(450, 150)),
-        Case("epochs of one batch", lambda f: f(7, 1)),
-    ],
+check_distance_moved = Experiment(
+    "distance_moved",
+    measure=_distance_moved,
+    settings=[1, 10, 100],
+    answer="stays",
     mistakes={
-        "that repeats the whole epoch: continue with its next batch": lambda done, length: (
-            done // length,
-            0,
+        "that is SGD with lr=0.001; its distance grows with the loss. Now measure Adam": partial(
+            _distance_moved, optimizer=torch.optim.SGD, rate=0.001
         ),
-        "that repeats the last step: `done` steps are done, and batches count from 0": lambda done, length: (
-            divmod(max(done - 1, 0), length)
-        ),
-        "that skips a batch: batches count from 0, so the number done is the number of the next": (
-            lambda done, length: (done // length, done % length + 1)
-        ),
+        "that is one step; take ten": partial(_distance_moved, steps=1),
+        "that is the sum of both distances; take the Euclidean length": partial(_distance_moved, length=1),
     },
+    why="Adam divides every gradient by its usual size",
 )
