@@ -91,8 +91,8 @@ def evaluate(
         mode: "reconstruction" or "animation".
         protocol: which frames (see `protocol`), or the file; by default `make_protocol` of all clips. Its
             mode counts.
-        size: width and height at which to compare, the shorter if they differ; by default those of the largest model. 256 measures what
-            `animate` shows by default.
+        size: width and height at which to compare, the shorter if they differ; by default those of the
+            largest model. 256 measures what `animate` shows by default.
         fast: measure what `animate` shows with `fast`.
         config: for published weights without a config inside.
         cache: a folder that keeps what was measured: started again, also with more weights, only the rest is
