@@ -199,34 +199,32 @@ def decoded_frames(
     decode = _decoder(stream)
     # In an MPEG transport stream a join of two recordings sets the mark too; a real loss damages frames.
     is_marked = container.format.name != "mpegts"
-    has_begun, first_error = False, None  # whether there was a key frame; what failed before it
+    # `excused`: packets before the first key frame, that may fail. Threads report a fault some packets later.
+    has_begun, excused, first_error = False, 0, None
     patience = time.monotonic() + STALL_SECONDS
     while True:
         try:
             packet = next(packets, None)
             if packet is None:
-                if first_error is not None:
-                    raise first_error
-                return
+                break
             if packet.has_sidedata("encryption_info"):
                 raise _encrypted(path)
             if on_fault and is_marked and packet.is_corrupt:
                 on_fault(None)
-            has_begun = has_begun or packet.is_keyframe or not packet.size
+            has_begun = has_begun or packet.is_keyframe
+            excused += not has_begun and packet.size > 0
             frames = decode(packet)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             # PyAV's MemoryError is also a ValueError, and so is VideoError.
-            if isinstance(error, (MemoryError, VideoError)) or (
-                on_fault is None and (has_begun or packet is None)
-            ):
+            if isinstance(error, (MemoryError, VideoError)) or (on_fault is None and excused == 0):
                 raise
-            if on_fault:
-                on_fault(error)
+            if on_fault is None:
+                excused, first_error = excused - 1, first_error or error
             else:
-                first_error = first_error or error
+                on_fault(error)
             continue
         for frame in frames:
-            first_error = None
+            excused, first_error = 0, None
             if counts_packets(container) and frame.dts is not None:
                 frame.pts = frame.dts
             yield frame
@@ -234,6 +232,8 @@ def decoded_frames(
         if time.monotonic() > patience:
             text = f"gave no frame in {STALL_SECONDS} s of decoding; convert it to H.264 in MP4"
             raise VideoError(path, Reason.UNREADABLE, text)
+    if first_error is not None:
+        raise first_error
 
 
 def first_time(stream: av.video.stream.VideoStream) -> Fraction | None:
