@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +28,9 @@ with importing("av"):
 MAX_FRAME_PIXELS = 8192 * 8192  # twice 8K UHD
 INPUT_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(READ_FORMATS.split())}
 """Options for all that opens a file with FFmpeg, ffprobe too."""
-# How playlists and manifests begin: HLS, concat, DASH and IMF (XML), SDP, PLS.
-_LISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0", b"[playlist]")
+# How lists of files begin (HLS, concat, SDP, PLS), and the elements of those in XML (DASH, IMF).
+_LISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]")
+_XML_LISTS = re.compile(rb"<(\w+:)?(MPD|CompositionPlaylist|AssetMap)\b")
 STALL_SECONDS = 60  # the longest time that a file may keep the decoder busy without one frame
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Colour tags (FFmpeg's numbers) that need more than a matrix: PQ and HLG; BT.2020, DCI-P3 and Display P3.
@@ -69,15 +71,20 @@ def open_input(path: str | os.PathLike, timeout: float | None = None) -> av.cont
         image = image_pipe(path)
         if image is not None:
             return _open(path, timeout, image)
-        with open(path, "rb") as file:
-            is_list = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_LISTS)
         text = "is not of a format that is read here, or damaged; convert it to H.264 in MP4"
-        text = "is a list of other files, which are not opened; give the video itself" if is_list else text
-        raise VideoError(path, Reason.UNREADABLE, text) from error
+        raise VideoError(path, Reason.UNREADABLE, _of_list(path) or text) from error
 
 
 def _open(path: str | os.PathLike, timeout: float | None, form: str | None = None):
     return av.open(f"file:{path}", format=form, options=dict(INPUT_OPTIONS), timeout=timeout, **_TAGS)
+
+
+def _of_list(path: str | os.PathLike) -> str | None:
+    """What to say of a playlist or manifest; None of any other file."""
+    with open(path, "rb") as file:
+        start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
+    is_list = start.startswith(_LISTS) or (start.startswith(b"<") and _XML_LISTS.search(start))
+    return "is a list of other files, which are not opened; give the video itself" if is_list else None
 
 
 def image_pipe(path: str | os.PathLike) -> str | None:
@@ -106,7 +113,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         raise
     except (av.error.FFmpegError, ValueError) as error:
         text = f"is not a video that can be read ({error_text(error)}); convert or download it again"
-        raise VideoError(path, Reason.UNREADABLE, text) from error
+        raise VideoError(path, Reason.UNREADABLE, _of_list(path) or text) from error
     with container:
         yield container
 
@@ -203,34 +210,32 @@ def decoded_frames(
     decode = _decoder(stream)
     # In an MPEG transport stream a join of two recordings sets the mark too; a real loss damages frames.
     is_marked = container.format.name != "mpegts"
-    has_begun, first_error = False, None  # whether there was a key frame; what failed before it
+    # `excused`: packets before the first key frame, that may fail. Threads report a fault some packets later.
+    has_begun, excused, first_error = False, 0, None
     patience = time.monotonic() + STALL_SECONDS
     while True:
         try:
             packet = next(packets, None)
             if packet is None:
-                if first_error is not None:
-                    raise first_error
-                return
+                break
             if packet.has_sidedata("encryption_info"):
                 raise _encrypted(path)
             if on_fault and is_marked and packet.is_corrupt:
                 on_fault(None)
-            has_begun = has_begun or packet.is_keyframe or not packet.size
+            has_begun = has_begun or packet.is_keyframe
+            excused += not has_begun and packet.size > 0
             frames = decode(packet)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             # PyAV's MemoryError is also a ValueError, and so is VideoError.
-            if isinstance(error, (MemoryError, VideoError)) or (
-                on_fault is None and (has_begun or packet is None)
-            ):
+            if isinstance(error, (MemoryError, VideoError)) or (on_fault is None and excused == 0):
                 raise
-            if on_fault:
-                on_fault(error)
+            if on_fault is None:
+                excused, first_error = excused - 1, first_error or error
             else:
-                first_error = first_error or error
+                on_fault(error)
             continue
         for frame in frames:
-            first_error = None
+            excused, first_error = 0, None
             if counts_packets(container) and frame.dts is not None:
                 frame.pts = frame.dts
             yield frame
@@ -238,6 +243,8 @@ def decoded_frames(
         if time.monotonic() > patience:
             text = f"gave no frame in {STALL_SECONDS} s of decoding; convert it to H.264 in MP4"
             raise VideoError(path, Reason.UNREADABLE, text)
+    if first_error is not None:
+        raise first_error
 
 
 def first_time(stream: av.video.stream.VideoStream) -> Fraction | None:

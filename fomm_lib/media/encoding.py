@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import ExitStack
 from fractions import Fraction
@@ -17,8 +18,6 @@ from fomm_lib.media.audio import AudioTrack
 from fomm_lib.media.decoding import MAX_FRAME_PIXELS
 from fomm_lib.media.formats import OUTPUT_FORMATS
 from fomm_lib.media.headers import label_gif, label_png
-
-_LONGEST = 2**31 - 2  # ticks of one frame: MP4 has 32 bits for them, and FFmpeg uses 31
 
 
 class VideoWriter:
@@ -100,7 +99,9 @@ class VideoWriter:
         self.keeps_times = time_base is not None
         tick = self.format.tick or time_base or 1 / self.fps
         # Containers and encoders count in whole numbers of 32 bits: a finer clock would leave them no room.
-        self.time_base = Fraction(tick) if Fraction(tick).denominator <= 1_000_000 else Fraction(1, 1_000_000)
+        # The encoder of H.264 refuses a clock that is coarser than the frame rate.
+        tick = Fraction(tick) / math.ceil(tick * self.fps) if self.format.tick is None else tick
+        self.time_base = tick if tick.denominator <= 1_000_000 else Fraction(1, 1_000_000)
         self.audio_from = audio_from
         self.metadata = metadata or {}
         self.overwrite = overwrite
@@ -198,7 +199,7 @@ class VideoWriter:
         if self.frames and (ticks - self._last_ticks) * self.time_base < self.format.nearest:
             self._left_out = frame.copy()
             return  # players would not show it
-        ticks = min(max(ticks, self._last_ticks + 1), self._last_ticks + _LONGEST)
+        ticks = min(max(ticks, self._last_ticks + 1), self._last_ticks + self.format.longest)
         if self._stored_size != self.size:
             width, height = self._stored_size
             padding = (0, height - len(frame)), (0, width - frame.shape[1]), (0, 0)
@@ -237,7 +238,7 @@ class VideoWriter:
             for packet in self._stream.encode(None):
                 if packet.pts == self._last_ticks and self.end is not None:
                     length = round(self.end / self.time_base) - self._last_ticks
-                    packet.duration = min(max(1, length), _LONGEST)
+                    packet.duration = min(max(1, length), self.format.longest)
                 self._container.mux(packet)
             if self._audio is not None:
                 self._audio.copy_until(None)

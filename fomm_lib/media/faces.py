@@ -93,19 +93,22 @@ def find_faces(image: np.ndarray) -> list[Face]:
         >>> len(find_faces(read_image(data_path("portrait.jpg"))))
         1
     """
+    return next((faces for faces in _faces_by_size(image) if faces), [])
+
+
+def _faces_by_size(image: np.ndarray) -> Iterator[list[Face]]:
+    """The faces found at each of `_LONGER_SIDES`, with ever smaller ones, the largest first."""
     detector = _detector()
     height, width = image.shape[:2]
     for longer in _LONGER_SIDES:
         scale = longer / max(height, width)
         if scale > 2.5 and longer > _LONGER_SIDES[0]:
-            break  # the image has no more detail
+            return  # the image has no more detail
         size = max(1, round(width * scale)), max(1, round(height * scale))
         resized = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
         boxes, scores, _ = detector.run(np.asarray(resized), 0, 0.0)
         faces = [_face(box, score, scale) for box, score in zip(boxes, scores, strict=True)]
-        if faces:
-            return sorted(faces, key=lambda face: face.area, reverse=True)
-    return []
+        yield sorted(faces, key=lambda face: face.area, reverse=True)
 
 
 def landmarks68(image: np.ndarray, face: Face | None = None) -> np.ndarray | None:
@@ -158,23 +161,37 @@ def follow_person(
     """
     last: Face | None = None
     for image in images:
-        faces = find_faces(image)
-        face = faces[0] if faces and last is None else None
-        if face is not None:
-            first = image.copy(), face
-            person: np.ndarray | None = None  # the identity, computed when it is needed
-        elif faces:
-            faces = sorted(faces, key=functools.partial(_distance, last))
-            near = faces[0] if _is_near(faces[0], last) else None
-            if near is not None and len(faces) == 1:
-                face = near
-            else:
-                person = _identity(*first) if person is None else person
-                same = (one for one in faces if np.linalg.norm(_identity(image, one) - person) < SAME_PERSON)
-                face = next(same, near)
+        face, others = None, False
+        # A smaller face than others in the image is found only where it is looked for.
+        for number, faces in enumerate(_faces_by_size(image)):
+            if last is None and faces:
+                face, finest = faces[0], number + 1
+                first = image.copy(), face
+                person: np.ndarray | None = None  # the identity, computed when it is needed
+            elif faces:
+                person, face = _same_person(image, faces, last, first, person)
+            others = others or len(faces) > (face is not None)
+            if face is not None or (last is not None and others and number >= finest):
+                break
         last = face or last
-        landmarks = None if face is None else landmarks68(image, face)
-        yield image, landmarks, len(faces) > (face is not None)
+        yield image, None if face is None else landmarks68(image, face), others
+
+
+def _same_person(
+    image: np.ndarray,
+    faces: list[Face],
+    last: Face,
+    first: tuple[np.ndarray, Face],
+    person: np.ndarray | None,
+) -> tuple[np.ndarray | None, Face | None]:
+    """The identity of the person in the `first` image, if it was needed, and which of the faces is theirs."""
+    faces = sorted(faces, key=functools.partial(_distance, last))
+    near = faces[0] if _is_near(faces[0], last) else None
+    if near is not None and len(faces) == 1:
+        return person, near
+    person = _identity(*first) if person is None else person
+    same = (one for one in faces if np.linalg.norm(_identity(image, one) - person) < SAME_PERSON)
+    return person, next(same, near)
 
 
 def _distance(a: Face, b: Face) -> float:

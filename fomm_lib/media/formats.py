@@ -83,6 +83,7 @@ class OutputFormat:
         header: options of the container.
         tick: the only tick of its clock, in seconds; None where any is possible.
         nearest: the least number of seconds between frames.
+        longest: the largest number of ticks from one frame to the next.
     """
 
     container: str
@@ -94,6 +95,7 @@ class OutputFormat:
     header: dict[str, str] = field(default_factory=dict)
     tick: Fraction | None = None
     nearest: Fraction = Fraction(0)
+    longest: int = 2**62
 
 
 _MP4 = OutputFormat(
@@ -105,6 +107,7 @@ _MP4 = OutputFormat(
     copied_audio=frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}),
     # The table of contents comes first: a browser starts to play before it has the whole file.
     header={"movflags": "+faststart"},
+    longest=2**31 - 2,  # it has 32 bits for them, of which FFmpeg uses 31
 )
 _WEBM = OutputFormat(
     "webm",

@@ -22,23 +22,31 @@ def may_jump(container: av.container.InputContainer) -> bool:
 
 
 def counts_packets(container: av.container.InputContainer) -> bool:
-    """Whether a format only counts packets, so that time stamps follow the order of decoding, not of display."""
+    """Whether a format only counts packets, so that its time stamps follow the order of decoding."""
     return container.format.name == "avi"
 
 
 def videos(container: av.container.InputContainer) -> list[av.video.stream.VideoStream]:
     """The video tracks without cover art, thumbnails and stills, the best first.
 
-    The best has a known codec; of several, it is marked as default; of several, it has the most pixels.
+    The best has a known codec; of several, it has at least a tenth of the pixels of the largest (else it is a
+    preview, which some programs mark as default because it comes first); of several, it is marked as default;
+    of several, it has the most pixels.
     """
     tracks = [one for one in container.streams.video if not one.disposition.value & NOT_VIDEO_DISPOSITIONS]
-    return sorted(tracks, key=_rank_of_video, reverse=True)
+    largest = max(map(_pixels, tracks), default=0)
+
+    def rank(track: av.video.stream.VideoStream) -> tuple:
+        pixels = _pixels(track)
+        is_default = bool(track.disposition.value & _DEFAULT)
+        return track.codec_context is not None, 10 * pixels >= largest, is_default, pixels
+
+    return sorted(tracks, key=rank, reverse=True)
 
 
-def _rank_of_video(track: av.video.stream.VideoStream) -> tuple:
+def _pixels(track: av.video.stream.VideoStream) -> int:
     context = track.codec_context
-    pixels = context.width * context.height if context is not None else 0
-    return pixels > 0, context is not None, bool(track.disposition.value & _DEFAULT), pixels
+    return 0 if context is None else context.width * context.height
 
 
 def audios(container: av.container.InputContainer) -> list[av.audio.stream.AudioStream]:
@@ -78,10 +86,10 @@ def steady_packets(
         return
     followed = {track.index: track for track in [wanted, *videos(container)[:1], *audios(container)[:1]]}
     shift = Fraction(0)
-    following: dict[int, float] = {}  # of each track, the time expected next
-    latest: dict[int, float] = {}
+    latest, following = {}, {}  # of each track, the last time and the one expected next
+    delays: dict[int, int] = {}  # of each track, ticks from decoding to display
     for packet in container.demux(*followed.values()):
-        track, tick = packet.stream_index, Fraction(packet.time_base)
+        track, tick = packet.stream.index, Fraction(packet.time_base)
         if packet.dts is not None:
             now = float(packet.dts * tick + shift)
             expected = following.get(track, max(following.values(), default=now))
@@ -91,7 +99,11 @@ def steady_packets(
                 now = expected
             latest[track] = now
             following[track] = now + float((packet.duration or 0) * tick)
-        if packet.stream_index == wanted.index:
+            if packet.pts is not None and abs(packet.pts - packet.dts) * tick > _FORWARD:
+                packet.pts = packet.dts + delays.get(track, 0)  # the clock jumped between the two
+            elif packet.pts is not None:
+                delays[track] = packet.pts - packet.dts
+        if track == wanted.index:
             if shift:
                 ticks = round(shift / tick)
                 packet.pts = None if packet.pts is None else packet.pts + ticks

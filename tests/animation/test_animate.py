@@ -533,3 +533,98 @@ def test_arrays_that_are_no_images(model, source, driving, image):
 def test_a_model_in_training_is_refused(source, driving):
     with pytest.raises(InputError, match=r"in training mode.*; call model.eval\(\) first"):
         animate(small_model().train(), source, driving, progress=False)
+
+
+# --- a model whose images are not square -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wide_model():
+    """Of 32 x 48: height and width."""
+    return vivid_model({"dataset_params.frame_shape": [32, 48, 3]})
+
+
+def test_a_rectangle_of_the_models_shape_is_cut_out_of_both(wide_model, source, driving, tmp_path):
+    """As if both had been cut to 2 : 3 before: 80 x 53 of the portrait, 64 x 43 of the video."""
+    result = animate(wide_model, source, driving, tmp_path / "a.mp4", progress=False)
+    assert (result.size, result.crop, result.driving_crop) == ((48, 32), (0, 21, 80), (0, 2, 64))
+    image = np.asarray(Image.open(source))[21:74]
+    frames = [frame[2:45] for frame in VideoReader(driving)]
+    expected = np.stack(list(animate_frames(wide_model, image, frames)))
+    assert expected.shape == (11, 32, 48, 3)
+    assert np.array_equal(animate(wide_model, source, driving, progress=False), expected)
+    asked = {"crop": (0, 21, 80), "driving_crop": (0, 2, 64), "best_frame": 0}
+    assert np.array_equal(animate(wide_model, source, driving, **asked, progress=False), expected)
+    array = np.asarray(Image.open(source))  # the animator takes the same part of an image
+    assert np.array_equal(
+        Animator(wide_model, array).encoded.image, Animator(wide_model, image).encoded.image
+    )
+
+
+def test_a_size_is_that_of_the_shorter_side(wide_model, source, driving, tmp_path):
+    assert animate(wide_model, source, driving, size=64, progress=False).shape == (11, 64, 96, 3)
+    assert animate(wide_model, source, driving, size=32, zoom=2, progress=False).shape == (11, 64, 96, 3)
+    beside = animate(wide_model, source, driving, compare=True, progress=False)
+    assert beside.shape == (11, 32, 144, 3)
+    with pytest.raises(InputError, match="size = 36: should be a multiple of 8, at most 2728"):
+        animate(wide_model, source, driving, size=36, progress=False)
+
+
+def test_a_rectangle_is_put_back_into_its_place(wide_model, source, driving):
+    whole = animate(wide_model, source, driving, crop=(10, 20, 60), paste_back=True, progress=False)
+    image = np.asarray(Image.open(source))
+    assert whole.shape == (11, *image.shape)
+    changed = np.abs(whole.astype(int) - image).max(axis=(0, 3)) > 0
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    assert rows[0] >= 20 and rows[-1] < 60 and columns[0] >= 10 and columns[-1] < 70
+    assert len(rows) > 30 and len(columns) > 50
+
+
+def test_a_rectangle_outside_the_image(wide_model, source, driving):
+    with pytest.raises(InputError, match=r"crop 0,50,80 \(80x53 pixels, the shape of this model's images\)"):
+        animate(wide_model, source, driving, crop=(0, 50, 80), progress=False)
+
+
+# --- other inputs ----------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_frames_that_animate_has_written_drives(model, source, driving, tmp_path):
+    animate(model, source, driving, tmp_path / "frames", progress=False)
+    original = VideoReader(driving)
+    result = animate(model, source, tmp_path / "frames", tmp_path / "out.mp4", best_frame=2, progress=False)
+    assert (result.frames, result.best_frame) == (11, 2)
+    video = VideoReader(tmp_path / "out.mp4")
+    assert video.times == original.times and not video.has_audio
+    frames = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "frames").glob("*.png"))]
+    expected = np.stack(list(animate_frames(model, source, frames)))
+    assert np.array_equal(animate(model, source, tmp_path / "frames", progress=False), expected)
+    with pytest.raises(InputError, match="the driving video is read from there"):
+        animate(model, source, tmp_path / "frames", tmp_path / "frames", overwrite=True, progress=False)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="is a folder without images"):
+        animate(model, source, tmp_path / "none", progress=False)
+
+
+@pytest.mark.parametrize("name", ["good.mp4", "moving.gif", "moving.webp"])
+def test_a_video_as_portrait_is_said_to_give_its_first_frame(name, model, driving, tmp_path):
+    path = make(name, tmp_path)
+    with pytest.warns(UserWarning, match=f"{name}: is a video; its first frame is the portrait") as caught:
+        result = animate(model, path, driving, progress=False)
+    assert [warning.filename for warning in caught if "portrait" in str(warning.message)] == [__file__]
+    assert np.array_equal(result, animate(model, read_image(path), driving, progress=False))
+
+
+@needs_detector
+def test_one_of_two_people_is_followed(model, source, tmp_path):
+    """The one who is larger in the first frame, also when the other comes nearer; a line says so."""
+    frames = []
+    for number, head in enumerate(itertools.islice(VideoReader(data_path("driving.mp4")), 0, 60, 6)):
+        frame = np.full((400, 1000, 3), 128, np.uint8)
+        for left, side in ((30, 300), (560, 240 if number < 4 else 380)):
+            frame[10 : 10 + side, left : left + side] = np.asarray(Image.fromarray(head).resize((side, side)))
+        frames.append(frame)
+    path = encode(tmp_path / "two.mp4", frames)
+    with pytest.warns(UserWarning, match="more than one face is found in the driving video; the person with"):
+        result = animate(model, source, path, tmp_path / "a.mp4", driving_crop="auto", progress=False)
+    x, _, side = result.driving_crop
+    assert x + side < 400 and 150 < side < 330

@@ -87,3 +87,14 @@ def test_what_can_be_animated(model):
     assert not isinstance(model.generator, AnimatableModel)
     with pytest.raises(InputError, match=r"in training mode.*; call model.eval\(\) first"):
         Animator(small_model().train(), torch.rand(1, 3, 32, 32))
+
+
+def test_sizes_of_a_model_whose_images_are_not_square():
+    wide = small_model({"dataset_params.frame_shape": [32, 48, 3]})
+    assert generated_size(wide, None) == generated_size(wide, 32) == (32, 48)
+    assert generated_size(wide, 64) == (64, 96) and generated_size(wide, 40) == (40, 60)
+    tall = small_model({"dataset_params.frame_shape": [48, 32, 3]})
+    assert generated_size(tall, 64) == (96, 64)
+    for size in (0, -32, 36, 33, 2736):
+        with pytest.raises(InputError, match=f"size = {size}: should be a multiple of 8, at most 2730"):
+            generated_size(tall, size)

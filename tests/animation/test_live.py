@@ -40,6 +40,7 @@ from fomm_lib.model import load_model
 from tests.project.test_jupyterlab import chromium, wait_for  # noqa: F401
 from tests.support.command_line import run
 from tests.support.odd_files import encode, make
+from tests.support.small_model import small_model
 
 MARGIN = 32  # pixels left and right of the square
 
@@ -150,6 +151,21 @@ def test_the_square_is_that_around_the_face_and_stays(follower, frames, monkeypa
     follow(frames[1])
     assert follow.square == (MARGIN, 0, 256)
     assert follow.notes == ["no face is found in the camera's image; the square in its middle is used"]
+
+
+def test_a_model_whose_images_are_not_square(portrait, frames):
+    """A rectangle of its shape is cut out of portrait and camera, and shown."""
+    model = small_model({"dataset_params.frame_shape": [32, 48, 3]})
+    follow = LiveAnimator(model, portrait, find_faces=False, watermark=False)
+    shown = [follow(frame) for frame in frames[:3]]
+    assert {image.shape for image in shown} == {(160, 240, 3)}
+    x, _, wide = follow.square
+    height, width = frames[0].shape[:2]
+    assert wide == min(width, height * 3 // 2) and abs(2 * x + wide - width) <= 1
+    expected = animate_frames(model, portrait, frames[:3], batch_size=1)
+    for image, frame in zip(shown, expected, strict=True):
+        larger = np.asarray(Image.fromarray(frame).resize((240, 160), Image.Resampling.BICUBIC))
+        assert np.abs(image.astype(int) - larger).max() <= 2
 
 
 def test_a_mark_is_written_into_the_corner(model, portrait, follower, frames):

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from fomm_lib.data import cleaning
 from fomm_lib.data.cleaning import (
@@ -20,8 +21,10 @@ from fomm_lib.data.cleaning import (
     largest_change,
     successive_mse,
 )
-from fomm_lib.errors import InputError
+from fomm_lib.errors import InputError, Reason, VideoError
 from fomm_lib.media import sandbox
+from fomm_lib.media.containers import encryption_marks
+from fomm_lib.media.video import VideoReader
 from tests.media.test_containers import encrypted_webm
 from tests.support.odd_files import ODD_FILES, encode, ffmpeg, make, moving_frames
 
@@ -219,11 +222,63 @@ def test_a_codec_nobody_knows(tmp_path):
     assert check_file(path, probe="pyav").verdict == "unreadable"
 
 
-def test_a_playlist_is_no_video_and_opens_nothing(tmp_path):
-    path = make("good.mp4", tmp_path)
-    playlist = tmp_path / "list.mp4"
-    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/{path.name}\n")
-    assert check_file(playlist, probe="pyav").verdict == "unreadable"
+def test_packets_that_are_encrypted(tmp_path):
+    """Without a mark that the parser of containers finds: each packet says it."""
+    path = tmp_path / "a.mp4"
+    whole = make("encrypted.mp4", tmp_path).read_bytes()
+    assert whole[4:8] == b"ftyp"
+    path.write_bytes(whole[:4] + b"none" + whole[8:])
+    assert encryption_marks(path) == []
+    for check in (check_file, check_file_guarded):
+        report = check(path, probe="pyav")
+        assert report.verdict == "encrypted"
+        assert report.reason == "this video is encrypted (DRM); give one that is not"
+    with pytest.raises(VideoError) as caught:
+        list(VideoReader(path))
+    assert caught.value.reason == Reason.ENCRYPTED
+
+
+PROBES = ["pyav"] if shutil.which("ffprobe") is None else ["pyav", "ffprobe"]
+
+
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile '{}'\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/{}\n",
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9\nlist.m3u8\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["list.mp4", "list.m3u8", "list.sdp"])
+def test_a_playlist_is_no_video_and_opens_nothing(probe, text, name, tmp_path, monkeypatch):
+    encode(tmp_path / "good.mp4")
+    (tmp_path / name).write_text(text.format("good.mp4"))
+    monkeypatch.chdir(tmp_path)
+    report = check_file(name, probe=probe)
+    assert (report.verdict, report.frames, report.codec) == ("unreadable", None, ""), report
+    assert report.reason and "\n" not in report.reason
+
+
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("name", ["a%03d.png", "a%d.jpg", "a*.bmp", "a.tga", "a%02d.tif"])
+def test_one_image_with_any_name_is_one_image(probe, name, tmp_path):
+    for number in range(3):
+        Image.fromarray(moving_frames(1)[0]).save(tmp_path / f"a{number:03}{Path(name).suffix}")
+    Image.fromarray(moving_frames(1)[0]).save(tmp_path / name)
+    report = check_file(tmp_path / name, probe=probe)
+    assert (report.verdict, report.reason, report.frames) == ("single_frame", "a still image", 1)
+
+
+def test_the_best_video_is_checked(tmp_path):
+    encode(tmp_path / "still.mp4", moving_frames(25, (16, 16), still=True))
+    encode(tmp_path / "moving.mp4", moving_frames(25, (96, 96)))
+    inputs = ["-i", tmp_path / "still.mp4", "-i", tmp_path / "moving.mp4"]
+    ffmpeg(*inputs, "-map", "0", "-map", "1", "-c", "copy", tmp_path / "a.mkv")
+    report = check_file(tmp_path / "a.mkv", probe="pyav")
+    assert (report.verdict, report.size) == ("fit", "96x96")
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -262,3 +262,20 @@ def test_workers_read_videos_after_this_process_has(tmp_path):
     loader = pair_loader(pairs, 4, workers=1, shuffle=False)
     loader.timeout = 120  # instead of waiting for ever
     assert [pair for batch in loader for pair in batch["frames"].tolist()] == here
+
+
+@pytest.mark.parametrize("size", [(16, 24), (24, 16), (16, 16)])
+@pytest.mark.parametrize("cached", [False, True])
+def test_frames_of_another_shape_are_cut_and_not_squeezed(size, cached, tmp_path):
+    """The part in the middle that has the shape: a disc stays a disc."""
+    y, x = np.mgrid[:48, :96]
+    disc = np.where((x - 47.5) ** 2 + (y - 23.5) ** 2 < 12**2, 255, 0).astype(np.uint8)
+    (tmp_path / "clips" / "a").mkdir(parents=True)
+    for number in range(2):
+        Image.fromarray(disc).save(tmp_path / "clips" / "a" / f"{number}.png")
+    pairs = FramePairs(tmp_path / "clips", size=size, cache=tmp_path / "cache" if cached else None)
+    image = pairs[0]["source"][0] > 0.5
+    assert image.shape == size
+    height, width = int(image.any(dim=1).sum()), int(image.any(dim=0).sum())
+    scale = size[0] / min(48, 96 * size[0] / size[1])
+    assert height == pytest.approx(24 * scale, abs=1.5) and width == pytest.approx(24 * scale, abs=1.5)

@@ -1,6 +1,8 @@
 """The audio of written videos: copied or encoded, with its frames, and never at the cost of the video."""
 
 import errno
+import subprocess
+import sys
 import warnings
 
 import av
@@ -8,10 +10,12 @@ import numpy as np
 import pytest
 
 from fomm_lib.errors import InputError
+from fomm_lib.media import audio
 from fomm_lib.media.audio import AudioTrack
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.video import VideoReader
-from tests.support.odd_files import SIZE, encode, encode_audio, make, moving_frames
+from tests.support.odd_files import SIZE, encode, encode_audio, ffmpeg, make, moving_frames
+from tests.support.recordings import beeping, heard_at, without_first
 
 pytestmark = pytest.mark.quick
 
@@ -135,3 +139,99 @@ def test_a_full_disk_is_not_blamed_on_the_audio(tmp_path, monkeypatch):
         for frame in moving_frames(5):
             writer.write(frame)
     assert list(folder.iterdir()) == []
+
+
+def with_audio_of(source, path):
+    """A copy of a video with its audio, through the library."""
+    video = VideoReader(source)
+    with VideoWriter(path, video.fps, video.size, audio_from=source, time_base=video.time_base) as writer:
+        for frame, seconds in video.timed():
+            writer.write(frame, seconds)
+        writer.end = video.end
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.ts", {"c_v": "libx264", "bf": "2", "c_a": "aac"}),
+        ("a.mkv", {"c_v": "libx264", "bf": "0", "c_a": "aac"}),
+        ("a.mpg", {"c_v": "mpeg2video", "bf": "2", "c_a": "mp2"}),
+        ("a.webm", {"c_v": "libvpx", "c_a": "libopus"}),
+    ],
+)
+@pytest.mark.parametrize("output", ["out.mp4", "out.webm"])
+def test_audio_of_a_recording_that_begins_between_key_frames(name, options, output, tmp_path):
+    """The second key frame is at 1 s, the tone at 2 s: from the first frame that is shown it is 1 s."""
+    whole = beeping(tmp_path / f"whole.{name}", 4, 2, g="25", **options)
+    path = without_first(whole, tmp_path / name, 10)
+    assert heard_at(path) == pytest.approx(1, abs=0.12)
+    assert heard_at(with_audio_of(path, tmp_path / output)) == pytest.approx(heard_at(path), abs=0.03)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_audio_of_an_avi_with_b_frames(codec, tmp_path):
+    """As FFmpeg's command line writes it: the delay of the first frame counts."""
+    path = beeping(tmp_path / "a.avi", 2, 1, c_v=codec, bf="2", c_a="pcm_s16le")
+    ffmpeg("-i", path, "-c:a", "aac", tmp_path / "expected.mp4")
+    heard = heard_at(with_audio_of(path, tmp_path / "out.mp4"))
+    assert heard == pytest.approx(heard_at(tmp_path / "expected.mp4"), abs=0.045)
+
+
+LAYOUTS = ["quad", "5.1(side)", "7.1", "7.1(wide)", "hexagonal", "octagonal"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("name", "codec"), [("a.mov", "pcm_s16le"), ("a.mov", "alac"), ("a.mkv", "flac")])
+def test_channels_in_any_layout_become_stereo(layout, name, codec, tmp_path):
+    """In another process, since a wrong one ends its process: PyAV frees unnamed layouts more than once."""
+    if codec == "alac" and layout not in ("5.1(side)", "7.1", "7.1(wide)"):
+        pytest.skip("ALAC knows few layouts")
+    source = encode(tmp_path / "video.mp4", moving_frames(25))
+    tone = f"sine=f=440:d=1,aformat=channel_layouts={layout}"
+    form = ["-sample_fmt", "s16p"] if codec == "alac" else []
+    path = tmp_path / name
+    if codec == "alac":
+        tone = tone.replace(layout, {"5.1(side)": "5.1", "7.1": "7.1(wide)"}.get(layout, layout))
+    ffmpeg("-i", source, "-f", "lavfi", "-i", tone, "-c:v", "copy", "-c:a", codec, *form, path)
+    script = (
+        "import numpy as np, sys\n"
+        "from fomm_lib.media.encoding import VideoWriter\n"
+        "with VideoWriter(sys.argv[2], 5, (32, 32), audio_from=sys.argv[1]) as writer:\n"
+        "    for level in range(5):\n"
+        "        writer.write(np.full((32, 32, 3), 9 * level, np.uint8))\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", script, str(path), str(tmp_path / "out.webm")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    with av.open(str(tmp_path / "out.webm")) as container:
+        (track,) = container.streams.audio
+        assert track.codec_context.channels == 2
+        samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(track)])
+    assert len(samples) == pytest.approx(track.rate, rel=0.05) and np.abs(samples).max() > 0.005
+
+
+def crash(*arguments):
+    """A decoder that ends its process."""
+    import os
+
+    os.abort()
+
+
+def test_a_decoder_that_crashes_costs_the_audio_and_no_more(tmp_path, monkeypatch):
+    source = encode(tmp_path / "in.mkv", moving_frames(25), audio="pcm_s16le")
+    monkeypatch.setattr(audio, "encode_audio", crash)
+    with pytest.warns(UserWarning, match=r"its audio cannot be decoded, and is left out \(crashed") as caught:
+        with_audio_of(source, tmp_path / "out.mp4")
+    assert len(caught) == 1
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert not container.streams.audio
+    assert len(list(VideoReader(tmp_path / "out.mp4"))) == 25
+
+
+def test_audio_in_an_unknown_format_is_named(tmp_path):
+    source = encode(tmp_path / "in.mkv", moving_frames(25), audio="aac")
+    source.write_bytes(source.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    with pytest.warns(UserWarning, match="its audio is in a format that is not known here, and is left out"):
+        with_audio_of(source, tmp_path / "out.mp4")
+    assert not VideoReader(tmp_path / "out.mp4").has_audio

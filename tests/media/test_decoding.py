@@ -1,17 +1,22 @@
 """Decoding: rotation, colours, sizes, and files that are refused."""
 
 import os
+import re
 import signal
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
-from fomm_lib.errors import VideoError
+from fomm_lib.errors import InputError, VideoError
+from fomm_lib.media import decoding
 from fomm_lib.media.decoding import ToRgb, _conversion, decoded_frames, open_video
-from fomm_lib.media.video import VideoReader, read_frames
+from fomm_lib.media.formats import READ_FORMATS
+from fomm_lib.media.video import VideoReader, read_frames, read_image
 from tests.support.odd_files import SIZE, difference, encode, ffmpeg, make, moving_frames, portrait
 
 
@@ -205,3 +210,113 @@ def test_images_are_left_to_pillow(odd_folder):
     for name in ("moving.gif", "moving.png", "moving.webp", "colour.jpg"):
         with open_video(make(name, odd_folder)) as stream:
             assert stream is None
+
+
+# --- transparency of VP8 and VP9 -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+@pytest.mark.parametrize("suffix", ["webm", "mkv"])
+def test_transparent_vp8_and_vp9_are_laid_on_white(codec, suffix, tmp_path):
+    rgba = np.dstack(
+        [np.full((SIZE, SIZE, 3), (200, 40, 40), np.uint8), np.full((SIZE, SIZE), 255, np.uint8)]
+    )
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"crf": "4", "b": "2M", "auto-alt-ref": "0"})
+        stream.width, stream.height, stream.pix_fmt = SIZE, SIZE, "yuva420p"
+        for number in range(20):
+            rgba[..., 3] = 255
+            rgba[:, : 8 + 2 * number, 3] = 0
+            frame = av.VideoFrame.from_ndarray(rgba, format="rgba").reformat(format="yuva420p")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    frames = list(VideoReader(path))
+    assert len(frames) == 20
+    for number in (0, 7, 19):
+        edge = 8 + 2 * number
+        assert (frames[number][:, : edge - 4] > 250).all()
+        assert difference(frames[number][:, edge + 4 :], rgba[:, edge + 4 :, :3]).max() < 12
+    assert np.array_equal(read_frames(path, [13, 2]), np.stack([frames[13], frames[2]]))
+
+
+def test_a_transparent_frame_that_is_too_large_is_not_decoded_by_libvpx(tmp_path, monkeypatch):
+    """FFmpeg's own decoder is asked first: it knows the limit."""
+    path = encode(tmp_path / "a.webm", moving_frames(3), codec="libvpx-vp9", pix_fmt="yuva420p")
+    with open_video(path) as stream:
+        assert stream.metadata["alpha_mode"] == "1"
+        stream.codec_context.options = {"max_pixels": "1000"}
+        with pytest.raises(av.error.FFmpegError):
+            list(decoded_frames(stream))
+
+
+# --- files that name other files -----------------------------------------------------------------------
+
+LISTS = {
+    "concat.mp4": "ffconcat version 1.0\nfile 'good.mp4'\n",
+    "hls.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\ngood.ts\n#EXT-X-ENDLIST\n",
+    "hls.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\ngood.ts\n#EXT-X-ENDLIST\n",
+    "itself.m3u8": "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=9\nitself.m3u8\n",
+    "dash.mpd": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static">'
+    '<Period><AdaptationSet><Representation id="1"><BaseURL>good.mp4</BaseURL><SegmentBase/></Representation>'
+    "</AdaptationSet></Period></MPD>\n",
+    "sdp.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n"
+    "a=rtpmap:96 H264/90000\n",
+    "list.pls": "[playlist]\nFile1=good.mp4\n",
+}
+
+
+@pytest.fixture(scope="module")
+def playlists(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lists")
+    encode(folder / "good.mp4")
+    encode(folder / "good.ts")
+    for name, text in LISTS.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("read", [VideoReader, read_image, lambda path: read_frames(path, [0])])
+def test_a_list_of_files_opens_none_of_them(playlists, name, read, monkeypatch):
+    monkeypatch.chdir(playlists)  # some FFmpeg follow only names without a folder
+    with pytest.raises(InputError) as caught:
+        read(name)
+    assert str(caught.value).startswith(f"{name}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_files_is_named_so(playlists, name):
+    with pytest.raises(
+        VideoError, match="is a list of other files, which are not opened; give the video itself"
+    ):
+        VideoReader(playlists / name)
+
+
+@pytest.mark.parametrize("name", ["frame%03d.png", "frame%d.jpg", "frame*.bmp", "frame%02d.tga"])
+def test_a_name_with_a_pattern_is_one_image(name, tmp_path):
+    """FFmpeg would open all images that fit the pattern."""
+    image = portrait()
+    for number in (1, 2):
+        Image.fromarray(255 - image).save(tmp_path / f"frame{number:03}{Path(name).suffix}")
+    Image.fromarray(image).save(tmp_path / name)
+    assert difference(read_image(tmp_path / name), image).max() < 40
+    with pytest.raises(VideoError, match="is a still image") as caught:
+        VideoReader(tmp_path / name)
+    assert caught.value.reason == "still"
+
+
+def test_the_formats_that_open_other_files_are_not_read():
+    others = "concat hls dash imf sdp rtsp rtp image2 image2pipe vobsub mlv svg_pipe webm_dash_manifest lavfi"
+    assert not set(others.split()) & set(READ_FORMATS.split())
+    assert len(READ_FORMATS.split()) == len(set(READ_FORMATS.split()))
+
+
+def test_nothing_else_in_the_library_opens_a_file_with_ffmpeg_to_read():
+    package = Path(decoding.__file__).parents[1]
+    calls = re.compile(
+        r"\bav\.open\((?!.*[\"']w[\"'])|\bimageio\b.*\b(open|read|get_reader)\(|cv2\.VideoCapture"
+    )
+    found = [path.name for path in package.rglob("*.py") if calls.search(path.read_text(encoding="utf-8"))]
+    assert found == ["decoding.py"]

@@ -12,7 +12,7 @@ from PIL import Image
 from fomm_lib.errors import InputError
 from fomm_lib.files import data_path
 from fomm_lib.media import faces
-from fomm_lib.media.faces import Face, find_faces, has_detector, landmarks68, read_faces
+from fomm_lib.media.faces import Face, find_faces, follow_person, has_detector, landmarks68, read_faces
 from fomm_lib.media.squares import head_square
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
@@ -121,3 +121,85 @@ def test_without_the_packages(monkeypatch, portrait):
             assert "\n" not in str(caught.value)
     finally:
         faces._detector.cache_clear()
+
+
+# --- one person of several -----------------------------------------------------------------------------
+
+
+def face_at(x, size=100):
+    return Face(x, 50, x + size, 50 + size, 1.0)
+
+
+def followed(monkeypatch, *images):
+    """The x of the faces that are followed; `images` are lists of (x, size, identity), the largest first."""
+    shown = [{face_at(x, size): who for x, size, who in one} for one in images]
+    current = iter(shown)
+    now = {}
+
+    def find(image):
+        now.clear()
+        now.update(next(current))
+        yield sorted(now, key=lambda face: -face.area)
+
+    first = shown[0] or shown[1]
+    monkeypatch.setattr(faces, "_faces_by_size", find)
+    monkeypatch.setattr(
+        faces, "_identity", lambda image, face: np.array([10.0 * ({**first, **now}[face]), 0])
+    )
+    monkeypatch.setattr(faces, "landmarks68", lambda image, face: np.array([[face.left, 0]]))
+    found = follow_person([np.zeros((300, 900, 3), np.uint8)] * len(images))
+    return [(None if points is None else int(points[0, 0]), others) for _, points, others in found]
+
+
+def test_a_single_person_is_followed_wherever_they_go(monkeypatch):
+    assert followed(monkeypatch, [(0, 100, 1)], [(60, 100, 1)], [], [(500, 130, 1)]) == [
+        (0, False),
+        (60, False),
+        (None, False),
+        (500, False),
+    ]
+
+
+def test_two_people_of_whom_now_one_and_now_the_other_is_larger(monkeypatch):
+    images = [[(0, 100, 1), (500, 90, 2)], [(20, 80, 1), (510, 110, 2)], [(500, 120, 2), (10, 90, 1)]]
+    assert [x for x, _ in followed(monkeypatch, *images)] == [0, 20, 10]
+    assert all(others for _, others in followed(monkeypatch, *images))
+
+
+def test_a_passer_by_does_not_take_over(monkeypatch):
+    """They come nearer, walk through the place of the person, who is hidden, and stay in the image."""
+    images = [
+        [(300, 100, 1)],
+        [(300, 100, 1), (0, 150, 2)],
+        [(300, 100, 1), (200, 180, 2)],
+        [(320, 180, 2)],
+        [(420, 150, 2), (300, 100, 1)],
+        [(600, 150, 2)],
+        [(610, 150, 2), (310, 100, 1)],
+    ]
+    found = followed(monkeypatch, *images)
+    assert [x for x, _ in found][:3] == [300, 300, 300] and [x for x, _ in found][4:] == [300, None, 310]
+    assert [others for _, others in found] == [False, True, True, False, True, True, True]
+
+
+def test_faces_that_the_identity_cannot_tell_apart_are_told_by_their_place(monkeypatch):
+    images = [[(0, 100, 1), (500, 90, 1)], [(520, 110, 1), (40, 80, 1)], [(80, 90, 1), (480, 140, 1)]]
+    assert [x for x, _ in followed(monkeypatch, *images)] == [0, 40, 80]
+    images = [[(0, 100, 1), (500, 90, 2)], [(520, 110, 3), (40, 80, 4)]]
+    assert [x for x, _ in followed(monkeypatch, *images)] == [0, 40]
+
+
+@needs_detector
+def test_two_real_people_in_one_video(portrait):
+    """The man of the portrait on the left; the head of the driving video on the right, larger and smaller."""
+    heads = list(VideoReader(data_path("driving.mp4")))[:60:10]
+    images = []
+    for number, head in enumerate(heads):
+        image = np.full((400, 900, 3), 128, np.uint8)
+        image[100:356, 20:276] = portrait
+        side = 200 if number % 2 == 0 else 380
+        image[10 : 10 + side, 500 : 500 + side] = np.asarray(Image.fromarray(head).resize((side, side)))
+        images.append(image)
+    found = list(follow_person(images))
+    assert any(others for _, _, others in found)
+    assert all(points is not None and points[:, 0].max() < 300 for _, points, _ in found)

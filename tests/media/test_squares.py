@@ -15,8 +15,10 @@ from fomm_lib.media.squares import (
     choose_square,
     clamp_square,
     cut,
+    cut_middle,
     face_square,
     head_square,
+    height_of,
     middle_square,
     steady_square,
 )
@@ -97,15 +99,85 @@ def test_the_square_that_is_asked_for():
             choose_square(image, crop, "the portrait")
 
 
+POINTS = np.array([[100.0, 200.0], [140.0, 220.0], [120.0, 250.0]])
+
+
+def following(monkeypatch, *found, others=False):
+    """Let the detector find these landmarks, one for each image."""
+    monkeypatch.setattr(
+        squares, "follow_person", lambda images: ((*pair, others) for pair in zip(images, found, strict=True))
+    )
+
+
 def test_a_face_square_is_steady_and_inside(monkeypatch):
-    points = np.array([[100.0, 200.0], [140.0, 220.0], [120.0, 250.0]])
-    found = iter([points, None, points + 8])
-    monkeypatch.setattr(squares, "landmarks68", lambda image: next(found))
+    following(monkeypatch, POINTS, None, POINTS + 8)
     images = [np.zeros((300, 180, 3), np.uint8)] * 3
-    expected = clamp_square(steady_square([head_square(points), head_square(points + 8)]), (180, 300))
-    assert face_square(images) == expected
-    monkeypatch.setattr(squares, "landmarks68", lambda image: None)
-    assert face_square(images) is None
+    expected = clamp_square(steady_square([head_square(POINTS), head_square(POINTS + 8)]), (180, 300))
+    assert face_square(images) == (expected, False)
+    assert choose_square(images[0], "auto", "the driving video", images) == (expected, [])
+    following(monkeypatch, None)
+    assert face_square(images[:1]) == (None, False)
     square, notes = choose_square(images[0], "auto", "the portrait")
     assert square == middle_square(images[0])
     assert notes == ["no face is found in the portrait; the square in its middle is used"]
+
+
+def test_other_people_are_named_in_a_line(monkeypatch):
+    image = np.zeros((300, 300, 3), np.uint8)
+    following(monkeypatch, POINTS, others=True)
+    _, notes = choose_square(image, "auto", "the portrait")
+    assert notes == [
+        "more than one face is found in the portrait; the largest face is used; for another, give the crop "
+        "as three numbers, x, y, side"
+    ]
+    following(monkeypatch, POINTS, others=True)
+    _, (note,) = choose_square(image, "auto", "the driving video", [image])
+    assert "the person with the largest face at its beginning is used" in note
+
+
+# --- rectangles ----------------------------------------------------------------------------------------
+
+SHAPES = [(64, 96), (96, 64), (1, 3), (256, 257)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [(100, 40), (40, 100), (97, 64), (1, 1), (2, 300)])
+def test_the_largest_rectangle_in_the_middle(shape, size):
+    """It has the shape to a pixel, lies inside, touches two edges, and is in the middle to half a pixel."""
+    width, height = size
+    image = np.zeros((height, width, 3), np.uint8)
+    x, y, wide = middle_square(image, shape)
+    part = cut_middle(image, shape)
+    tall = part.shape[0]
+    assert part.shape == (tall, wide, 3) and np.shares_memory(part, image)
+    assert abs(width - wide - 2 * x) <= 1 and abs(height - tall - 2 * y) <= 1
+    if min(size) > 2:
+        assert tall == height_of((x, y, wide), shape) == pytest.approx(wide * shape[0] / shape[1], abs=0.5)
+        assert wide == width or height - tall < 1 + shape[0] / shape[1]
+
+
+@pytest.mark.parametrize("shape", SHAPES[:3])
+def test_a_rectangle_stays_inside_and_holds_the_square_of_the_head(shape, monkeypatch):
+    image = np.zeros((900, 1000, 3), np.uint8)
+    points = 2 * POINTS + (250, 0)
+    following(monkeypatch, points)
+    (x, y, wide), _ = face_square([image], shape)
+    tall = height_of((x, y, wide), shape)
+    left, top, side = head_square(points)
+    assert x <= left + 1 and left + side <= x + wide + 1
+    assert y <= top + 1 and top + side <= y + tall + 1
+    assert min(wide, tall) == pytest.approx(side, abs=2)
+    assert (2 * x + wide, 2 * y + tall) == pytest.approx((2 * left + side, 2 * top + side), abs=3)
+    x, y, wide = clamp_square((-50, 700, 5000), (1000, 900), shape)
+    assert x >= 0 and y >= 0 and x + wide <= 1000 and y + height_of((x, y, wide), shape) <= 900
+
+
+def test_a_rectangle_that_is_asked_for():
+    image = np.zeros((40, 100, 3), np.uint8)
+    assert choose_square(image, (10, 0, 60), "it", shape=(64, 96)) == ((10, 0, 60), [])
+    assert cut(image, (10, 0, 60), (64, 96)).shape == (40, 60, 3)
+    words = (
+        r"crop 10,1,60 \(60x40 pixels, the shape of this model's images\) does not lie inside the portrait"
+    )
+    with pytest.raises(InputError, match=words):
+        choose_square(image, (10, 1, 60), "the portrait", shape=(64, 96))
