@@ -236,6 +236,12 @@ def jpeg(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def encoded(image: Image.Image, format: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
 @pytest.fixture
 def talk(model, portrait):
     """Runs `conversation(port, connection, next_message)` against a server in this process."""
@@ -291,6 +297,13 @@ def test_every_image_of_the_camera_is_answered(talk, frames):
         connection.write_message(b"\0no image", binary=True)
         assert await said() == {"frame": False}
         assert await said() == {"error": "the camera's image cannot be read"}
+        for image in (Image.new("L", (4000, 3000)), Image.fromarray(frames[0])):
+            connection.write_message(
+                b"\0" + encoded(image, "JPEG", progressive=image.width < 4000), binary=True
+            )
+            assert await said() == {"frame": False}
+            words = "the camera's image is too large, or written in several passes"
+            assert await said() == {"error": words}
         connection.write_message(b"\0" + jpeg(frames[2]), binary=True)
         assert isinstance(await said(), bytes)
 
@@ -353,6 +366,184 @@ def test_a_fault_is_told_and_is_not_the_end(talk, frames, monkeypatch, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        *("", "{", "nonsense", "[]", "3", "null", '"strength"', "[" * 5000, "{" * 900),
+        *(
+            '{"strength": "2"}',
+            '{"strength": true}',
+            '{"strength": null}',
+            '{"smooth": []}',
+            '{"smooth": {}}',
+        ),
+        *(
+            '{"strength": NaN}',
+            '{"strength": -Infinity}',
+            '{"strength": 1e400}',
+            f'{{"smooth": {"9" * 500}}}',
+        ),
+        *(
+            '{"find_faces": 1}',
+            '{"find_faces": "no"}',
+            '{"start_over": []}',
+            '{"strength": 1, "smooth": "a"}',
+        ),
+        *(f'{{"strength": 1, "note": "{"a" * 2000}"}}', b"", b"\2", b"\xff" * 100),
+    ],
+    ids=lambda message: str(message)[:30],
+)
+def test_noise_is_one_line_to_the_page(message, talk, frames, caplog):
+    """And no traceback in the terminal; nothing is changed by it, and the next image is answered."""
+
+    async def conversation(port, connection, said):
+        await said(), await said()
+        connection.write_message(message, binary=isinstance(message, bytes))
+        told = await said()
+        assert (
+            told.keys() == {"error"} and len(told["error"]) < 100 and "this went wrong" not in told["error"]
+        )
+        connection.write_message(b"\0" + jpeg(frames[0]), binary=True)
+        assert "square" in await said()
+
+    talk(conversation)
+    assert caplog.text == ""
+
+
+def test_settings_that_fail_leave_those_before(talk, monkeypatch):
+    """Faces are asked for where nothing finds them; another portrait is then still taken."""
+
+    def no_detector(*arguments):
+        raise InputError("needs the extra 'faces'")
+
+    async def conversation(port, connection, said):
+        await said(), await said()
+        monkeypatch.setattr("fomm_lib.media.squares.landmarks68", no_detector)
+        connection.write_message(json.dumps({"find_faces": True}))
+        assert await said() == {"error": "needs the extra 'faces'"}
+        connection.write_message(b"\1" + encoded(Image.new("RGB", (60, 40)), "PNG"), binary=True)
+        assert "portrait" in await said()
+
+    talk(conversation)
+
+
+def test_a_portrait_with_too_many_pixels_is_not_decoded(talk, monkeypatch):
+    content = encoded(Image.new("1", (4000, 3000)), "PNG")
+
+    async def conversation(port, connection, said):
+        await said(), await said()
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: 1 / 0)
+        connection.write_message(b"\1" + content, binary=True)
+        assert await said() == {"portrait": False}
+        words = "this file: an image of 4000 x 3000 pixels is too large (at most 10 million pixels)"
+        assert (await said())["error"].startswith(words)
+
+    monkeypatch.setattr(live_server, "PORTRAIT_PIXELS", 10_000_000)
+    talk(conversation)
+
+
+def test_a_large_portrait_is_made_smaller(talk):
+    async def conversation(port, connection, said):
+        await said(), await said()
+        connection.write_message(b"\1" + encoded(Image.new("RGB", (5000, 3000)), "PNG"), binary=True)
+        image = Image.open(io.BytesIO(base64.b64decode((await said())["portrait"])))
+        assert image.size == (1229, 1229)  # of 2048 x 1229
+
+    talk(conversation)
+
+
+def test_nobody_waits_for_the_file_of_another(talk, frames, monkeypatch):
+    """While one page's portrait is being read, another page gets its answers."""
+    from tornado.websocket import websocket_connect
+
+    released, original = threading.Event(), live_server._read_upload
+
+    def slow(data):
+        assert released.wait(60)
+        return original(data)
+
+    async def conversation(port, connection, said):
+        await said(), await said()
+        monkeypatch.setattr(live_server, "_read_upload", slow)
+        for _ in range(3):
+            other = await websocket_connect(f"ws://127.0.0.1:{port}/live")
+            await other.read_message(), await other.read_message()
+            other.write_message(b"\1" + encoded(Image.new("RGB", (60, 40)), "PNG"), binary=True)
+        await asyncio.sleep(0.2)
+        connection.write_message(b"\0" + jpeg(frames[0]), binary=True)
+        assert "square" in await said() and isinstance(await said(), bytes)
+        released.set()
+        assert "portrait" in json.loads(await other.read_message())
+
+    try:
+        talk(conversation)
+    finally:
+        released.set()
+
+
+def test_a_page_that_does_not_read_is_not_read_from(talk, frames, monkeypatch):
+    """Its replies do not pile up in memory: no more is computed than fits between the two programs."""
+    answered, original = [], live_server._to_jpeg
+
+    def large(image, **options):
+        answered.append(1)
+        return original(image, **options) + bytes(1 << 20)
+
+    async def conversation(port, connection, said):
+        await said(), await said()
+        monkeypatch.setattr(live_server, "_to_jpeg", large)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)  # it holds 128 kB, and nobody reads it
+        key = base64.b64encode(bytes(16)).decode()
+        head = ["GET /live HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade"]
+        head += [f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", "", ""]
+        writer.write("\r\n".join(head).encode())
+        image = b"\0" + jpeg(frames[0])
+        for _ in range(60):  # binary, masked by zeros
+            writer.write(b"\x82\xfe" + len(image).to_bytes(2, "big") + bytes(4) + image)
+        before = -1
+        while before < len(answered):
+            before = len(answered)
+            await asyncio.sleep(2)
+        assert 1 <= len(answered) < 40, "sixty replies of a megabyte wait for a page that reads none"
+        connection.write_message(image, binary=True)
+        assert "square" in await said()
+        writer.close()
+
+    talk(conversation)
+
+
+def test_many_pages_share_the_first_portrait(talk, monkeypatch):
+    """A hundred pages are not a hundred searches for a face; but each has its own movement."""
+    from tornado.websocket import websocket_connect
+
+    made, original = [], live_server.LiveAnimator
+
+    def counted(*arguments, **options):
+        made.append(1)
+        return original(*arguments, **options)
+
+    async def conversation(port, connection, said):
+        await said(), await said()
+        for _ in range(10):
+            other = await websocket_connect(f"ws://127.0.0.1:{port}/live")
+            assert "settings" in json.loads(await other.read_message())
+            assert "portrait" in json.loads(await other.read_message())
+        assert len(made) == 1
+
+    monkeypatch.setattr(live_server, "LiveAnimator", counted)
+    talk(conversation)
+
+
+def test_twins_do_not_disturb_one_another(follower, frames):
+    follow, alone = follower(), follower()
+    twin = follow.twin()
+    expected = [alone(frame) for frame in frames]
+    for frame, image in zip(frames, expected, strict=True):
+        np.testing.assert_array_equal(follow(frame), image)
+        twin(frames[4])
+        twin.start_over()
+
+
 def test_other_sites_get_nothing(talk):
     async def conversation(port, connection, said):
         from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
@@ -360,6 +551,8 @@ def test_other_sites_get_nothing(talk):
 
         page = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/")
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+        assert page.headers["X-Frame-Options"] == "DENY"
         assert b"Use it responsibly" in page.body
         for request, code in [
             (HTTPRequest(f"http://127.0.0.1:{port}/", headers={"Host": "elsewhere.example"}), 404),
@@ -495,6 +688,13 @@ def movement(page, images: int) -> float:
     return float(np.mean([np.abs(image - seen[0]).mean() for image in seen[1:]]))
 
 
+COUNT_SENT = """() => {
+    window.portraits = []
+    const original = offer
+    offer = file => { window.portraits.push(file.name); original(file) }
+}"""
+
+
 @pytest.mark.needs_system
 def test_the_portrait_follows_the_camera_of_a_browser(page, request, tmp_path):
     program = Program("--weights", "heads-64", "--crop", "middle")
@@ -527,6 +727,23 @@ def test_the_portrait_follows_the_camera_of_a_browser(page, request, tmp_path):
         page.set_input_files("#portrait", tmp_path / "note.jpg")
         wait_for(lambda: "this file: is no image" in page.inner_text("#says"), 60)
 
+        # What is too large is not sent, and what was refused is not sent again after the connection broke.
+        page.evaluate(COUNT_SENT)
+        with (tmp_path / "large.jpg").open("wb") as file:
+            file.truncate(live_server.LARGEST_MESSAGE)
+        page.set_input_files("#portrait", tmp_path / "large.jpg")
+        words = "large.jpg has 67.1 MB; a portrait may have 67.1 MB. Make it smaller."
+        wait_for(lambda: page.inner_text("#says") == words, 30)
+        page.evaluate("() => { largest = Infinity }")
+        page.set_input_files("#portrait", tmp_path / "large.jpg")
+        wait_for(lambda: "while large.jpg was sent; it is not sent again" in page.inner_text("#says"), 60)
+        page.wait_for_selector("#start:enabled", timeout=30_000)
+        page.wait_for_timeout(3000)
+        assert page.evaluate("() => window.portraits") == ["large.jpg", "teal.png"]
+        assert shown(page)[20:100, 20:230].mean(axis=(0, 1)) @ [-1, 0.5, 0.5] > 60  # the last that was taken
+
+        page.click("#start")
+        wait_for(lambda: page.inner_text("#start") == "Stop the camera", 60)
         page.click("#start")
         assert page.inner_text("#start") == "Start the camera" and not page.is_visible("#square")
         assert {re.match(r"\w+:(//[\d.:]+/)?", url)[0] for url in page.requests} <= {
