@@ -490,7 +490,7 @@ def test_a_model_in_training_is_refused(source, driving):
         animate(small_model().train(), source, driving, progress=False)
 
 
-# --- sources in memory, and squares that are given -----------------------------------------------------------
+# --- sources in memory, and squares that are given ---------------------------------------------------------
 
 
 def test_an_image_in_memory_is_as_good_as_its_file(model, source, driving):
@@ -503,9 +503,9 @@ def test_an_image_in_memory_is_as_good_as_its_file(model, source, driving):
 
 @pytest.mark.parametrize("thing", [None, 3, b"me.jpg", [0], object(), torch.zeros(5)])
 def test_what_is_no_source(thing, model, driving, tmp_path):
-    with pytest.raises(InputError, match="^the portrait is a "):
+    with pytest.raises(InputError, match=r"^the portrait is a "):
         animate(model, thing, driving, tmp_path / "a.mp4", progress=False)
-    with pytest.raises(InputError, match="^the portrait is a "):
+    with pytest.raises(InputError, match=r"^the portrait is a "):
         next(animate_frames(model, thing, driving))
     assert list(tmp_path.iterdir()) == []
 

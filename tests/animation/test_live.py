@@ -11,35 +11,13 @@ from PIL import Image
 
 from fomm_lib.animation.animate import animate_frames
 from fomm_lib.animation.animator import Animator
-from fomm_lib.animation.fast import FastModel
 from fomm_lib.animation.live import LiveAnimator, steadied
 from fomm_lib.errors import InputError
-from fomm_lib.files import data_path
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.media.squares import clamp_square, head_square
 from fomm_lib.media.tensors import to_tensor
-from fomm_lib.media.video import VideoReader, read_image
 from fomm_lib.model import load_model
 from tests.project.test_jupyterlab import chromium, wait_for  # noqa: F401
-
-MARGIN = 32  # pixels left and right of the square
-
-
-@pytest.fixture(scope="module")
-def model():
-    return FastModel(load_model("heads-64", device="cpu"))
-
-
-@pytest.fixture(scope="module")
-def portrait():
-    return read_image(data_path("portrait.jpg"))
-
-
-@pytest.fixture(scope="module")
-def frames():
-    """Five images of a head that turns, wider than high, as cameras give them."""
-    square = np.stack(list(VideoReader(data_path("driving.mp4")))[::8][:5])
-    return np.pad(square, [(0, 0), (0, 0), (MARGIN, MARGIN), (0, 0)], mode="edge")
 
 
 @pytest.fixture

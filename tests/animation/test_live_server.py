@@ -29,7 +29,8 @@ from fomm_lib.animation.fast import FastModel
 from fomm_lib.errors import InputError
 from fomm_lib.files import data_path
 from fomm_lib.media.video import VideoReader
-from tests.animation.test_live import MARGIN, changes, frames, model, portrait  # noqa: F401
+from tests.animation.conftest import MARGIN
+from tests.animation.test_live import changes
 from tests.project.test_jupyterlab import chromium, wait_for  # noqa: F401
 from tests.support.command_line import run
 from tests.support.odd_files import encode, make
