@@ -17,7 +17,7 @@ from fomm_lib.keypoints import Keypoints
 from fomm_lib.media.squares import clamp_square, head_square
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.model import load_model
-from tests.project.test_jupyterlab import chromium, wait_for  # noqa: F401
+from tests.animation.conftest import MARGIN
 
 
 @pytest.fixture
