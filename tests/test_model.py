@@ -399,7 +399,7 @@ def test_the_default_device(data, monkeypatch):
     for there, device in [(False, "cpu"), (True, "cuda")]:
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         load_model("tiny")
-        assert asked.pop() == device
+        assert asked.pop() == torch.device(device)
 
 
 def test_weights_go_on_at_another_scale(data):

@@ -145,7 +145,8 @@ def application(model: AnimatableModel, portrait: np.ndarray, settings: dict) ->
         "reader": ThreadPoolExecutor(2),  # files take longer, and no camera waits for them
         "first": {},
     }
-    app = Application(websocket_max_message_size=LARGEST_MESSAGE, websocket_ping_interval=30)
+    # Without pings: a page whose image is computed does not answer them in time, and would be cut off.
+    app = Application(websocket_max_message_size=LARGEST_MESSAGE, websocket_ping_interval=0)
     app.add_handlers(r"(127\.0\.0\.1|localhost)", [("/", _Page), ("/live", _Camera, shared)])
     return app
 

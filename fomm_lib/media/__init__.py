@@ -11,6 +11,7 @@ audio       copies the audio of one file into the video that is written
 folders     folders of frames and their times
 outputs     `open_output`: a video or a folder of frames, by its name
 formats     tables of formats and of the endings of file names
+signatures  what the first bytes of an image say: camera raw, HEIC, AVIF
 containers  what a file says about itself: encryption, a missing end
 headers     texts in GIF and PNG files
 tensors     uint8 arrays to tensors and back, sizes

@@ -26,6 +26,7 @@ MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own limit for a decompression bomb: 25
 _NOT_IMAGE_FORMATS = {"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5"}
 # Formats whose pages are the frames of an animation, and not layers, sizes or a stereo pair.
 _ANIMATED_FORMATS = {"GIF", "PNG", "WEBP", "AVIF"}
+_ORIENTATION = 0x0112  # of EXIF
 _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _PLANAR = 254, 258, 262, 284  # tags of TIFF
 
 
@@ -157,10 +158,12 @@ def upright_rgb(image: Image.Image) -> np.ndarray:
     key = _transparent_value(image)
     image.load()
     profile = image.info.get("icc_profile")
-    colour, alpha = _colour_and_alpha(ImageOps.exif_transpose(image), key)
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)  # a copy in any case, so only where it is needed
+    colour, alpha = _colour_and_alpha(image, key)
     if profile:
         colour = _to_srgb(colour, profile)
-    rgb = np.array(colour.convert("RGB"))
+    rgb = np.array(colour if colour.mode == "RGB" else colour.convert("RGB"))
     return rgb if alpha is None else _over_white(rgb, alpha)
 
 

@@ -21,7 +21,7 @@ from fomm_lib.media.decoding import ToRgb
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.faces import _detector, has_detector
 from fomm_lib.media.outputs import FrameFolder
-from fomm_lib.media.tensors import resize_bicubic
+from fomm_lib.media.tensors import resize_bicubic, to_tensor
 from fomm_lib.media.video import VideoReader, read_image
 from tests.support.odd_files import encode, make, moving_frames, portrait
 from tests.support.small_model import small_model
@@ -628,3 +628,49 @@ def test_one_of_two_people_is_followed(model, source, tmp_path):
         result = animate(model, source, path, tmp_path / "a.mp4", driving_crop="auto", progress=False)
     x, _, side = result.driving_crop
     assert x + side < 400 and 150 < side < 330
+
+
+# --- sources in memory, and squares that are given ---------------------------------------------------------
+
+
+def test_an_image_in_memory_is_as_good_as_its_file(model, source, driving):
+    array = read_image(source)
+    expected = animate(model, source, driving, progress=False)
+    for image in (array, Image.open(source), Image.open(source).convert("RGBA"), to_tensor(array)):
+        np.testing.assert_array_equal(animate(model, image, driving, progress=False), expected)
+        np.testing.assert_array_equal(next(animate_frames(model, image, driving)), expected[0])
+
+
+@pytest.mark.parametrize("thing", [None, 3, b"me.jpg", [0], object(), torch.zeros(5)])
+def test_what_is_no_source(thing, model, driving, tmp_path):
+    with pytest.raises(InputError, match=r"^the portrait is a "):
+        animate(model, thing, driving, tmp_path / "a.mp4", progress=False)
+    with pytest.raises(InputError, match=r"^the portrait is a "):
+        next(animate_frames(model, thing, driving))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("thing", [None, 3, np.zeros((2, 4, 4, 3), np.uint8)])
+def test_what_is_no_driving_video(thing, model, source, tmp_path):
+    with pytest.raises(InputError, match="was given; give the name of a file"):
+        animate(model, source, thing, tmp_path / "a.mp4", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({}, "the middle"),
+        ({"driving_crop": "middle"}, "the middle"),
+        ({"driving_crop": (0, 0, 32)}, "the given square"),
+        ({"crop": (0, 0, 32)}, "the middle"),
+    ],
+)
+def test_a_square_without_a_face_is_named_as_it_was_chosen(
+    options, part, model, source, driving, monkeypatch
+):
+    """A face is found in the portrait only; the warning is about the driving video."""
+    answers = iter([[object()], []])
+    monkeypatch.setattr("fomm_lib.animation.animate.has_detector", lambda: True)
+    monkeypatch.setattr("fomm_lib.animation.animate.find_faces", lambda image: next(answers))
+    with pytest.warns(UserWarning, match=f"none in the driving video, of which {part} is used; give another"):
+        animate(model, source, driving, progress=False, **options)

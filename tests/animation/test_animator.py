@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fomm_lib.animation.animator import AnimatableModel, Animator, generated_size
 from fomm_lib.animation.fast import FastModel
@@ -98,3 +99,17 @@ def test_sizes_of_a_model_whose_images_are_not_square():
     for size in (0, -32, 36, 33, 2736):
         with pytest.raises(InputError, match=f"size = {size}: should be a multiple of 8, at most 2730"):
             generated_size(tall, size)
+
+
+def test_a_source_in_memory(model):
+    image = portrait(48)
+    expected = Animator(model, image).kp_source.value
+    torch.testing.assert_close(Animator(model, Image.fromarray(image)).kp_source.value, expected)
+    for thing, words in (
+        (None, "the source is a NoneType; give the name of a file, a Pillow image"),
+        ("me.jpg", "the source is a str"),
+        (torch.zeros(3, 32, 32), r"the source is a tensor \(3, 32, 32\); it must be \(1, 3, H, W\)"),
+        (torch.zeros(1, 1, 32, 32), "the source is a tensor"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Animator(model, thing)

@@ -249,3 +249,13 @@ def test_a_full_disk_ends_it(folders, weights, monkeypatch):
 def test_the_summary():
     bad = Pair("b#c.mp4", "b.png", "c.mp4", verdict="failed", reason="c.mp4: no such file")
     assert summary([bad]) == "1 pair: 0 made, 1 failed (the first: c.mp4: no such file)"
+
+
+@pytest.mark.parametrize("thing", [None, 3, np.zeros((4, 4, 3), np.uint8)])
+def test_what_is_no_folder(thing, folders, weights):
+    with pytest.raises(InputError, match="was given; give a folder of portraits"):
+        grow((thing, *folders[1:]), weights)
+    with pytest.raises(InputError, match="was given; give a folder of videos"):
+        grow((folders[0], thing, folders[2]), weights)
+    with pytest.raises(InputError, match="is an address; download it first"):
+        grow(("https://a.example/faces", *folders[1:]), weights)

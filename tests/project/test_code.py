@@ -113,10 +113,8 @@ TESTED_BY = {
     "cli/app.py": "cli/test_main.py",
     "cli/data.py": "cli/test_main.py",
     "cli/evaluating.py": "cli/test_main.py",
-    "cli/options.py": "cli/test_main.py",
     "cli/training.py": "cli/test_main.py",
     "cli/weights.py": "cli/test_main.py",
-    "animation/live_server.py": "animation/test_live.py",
     "synthetic/photographs/reasons.py": "synthetic/photographs/test_portraits.py",
     "synthetic/photographs/shape.py": "synthetic/photographs/test_fit.py",
 }

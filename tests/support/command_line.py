@@ -12,3 +12,11 @@ def run(*arguments) -> int:
     except SystemExit as ended:
         return ended.code or 0
     return 0
+
+
+def one_line(capsys):
+    """What `fomm` says of an error, apart from a progress bar."""
+    text = capsys.readouterr().err.replace("\r", "\n")
+    (line,) = [line for line in text.splitlines() if line.strip() and "frame/s]" not in line]
+    assert line.startswith("fomm: ")
+    return line
