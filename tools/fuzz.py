@@ -297,12 +297,13 @@ def read_cases(
         keep: a folder for the files that caused a fault.
     """
     report = Report()
+    seconds = SECONDS if readers is None else 4 * SECONDS  # the first call in a process imports PyTorch
     for number, (name, mutation, content) in enumerate(cases):
         path = folder / f"mutant{''.join(Path(name).suffixes)}"
         path.write_bytes(content)
         began = time.monotonic()
         try:
-            reading = guarded_call(read_in_all_ways, str(path), readers, seconds=SECONDS, memory=MEMORY)
+            reading = guarded_call(read_in_all_ways, str(path), readers, seconds=seconds, memory=MEMORY)
             faults = report.add(name, mutation, reading)
         except CallStopped as stopped:
             faults = report.stop(name, mutation, str(stopped))

@@ -173,8 +173,9 @@ def clocks(folder: Path, count: int, seed: int) -> Iterator[Case]:
         suffix = (".mp4", ".mov")[rng.integers(2)]
         path = folder / f"clock{suffix}"
         with av.open(str(path), "w", options={"video_track_timescale": str(rate)}) as container:
-            stream = container.add_stream("mpeg4", rate=25)
+            stream = container.add_stream("mjpeg", rate=25)  # MPEG-4 has no fine clocks
             stream.width = stream.height = fuzz.SIZE
+            stream.pix_fmt = "yuvj420p"
             stream.time_base = stream.codec_context.time_base = Fraction(1, rate)
             for k in range(10):
                 frame = av.VideoFrame.from_ndarray(np.full((fuzz.SIZE, fuzz.SIZE, 3), 20 * k, np.uint8))
