@@ -10,6 +10,7 @@ import os
 import pickle
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Sized
 from dataclasses import dataclass, field
@@ -474,7 +475,9 @@ def read_tensors(path: str | os.PathLike) -> dict:
         if not os.path.isfile(path):
             raise InputError(f"{path}: no such file; check the path")
         _check_instructions(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of kinds of tensors that are refused below
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except OSError as error:

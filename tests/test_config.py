@@ -15,6 +15,7 @@ from fomm_lib.config import Config, config_names, load_config
 from fomm_lib.errors import InputError
 from fomm_lib.files import data_path
 from tests.support.paths import GOLDEN, ROOT
+from tools import fuzz_families
 
 pytestmark = pytest.mark.quick
 
@@ -369,3 +370,71 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(module.Path, "read_text", denied)
     with pytest.raises(InputError, match=r"config\.yaml: cannot be read \(Permission denied\)"):
         load_config(path)
+
+
+# --- bounds -------------------------------------------------------------------------------------------------
+
+LARGE = {
+    MODEL + "common_params.num_kp": [10**12, 1001, 1e20],
+    MODEL + "kp_detector_params.num_blocks": [10**12, 11],
+    MODEL + "kp_detector_params.scale_factor": [5e-324, 1e-4],
+    MODEL + "kp_detector_params.temperature": [1e308, 5e-324],
+    MODEL + "generator_params.num_bottleneck_blocks": [10**7, 101],
+    MODEL + "generator_params.num_down_blocks": [10**7, 11],
+    MODEL + "generator_params.block_expansion": [10**9, 8193],
+    MODEL + "discriminator_params.max_features": [10**30],
+    MODEL + "discriminator_params.scales": [[1] * 11, [1e-300]],
+    DATA + "frame_shape": [[10**6, 10**6, 3], [256, 256, 10**6]],
+    TRAIN + "batch_size": [10**6],
+    TRAIN + "num_epochs": [10**12],
+    TRAIN + "lr_generator": [1e20],
+    TRAIN + "epoch_milestones": [[1] * 1001],
+    TRAIN + "transform_params.points_tps": [10**6],
+    TRAIN + "loss_weights.perceptual": [[1e300]],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in LARGE.items() for value in values]
+)
+def test_every_number_has_a_largest_value(key, value):
+    with pytest.raises(InputError) as error:
+        load_config(changed(VOX, {key: value}))
+    assert f"{key}" in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("name", fuzz_families.ODD_YAML)
+def test_files_that_stand_for_more_than_they_are(tmp_path, name):
+    path = tmp_path / "odd.yaml"
+    path.write_text(fuzz_families.ODD_YAML[name])
+    with pytest.raises(InputError, match=r"odd\.yaml: ") as error:
+        load_config(path)
+    assert str(error.value).isprintable() and len(str(error.value)) < 1500
+
+
+def test_references_of_people_still_work(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train_params:\n  lr_generator: &rate 0.001\n  lr_kp_detector: *rate\n")
+    assert load_config(path).train_params.lr_kp_detector == 0.001
+
+
+def test_a_dict_that_holds_itself():
+    content: dict = {}
+    content["model_params"] = content
+    with pytest.raises(InputError, match="is not a config: it has more than 20 levels"):
+        load_config(content)
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 5000, 10**5000, [[0] * 50] * 50, "\x1b[2J"], ids=["text", "number", "lists", "escape"]
+)
+def test_a_long_value_is_shown_short(value):
+    with pytest.raises(InputError) as error:
+        load_config({"train_params": {"num_epochs": value}})
+    assert len(str(error.value)) < 500 and str(error.value).isprintable()
+
+
+def test_many_problems_are_counted():
+    unknown = {f"key{number}": 1 for number in range(50)}
+    with pytest.raises(InputError, match=r"key0: unknown key; .*; and 46 more$"):
+        load_config(unknown)

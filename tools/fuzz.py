@@ -1,18 +1,21 @@
 """Damage small files in hundreds of ways, and check that the readers handle them.
 
-    python -m tools.fuzz                          # 500 mutations; prints a table
+    python -m tools.fuzz                          # 500 mutations of media; prints a table
     python -m tools.fuzz --count 20000 --seed 7 --keep bad    # and keeps the files that caused a fault
+    python -m tools.fuzz --family all --count 200 --seed today
 
 It makes small images and videos, changes each in one of the ways that disks, networks and attackers do
 (flipped bits, a missing end, zeroed, repeated, deleted and swapped parts, swapped boxes, absurd lengths),
-and gives it to every reader in a process of its own. A reader may return frames, or raise an `InputError` of
-one line. A crash, a hang, another exception, and files or memory that stay in use are faults: they are
-listed, and the exit code is 1. The same seed makes the same mutations.
+and gives it to every reader in a process of its own. `fuzz_families` does the same with playlists, clocks,
+weights, configs, states and names. A reader may return something, or raise an `InputError` of one line. A
+crash, a hang, another exception, and files or memory that stay in use are faults: they are listed, and the
+exit code is 1. The same seed makes the same mutations; `today` is a new one every day.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import sys
 import tempfile
@@ -29,7 +32,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from fomm_lib.errors import InputError
+from fomm_lib.errors import MESSAGE_LENGTH, InputError
 from fomm_lib.media.containers import encryption_marks, missing_end
 from fomm_lib.media.outputs import open_output
 from fomm_lib.media.sandbox import CallStopped, close_idle, guarded_call
@@ -200,9 +203,9 @@ class Reading:
     memory: int
 
 
-def read_in_all_ways(path: str) -> Reading:
-    """Give a file to every reader."""
-    results = {name: _outcome(read, path) for name, read in READERS.items()}
+def read_in_all_ways(path: str, readers: dict[str, Callable[[str], object]] | None = None) -> Reading:
+    """Give a file to every reader; by default to those of media."""
+    results = {name: _outcome(read, path) for name, read in (readers or READERS).items()}
     return Reading(results, os.getpid(), *_in_use())
 
 
@@ -238,9 +241,10 @@ READERS: dict[str, Callable[[str], object]] = {
 def _outcome(read: Callable[[str], object], path: str) -> str:
     try:
         read(path)
-        return "frames"
+        return "read"
     except InputError as error:
-        return "error" if "\n" not in str(error) else f"error of several lines: {error!r}"
+        text = str(error)
+        return "error" if text.isprintable() and len(text) <= MESSAGE_LENGTH else f"a bad line: {text!r}"
     except MemoryError:
         raise
     except Exception as error:
@@ -268,29 +272,46 @@ def mutants(files: list[Path], count: int, seed: int) -> Iterator[tuple[str, str
 
 
 def fuzz(count: int, seed: int = 0, keep: Path | None = None, progress: bool = True) -> Report:
-    """Read `count` mutations; files that caused a fault are written into the folder `keep`."""
-    report = Report()
+    """Read `count` mutations of media; files that caused a fault are written into the folder `keep`."""
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder))
         for path in files:  # first check that all can be read before they are damaged
             results = read_in_all_ways(str(path)).results
-            if "frames" not in (results["image"], results["video"]):
+            if "read" not in (results["image"], results["video"]):
                 raise RuntimeError(f"{path.name} cannot be read before it is damaged: {results}")
-        bar = tqdm(mutants(files, count, seed), total=count, unit="file", disable=not progress)
-        for number, (name, mutation, content) in enumerate(bar):
-            path = Path(folder, f"mutant{Path(name).suffix}")
-            path.write_bytes(content)
-            began = time.monotonic()
-            try:
-                reading = guarded_call(read_in_all_ways, str(path), seconds=SECONDS, memory=MEMORY)
-                faults = report.add(name, mutation, reading)
-            except CallStopped as stopped:
-                faults = report.stop(name, mutation, str(stopped))
-            report.longest = max(report.longest, time.monotonic() - began)
-            if faults and keep is not None:
-                keep.mkdir(parents=True, exist_ok=True)
-                (keep / f"{seed}-{number}-{mutation}-{name}").write_bytes(content)
-        close_idle()
+        cases = tqdm(mutants(files, count, seed), total=count, unit="file", disable=not progress)
+        return read_cases(cases, Path(folder), None, None if keep is None else keep / str(seed))
+
+
+def read_cases(
+    cases: Iterable[tuple[str, str, bytes]],
+    folder: Path,
+    readers: dict[str, Callable[[str], object]] | None = None,
+    keep: Path | None = None,
+) -> Report:
+    """Read cases, each as a file in `folder` in a process that can be stopped.
+
+    Args:
+        cases: name, mutation and content of each.
+        readers: functions that another process can import; those of media by default.
+        keep: a folder for the files that caused a fault.
+    """
+    report = Report()
+    seconds = SECONDS if readers is None else 4 * SECONDS  # the first call in a process imports PyTorch
+    for number, (name, mutation, content) in enumerate(cases):
+        path = folder / f"mutant{''.join(Path(name).suffixes)}"
+        path.write_bytes(content)
+        began = time.monotonic()
+        try:
+            reading = guarded_call(read_in_all_ways, str(path), readers, seconds=seconds, memory=MEMORY)
+            faults = report.add(name, mutation, reading)
+        except CallStopped as stopped:
+            faults = report.stop(name, mutation, str(stopped))
+        report.longest = max(report.longest, time.monotonic() - began)
+        if faults and keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            (keep / f"{number}-{mutation}-{name}").write_bytes(content)
+    close_idle()
     report.look_for_leaks()
     return report
 
@@ -312,10 +333,12 @@ class Report:
 
     def add(self, name: str, mutation: str, reading: Reading) -> bool:
         """Add the result of a file; returns whether it is a fault."""
-        bad = {key: text for key, text in reading.results.items() if text not in ("frames", "error")}
+        bad = {key: text for key, text in reading.results.items() if text not in ("read", "error")}
         self.faults += [f"{mutation} {name}: {key}: {text}" for key, text in bad.items()]
-        readable = "frames" in (reading.results["image"], reading.results["video"])
-        self.table[mutation, "fault" if bad else "frames" if readable else "error"] += 1
+        # Of media a container or an index may be whole, but only images are a result.
+        found = [reading.results.get(key) for key in ("image", "video")]
+        readable = "read" in (found if any(found) else reading.results.values())
+        self.table[mutation, "fault" if bad else "read" if readable else "error"] += 1
         self._use.setdefault(reading.process, []).append((reading.files, reading.memory))
         return bool(bad)
 
@@ -340,9 +363,9 @@ class Report:
                     self.faults.append(f"leak: {last - first} {what} after {len(use)} calls")
 
     def __str__(self) -> str:
-        columns = ("frames", "error", "memory", "fault")
+        columns = ("read", "error", "memory", "fault")
         lines = [f"{'mutation':16}" + "".join(f"{column:>9}" for column in columns)]
-        for mutation in (function.__name__ for function in MUTATIONS):
+        for mutation in dict.fromkeys(mutation for mutation, _ in self.table):
             lines.append(f"{mutation:16}" + "".join(f"{self.table[mutation, c]:9}" for c in columns))
         lines.append(f"{'all':16}" + "".join(f"{sum_of(self.table, c):9}" for c in columns))
         lines.append(f"longest: {self.longest:.1f} s; processes: {len(self._use)}")
@@ -358,12 +381,21 @@ def main(arguments: Iterable[str] | None = None) -> int:
     """Print the table; 1 where there is a fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--count", type=int, default=500, help="how many mutations")
-    parser.add_argument("--seed", type=int, default=0, help="of the mutations")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the mutations: a number, or today")
+    parser.add_argument("--family", default="media", help="media, another of fuzz_families, or all")
     parser.add_argument("--keep", type=Path, help="a folder for the files that caused a fault")
+    from tools import fuzz_families  # which imports this module
+
     options = parser.parse_args(None if arguments is None else list(arguments))
-    report = fuzz(options.count, options.seed, options.keep)
-    print(report)
-    return int(bool(report.faults))
+    print(f"seed {options.seed}")
+    reports = fuzz_families.fuzz_all(options.family, options.count, options.seed, options.keep)
+    for family, report in reports.items():
+        print(f"\n{family}\n{report}")
+    return int(any(report.faults for report in reports.values()))
+
+
+def _seed(text: str) -> int:
+    return int(datetime.date.today().strftime("%Y%m%d") if text == "today" else text)
 
 
 if __name__ == "__main__":

@@ -350,19 +350,22 @@ class Run:
                 f"{path}: an epoch had {state.pairs} pairs, now it has {self.pairs}: the data have "
                 "changed; start another training from its weights: init (--init)"
             )
-        try:
-            config = type(self.config).model_validate(state.config)
-        except ValidationError as error:
-            raise InputError(f"config: {error.errors(include_input=False)[0]['msg'].lower()}") from None
-        before = _flat(config.model_dump(mode="json")) | state.settings
+        before = _flat(state.config) | state.settings
         now = _flat(self.config.model_dump(mode="json")) | self.settings
-        for key in [key for key in now if before.get(key, now[key]) != now[key]]:
+        changed = [key for key in now if before.get(key, now[key]) != now[key]]
+        for key in changed:
             if key.startswith(_FIXED) and key != "dataset_params.root_dir":
                 raise InputError(
                     f"{key} = {now[key]}: the training began with {shown(before[key])}; go on with that, "
                     "or start another training from its weights: init (--init)"
                 )
-            tqdm.write(printable(f"{key}: {before[key]} until step {state.step}, {now[key]} from now on"))
+        try:
+            type(self.config).model_validate(state.config)
+        except ValidationError as error:
+            raise InputError(f"config: {error.errors(include_input=False)[0]['msg'].lower()}") from None
+        for key in changed:
+            said = f"{key}: {before[key]} until step {state.step}, {now[key]} from now on"
+            tqdm.write(printable(said, 500))
 
 
 def _remove(path: Path) -> None:

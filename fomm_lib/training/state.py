@@ -121,13 +121,14 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
-        raise
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (InputError, OSError, RuntimeError, SafetensorError) as error:
+        cause = error.__cause__ if isinstance(error, InputError) else error
+        if not isinstance(cause, (OSError, RuntimeError, SafetensorError)):
+            raise
         raise InputError(
-            f"{path}: could not be written ({error_text(error)[:200]}); all that was saved before is whole: "
+            f"{path}: could not be written ({error_text(cause)[:200]}); all that was saved before is whole: "
             "make room, then go on with resume"
-        ) from error
+        ) from cause
 
 
 @contextmanager
@@ -200,7 +201,7 @@ class State(BaseModel):
     transforms: Tensor
     random: dict[str, Any]
     log: _Log
-    best: dict[str, FiniteFloat] | None
+    best: dict[str, int | FiniteFloat] | None
     origin: str | None
     verb: str = "train"  # states of earlier versions are all of `train`
     config: dict[str, JsonValue]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from fomm_lib.animation import augment as module
 from fomm_lib.animation.augment import MANIFEST, Pair, augment, read_manifest, summary
 from fomm_lib.checkpoints import write_weights
 from fomm_lib.errors import InputError
-from fomm_lib.files import data_path
+from fomm_lib.files import data_path, only_writer
 from fomm_lib.media.faces import has_detector
 from fomm_lib.media.video import VideoReader
 from tests.support.odd_files import encode, encode_audio, moving_frames, portrait
@@ -259,3 +260,38 @@ def test_what_is_no_folder(thing, folders, weights):
         grow((folders[0], thing, folders[2]), weights)
     with pytest.raises(InputError, match="is an address; download it first"):
         grow(("https://a.example/faces", *folders[1:]), weights)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of Windows are texts")
+def test_names_of_any_bytes(folders, weights):
+    sources, drivings, out = folders
+    (sources / "bob.jpg").unlink(), (drivings / "talk.webm").unlink()
+    odd = [b"\xff\xe9.png", b"=1+cmd.png", b"a\rb.png"]
+    for name in odd:
+        (sources / os.fsdecode(name)).write_bytes((sources / "ann.png").read_bytes())
+    (sources / "ann.png").unlink()
+    rows = grow(folders, weights)
+    assert {os.fsencode(row.source) for row in rows} == set(odd)
+    assert all(row.verdict == "made" and (out / row.file).is_file() for row in rows), rows
+    assert read_manifest(out) == rows
+
+
+def test_one_process_at_a_time(folders, weights):
+    grow(folders, weights, limit=1)
+    with only_writer(folders[2]), pytest.raises(InputError, match="another process is writing there"):
+        grow(folders, weights)
+    assert not [path for path in folders[2].iterdir() if path.name.startswith(".")]
+
+
+def test_killed_before_the_first_pair_it_goes_on(folders, weights, monkeypatch):
+    """A folder with files and without a manifest is somebody else's."""
+    monkeypatch.setattr(module, "_make", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        grow(folders, weights)
+    assert read_manifest(folders[2]) == [] and (folders[2] / MANIFEST).is_file()
+    (folders[2] / "ann#nod.mp4").write_bytes(b"of the run that was killed")
+    (folders[2] / ".ann#nod.mp4.ab_de0gh.partial").mkdir()
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "has_detector", lambda: False)
+    assert len(grow(folders, weights)) == 4
+    assert not [path for path in folders[2].iterdir() if path.name.startswith(".")]

@@ -18,9 +18,10 @@ import pytest
 from joblib.parallel import ThreadingBackend
 
 from fomm_lib.data import report as report_module
-from fomm_lib.data.cleaning import VERDICTS, FileReport
+from fomm_lib.data.cleaning import VERDICTS, FileReport, check_file
 from fomm_lib.data.report import REPORT, clean, read_report, summary
 from fomm_lib.errors import InputError
+from fomm_lib.files import only_writer
 from fomm_lib.media import sandbox
 from tests.support.odd_files import ODD_FILES, encode, make, moving_frames
 
@@ -460,3 +461,39 @@ def test_what_is_gone_is_not_counted_and_its_row_stays(tmp_path):
     (tmp_path / "videos" / "a.txt").unlink()
     assert [row.file for row in run(tmp_path / "videos", tmp_path / "report.csv")] == ["b.txt"]
     assert [row.file for row in read_report(tmp_path / "report.csv")] == ["a.txt", "b.txt"]
+
+
+# --- links, locks and odd names -----------------------------------------------------------------------------
+
+
+@posix
+def test_a_link_to_a_pipe_costs_no_time(tmp_path):
+    (tmp_path / "videos").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "videos" / "link.mp4").symlink_to(tmp_path / "pipe")
+    (tmp_path / "videos" / "dead.mp4").symlink_to("nothing")
+    rows = clean(tmp_path / "videos", tmp_path / "report.csv", progress=False, seconds=5)
+    assert [(row.file, row.verdict) for row in rows] == [("dead.mp4", "unreadable")]
+    assert check_file(tmp_path / "videos" / "link.mp4").reason == "is no regular file"
+
+
+@posix
+def test_two_runs_with_one_report(tmp_path):
+    (tmp_path / "videos").mkdir()
+    with only_writer(tmp_path / "report.csv"), pytest.raises(InputError, match="another process is writing"):
+        clean(tmp_path / "videos", tmp_path / "report.csv", progress=False)
+    clean(tmp_path / "videos", tmp_path / "report.csv", progress=False)
+    assert sorted(os.listdir(tmp_path)) == ["report.csv", "videos"]
+
+
+@posix
+def test_names_of_any_bytes_are_read_again(tmp_path):
+    odd = [b"=1+cmd.txt", b"a\rb.txt", b"a\nb.txt", b"\xff\xfe.txt", b"a\x1b[2J.txt", b"'=x.txt", b'a,b".txt']
+    (tmp_path / "videos").mkdir()
+    for name in odd:
+        (tmp_path / "videos" / os.fsdecode(name)).write_bytes(b"no video")
+    rows = clean(tmp_path / "videos", tmp_path / "report.csv", progress=False)
+    assert {os.fsencode(row.file) for row in rows} == set(odd)
+    assert sorted(row.file for row in read_report(tmp_path / "report.csv")) == [row.file for row in rows]
+    again = clean(tmp_path / "videos", tmp_path / "report.csv", progress=False)
+    assert again == rows, "nothing is checked again"

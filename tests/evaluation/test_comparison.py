@@ -114,3 +114,20 @@ def test_bad_input():
         paired_comparison([1, 2], [1, 2, 3])
     with pytest.raises(InputError, match="choose 'lower' or 'higher'"):
         paired_comparison([1], [1], better="best")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("heads-64", "heads-64"),
+        ("a|b", "a\\|b"),
+        ("a\nb\r\n| x |", "a b \\| x \\|"),
+        ("<script>x</script>", "&lt;script&gt;x&lt;/script&gt;"),
+        ("[x](javascript:y)", "\\[x\\](javascript:y)"),
+        ("`a`*b*", "\\`a\\`\\*b\\*"),
+        ("\x1b[2J", "\\\\x1b\\[2J"),
+    ],
+)
+def test_names_in_tables_only_show(name, shown):
+    table = markdown_table(["model", "L1"], [[name, "0.1"]])
+    assert table.splitlines()[2:] == [f"| {shown} | 0.1 |"]

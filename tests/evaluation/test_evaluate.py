@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -256,3 +258,27 @@ def test_images_of_others(faces):
     assert np.isnan(compare_images(true, true, [4, 5, 7])["jitter"]).all()
     with pytest.raises(InputError, match="cannot be compared"):
         compare_images(true, true[:2])
+
+
+@pytest.mark.parametrize("last", ["protocol.json", "out.md", "out.csv"])
+def test_killed_between_the_files_of_the_result_it_goes_on(
+    weights, clips, faces, tmp_path, monkeypatch, last
+):
+    files = {"table": tmp_path / "out.md", "save_protocol": tmp_path / "protocol.json"}
+    replace = os.replace
+
+    def killed(source, target):
+        replace(source, target)
+        if Path(target).name == last:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_to_files(weights, clips, tmp_path / "out.csv", progress=False, **files)
+    monkeypatch.setattr(os, "replace", replace)
+    evaluate_to_files(weights, clips, tmp_path / "out.csv", progress=False, **files)
+    assert sorted(os.listdir(tmp_path)) == ["out.csv", "out.md", "protocol.json"]
+    (tmp_path / "out.csv.parts").mkdir()  # of a run that was killed at the very end
+    with pytest.raises(InputError, match=r"out\.csv: exists already"):
+        evaluate_to_files(weights, clips, tmp_path / "out.csv", progress=False)
+    assert not (tmp_path / "out.csv.parts").exists()

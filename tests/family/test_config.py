@@ -66,3 +66,31 @@ def test_unknown_names():
         family_config("stylegan")
     with pytest.raises(InputError, match="preset 'large': choose small or published"):
         family_config("srgan", "large")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 10**12}, "steps = 1000000000000: "),
+        ({"size": 10**6}, "size = 1000000: "),
+        ({"learning_rate": float("inf")}, "learning_rate = inf: "),
+        ({"betas": (0.5, 1.5)}, r"betas\.1 = 1\.5: "),
+        ({"networks": {"generator": {"halvings": 10**7}}}, "halvings should be from 0 to 100"),
+        ({"networks": {"generator": {"width": 10**7}}}, "width should be from 0 to 8192"),
+        ({"networks": {"generator": {"width": [1] * 101}}}, "width should be a number, a word or a list"),
+        ({"networks": {"generator": {"width": [[[1]]]}}}, "width should be a number, a word or a list"),
+        ({"networks": {"generator": {"inner": {"num_blocks": 10**7}}}}, "num_blocks should be from 0 to 100"),
+        ({"networks": {"generator": {"width": float("nan")}}}, "width should be from 0 to 8192"),
+    ],
+)
+def test_every_number_has_a_largest_value(changes, message):
+    with pytest.raises(InputError, match=message):
+        family_config("pix2pix", **changes)
+
+
+@pytest.mark.parametrize("width", ["wide", None, 2.5])
+def test_arguments_that_no_network_takes_are_one_line(width):
+    config = family_config("pix2pix", networks={"generator": {"width": width}})
+    with pytest.raises(InputError, match="pix2pix: the networks' arguments do not fit") as error:
+        build_networks(config)
+    assert "\n" not in str(error.value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from fomm_lib.errors import InputError
-from tools import fuzz
+from tools import fuzz, fuzz_families
 from tools.fuzz import LEAK, MUTATIONS, READERS, Reading, Report
 
 
@@ -15,7 +17,7 @@ def test_readers_survive(capsys):
     report = fuzz.fuzz(32, seed=5, progress=False)
     assert report.faults == []
     assert sum(report.table.values()) == 32
-    assert fuzz.sum_of(report.table, "frames") > 3 and fuzz.sum_of(report.table, "error") > 3
+    assert fuzz.sum_of(report.table, "read") > 3 and fuzz.sum_of(report.table, "error") > 3
     assert report.longest < fuzz.SECONDS
     assert len(str(report).splitlines()) == len(MUTATIONS) + 3
 
@@ -44,7 +46,7 @@ def reading(**changes):
 def test_faults_are_seen():
     report = Report()
     assert not report.add("a.mp4", "truncate", reading())
-    assert not report.add("a.mp4", "truncate", reading(video="frames"))
+    assert not report.add("a.mp4", "truncate", reading(video="read"))
     assert report.add("a.mp4", "truncate", reading(image="ValueError: no"))
     assert not report.stop("a.mp4", "delete", "stopped: needs more than 1024 MiB of memory")
     assert report.stop("a.mp4", "delete", "crashed (SIGSEGV)")
@@ -56,7 +58,7 @@ def test_faults_are_seen():
     ]
     assert dict(report.table) == {
         ("truncate", "error"): 1,
-        ("truncate", "frames"): 1,
+        ("truncate", "read"): 1,
         ("truncate", "fault"): 1,
         ("delete", "memory"): 1,
         ("delete", "fault"): 2,
@@ -82,7 +84,60 @@ def fails(error):
 
 
 def test_what_an_outcome_is():
-    assert fuzz._outcome(lambda path: 1, "a.mp4") == "frames"
+    assert fuzz._outcome(lambda path: 1, "a.mp4") == "read"
     assert fuzz._outcome(fails(InputError("a.mp4: is damaged")), "a.mp4") == "error"
-    assert fuzz._outcome(fails(InputError("a\nb")), "a.mp4").startswith("error of several lines")
+    assert fuzz._outcome(fails(InputError("a\nb")), "a.mp4") == "error"
     assert fuzz._outcome(fails(KeyError("x")), "a.mp4") == "KeyError: 'x'"
+
+
+# --- the other families -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", fuzz_families.FAMILIES)
+def test_families_survive(family):
+    """A few cases of each; `python -m tools.fuzz --family all` does hundreds."""
+    report = fuzz_families.fuzz_family(family, 12, seed=5, progress=False)
+    assert report.faults == []
+    assert sum(report.table.values()) == 12
+    if family in ("clocks", "names"):
+        assert fuzz.sum_of(report.table, "read") == 12
+    elif family != "playlists":  # whose readers refuse them, and say so
+        assert fuzz.sum_of(report.table, "error") > 3
+
+
+@pytest.mark.parametrize("family", fuzz_families.FAMILIES)
+def test_the_same_seed_makes_the_same_cases(family, tmp_path):
+    def cases(seed, folder):
+        folder.mkdir()
+        made = fuzz_families.FAMILIES[family].cases(folder, 6, seed)
+        return [(name, mutation) for name, mutation, _ in made]
+
+    assert cases(1, tmp_path / "a") == cases(1, tmp_path / "b") != []
+
+
+def test_a_file_that_opens_another_is_a_fault(tmp_path):
+    (good,) = [path for path in fuzz.make_files(tmp_path) if path.name == "a.mp4"]
+    assert "names other files was read" in fuzz._outcome(fuzz_families.refuse_video, str(good))
+    (tmp_path / "none.mp4").write_bytes(b"no video")
+    assert fuzz._outcome(fuzz_families.refuse_video, str(tmp_path / "none.mp4")) == "read"
+
+
+def test_a_wrong_clock_is_a_fault(tmp_path):
+    (good,) = [path for path in fuzz.make_files(tmp_path) if path.name == "a.mp4"]
+    assert fuzz._outcome(fuzz_families.right_times, str(good)) == "read"
+    (other,) = [path for path in fuzz.make_files(tmp_path) if path.name == "d.png"]
+    assert fuzz._outcome(fuzz_families.right_times, str(other)) != "read"
+
+
+def test_a_line_must_be_plain_and_short(monkeypatch):
+    monkeypatch.setattr(InputError, "__str__", ValueError.__str__)
+    for text in ("a\nb", "a\x1b[2J", "a" * 2000):
+        assert fuzz._outcome(fails(InputError(text)), "a.mp4").startswith("a bad line")
+
+
+def test_the_seed_of_the_day_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(fuzz_families, "fuzz_all", lambda *arguments: {})
+    fuzz.main(["--seed", "today"])
+    assert re.fullmatch(r"seed 20\d{6}\n", capsys.readouterr().out)
+    fuzz.main(["--seed", "7"])
+    assert capsys.readouterr().out == "seed 7\n"

@@ -11,12 +11,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
+import re
+import shlex
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import traceback
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,106 +40,76 @@ def switch_loopback_on() -> None:
         fcntl.ioctl(any_socket, 0x8914, request)  # SIOCSIFFLAGS
 
 
-def verbs(folder: Path) -> Iterator[tuple[str, ...]]:
-    """The arguments of every verb, each with a result that the next may need."""
+def verbs(folder: Path) -> Iterator[str]:
+    """Every verb with its arguments, each with a result that the next may need."""
     clip = sorted(data_path("heads", "test").glob("*.mp4"))[0]
-    few = folder / "clips"
     for split in ("train", "test"):
-        (few / split).mkdir(parents=True)
+        (folder / "clips" / split).mkdir(parents=True)
         for path in sorted(data_path("heads", split).glob("*.mp4"))[:2]:
-            (few / split / path.name).symlink_to(path)
+            (folder / "clips" / split / path.name).symlink_to(path)
     (folder / "portraits").mkdir()
     (folder / "portraits" / "a.jpg").symlink_to(data_path("portrait.jpg"))
-    config = folder / "config.yaml"
     sections = yaml.safe_load(data_path("configs", "heads-64.yaml").read_text())
     sections["train_params"]["loss_weights"]["perceptual"] = [0, 0, 0, 0, 0]  # its network is another's test
+    # The true motion, which pretraining compares with, is as large as the images.
+    sections["model_params"]["generator_params"]["dense_motion_params"]["scale_factor"] = 1
+    config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(sections))
     (folder / "list.csv").write_text(LIST)
-    onnx = str(folder / "onnx")
-    animate = ("animate", "--driving", str(clip), "--output")
+    few = "--steps 1 --batch-size 2 --device cpu"
 
-    yield ("version",)
-    yield "info", "heads-64"
-    yield "convert", "heads-64", str(folder / "converted.safetensors")
-    yield *animate, str(folder / "torch.mp4"), "--weights", "heads-64"
-    yield "export", "--weights", "heads-64", "--out", onnx
+    yield "version"
+    yield "info heads-64"
+    yield f"convert heads-64 {folder}/converted.safetensors"
+    yield f"animate --driving {clip} --output {folder}/torch.mp4 --weights heads-64"
+    yield f"export --weights heads-64 --out {folder}/onnx"
     for backend in ("onnxruntime", "openvino"):
-        yield *animate, str(folder / f"{backend}.mp4"), "--weights", onnx, "--backend", backend
-    yield (
-        "augment",
-        "--sources",
-        str(folder / "portraits"),
-        "--drivings",
-        str(few / "test"),
-        "--out",
-        str(folder / "grown"),
-        "--weights",
-        "heads-64",
-        "--limit",
-        "1",
-    )
-    yield "clean", str(few), "--report", str(folder / "report.csv")
-    yield "evaluate", "--data", str(few), "--weights", "heads-64", "--report", str(folder / "scores.csv")
-    yield (
-        "synthesize",
-        "--out",
-        str(folder / "heads" / "train"),
-        "--clips",
-        "1",
-        "--frames",
-        "2",
-        "--size",
-        "64",
-        ("--truth"),
-        "1",
-    )
-    yield (
-        "photographs",
-        "--portraits",
-        str(folder / "portraits"),
-        "--out",
-        str(folder / "photo"),
-        "--clips",
-        "1",
-        "--frames",
-        "1",
-        "--size",
-        "64",
-    )
-    short = "--steps", "1", "--batch-size", "2", "--device", "cpu"
-    yield "train", "--config", str(config), "--data", str(few), "--out", str(folder / "run"), *short
+        output = f"{folder}/{backend}.mp4 --weights {folder}/onnx --backend {backend}"
+        yield f"animate --driving {clip} --output {output}"
+    grown = f"--drivings {folder}/clips/test --out {folder}/grown --weights heads-64 --limit 1"
+    yield f"augment --sources {folder}/portraits {grown}"
+    yield f"clean {folder}/clips --report {folder}/report.csv"
+    yield f"evaluate --data {folder}/clips --weights heads-64 --report {folder}/scores.csv"
+    yield f"synthesize --out {folder}/heads/train --clips 1 --frames 2 --size 64 --truth 1"
+    yield f"photographs --portraits {folder}/portraits --out {folder}/photo --clips 1 --frames 1 --size 64"
+    yield f"train --config {config} --data {folder}/clips --out {folder}/run {few}"
     if (folder / "heads" / "train").is_dir():
         (folder / "heads" / "test").symlink_to("train")
-    yield (
-        "pretrain",
-        "--config",
-        "heads-64-motion",
-        "--data",
-        str(folder / "heads"),
-        "--out",
-        str(folder / "motion"),
-        *short,
-    )
-    yield "family train", "pix2pix", "--out", str(folder / "pix2pix"), *short
-    yield "family apply", "srgan", str(data_path("portrait.jpg")), str(folder / "large.png"), "--tile", "64"
-    yield "family sample", "progressive", str(folder / "sheet.png"), "--count", "1"
-    yield "voxceleb", "--metadata", str(folder / "list.csv"), "--out", str(folder / "vox")
-    yield "live", "--weights", "heads-64", "--port", "0", "--no-browser"
+    yield f"pretrain --config {config} --data {folder}/heads --out {folder}/motion {few}"
+    yield f"family train progressive --data {folder}/portraits --out {folder}/grow --size 8 {few}"
+    yield f"family sample progressive {folder}/sheet.png --count 1 --weights {folder}/grow"
+    yield f"family apply srgan {data_path('portrait.jpg')} {folder}/large.png --tile 64"
+    yield f"voxceleb --metadata {folder}/list.csv --out {folder}/vox"
+    yield "live --weights heads-64 --port 0 --no-browser"
 
 
-def run_verb(arguments: tuple[str, ...]) -> int:
-    """The exit code of a verb; `live`, which does not end by itself, gets a Ctrl-C after three seconds."""
+def run_verb(arguments: list[str]) -> int:
+    """The exit code of a verb."""
     if arguments[0] == "live":
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-        signal.alarm(3)
+        return run_live(arguments)
     try:
-        main.main([*arguments[0].split(), *arguments[1:]])
+        main.main(arguments)
     except SystemExit as ended:
         return ended.code or 0
     except BaseException:
         traceback.print_exc()
         return 1
     return 0
+
+
+def run_live(arguments: list[str]) -> int:
+    """0 if the page can be asked for; the verb does not end by itself, so it runs in another process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fomm_lib", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        for line in process.stdout:
+            if address := re.search(r"http://\S+", line):
+                return int(urllib.request.urlopen(address[0], timeout=60).status != 200)
+        return 1
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
 
 
 def run_first_cells(notebook: Path) -> int:
@@ -155,9 +128,9 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     switch_loopback_on()
     ended = {}
-    for arguments in verbs(folder):
-        print("fomm", *arguments, flush=True)
-        ended[" ".join(arguments)] = run_verb(arguments)
+    for line in verbs(folder):
+        print("fomm", line, flush=True)
+        ended[line] = run_verb(shlex.split(line))
         print(file=sys.stderr, flush=True)
     for notebook in sorted((ROOT / "notebooks").glob("[0-9]*.py")):
         ended[notebook.name] = run_first_cells(notebook)
