@@ -161,7 +161,7 @@ def turn_hue(images: torch.Tensor, turn: float) -> torch.Tensor:
 
     and the other colours likewise. A turn by two sectors passes the colours on; the rest is at most one.
 
-    The results are those of torchvision's `adjust_hue`, in a tenth of its time.
+    The results are those of torchvision's `adjust_hue`, in less than a tenth of its time.
 
     Args:
         images: (..., 3, H, W) in [0, 1].

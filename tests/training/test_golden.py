@@ -11,6 +11,7 @@ import torch
 from fomm_lib.losses import RandomTransform
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
 from fomm_lib.perceptual import Vgg19Features
+from fomm_lib.training.fast import by_winograd, fuse_upsampling
 from fomm_lib.training.step import TrainingStep
 from tests.support.golden_recipe import fill, image
 from tests.support.paths import GOLDEN
@@ -22,9 +23,12 @@ def golden():
         return dict(numbers)
 
 
-@pytest.fixture(scope="module")
-def trained(golden):
-    """Two steps, once for all tests: what they gave, by the names of the golden numbers."""
+@pytest.fixture(scope="module", params=["plain", "as fomm train computes"])
+def trained(golden, request):
+    """Two steps, once for all tests: what they gave, by the names of the golden numbers.
+
+    Plain, and with doubling and convolution as one, Winograd's tiles, and channels last in memory.
+    """
     seed = int(golden["seed"])
     model = FirstOrderMotionModel(json.loads(str(golden["config"]))).train()
     discriminator = build_discriminator(model.config).train()
@@ -37,6 +41,12 @@ def trained(golden):
         torch.from_numpy(golden["transform_theta"]).float(),
         torch.from_numpy(golden["transform_control_params"]).float(),
     )
+    layout = torch.contiguous_format
+    if request.param != "plain":
+        layout = torch.channels_last
+        model = by_winograd(fuse_upsampling(model))
+        for part in (by_winograd(discriminator), by_winograd(network), model):
+            part.to(memory_format=layout)
     step = TrainingStep(model, discriminator, network, model.config)
     networks = {
         "generator": model.generator,
@@ -61,7 +71,9 @@ def trained(golden):
     )
     for t in range(2):
         source, driving = image(seed + 40 + t, 256, 2), image(seed + 50 + t, 256, 2)
-        losses = step(source, driving, transform)
+        losses = step(
+            source.contiguous(memory_format=layout), driving.contiguous(memory_format=layout), transform
+        )
         found |= {f"step{t}_loss_{name}": loss for name, loss in losses.items()}
         frame, keypoints = seen[3 * t + 2]
         found[f"step{t}_transformed_frame"] = frame[..., ::16, ::16].detach().numpy()

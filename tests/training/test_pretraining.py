@@ -21,7 +21,8 @@ from fomm_lib.config import load_config
 from fomm_lib.errors import InputError
 from fomm_lib.geometry import coordinate_grid, from_pixels, to_pixels, warp
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.model import load_model
+from fomm_lib.losses import RandomTransform
+from fomm_lib.model import FirstOrderMotionModel, load_model
 from fomm_lib.motion import DenseMotion
 from fomm_lib.synthetic.truth import ClipTruth, read_truth, truth_path
 from fomm_lib.training.pretraining import (
@@ -231,6 +232,37 @@ def test_it_learns(data, tmp_path):
     assert set(checkpoint.networks) == {"generator", "kp_detector"}
     found = motion_errors(load_model(weights), TruePairs(data, "test", (SIDE, SIDE)))
     assert found["epe"] == pytest.approx(float(errors[-1]["epe"]), rel=1e-3)
+
+
+@pytest.mark.parametrize("jacobian", [True, False])
+def test_everything_learns_in_two_steps(data, tmp_path, jacobian):
+    """All of the detector and of the dense motion, and nothing else: see `fomm pretrain`."""
+    config = small_config()
+    config["model_params"]["common_params"]["estimate_jacobian"] = jacobian
+    torch.manual_seed(0)
+    before = FirstOrderMotionModel(config)
+    pretrain(config, data, tmp_path / "out", 2, batch_size=2, progress=False)
+    state = read_state(StateFolder(tmp_path / "out" / "states").newest())
+    after = state["training"]["networks"]
+    stayed = {
+        name
+        for name, parameter in before.named_parameters()
+        if torch.equal(after[name.split(".")[0]][name.partition(".")[2]], parameter)
+    }
+    motion = ("kp_detector.", "generator.dense_motion_network.")
+    assert stayed == {name for name, _ in before.named_parameters() if not name.startswith(motion)}
+
+
+def test_a_step_waits_for_a_gpu_once(data, waits):
+    """Before the update: its optimizer cannot call one off by itself, and keeps its counts on the CPU."""
+    model = FirstOrderMotionModel(small_config()).train()
+    step, pairs = MotionStep(model, model.config), TruePairs(data, "train", (SIDE, SIDE))
+    batch, transform = pairs.batch(torch.arange(2)), RandomTransform.sample(2)
+    step(batch, transform)
+    step.optimizer.step = lambda: None
+    waits.clear()
+    step(batch, transform)
+    assert waits == ["tolist"]
 
 
 def test_the_same_seed_gives_the_same_weights(data, tmp_path):

@@ -115,27 +115,6 @@ def test_parts_of_a_batch_add_up():
             torch.testing.assert_close(whole.grad, (a.grad + b.grad) / 2, rtol=1e-3, atol=1e-4)
 
 
-# What makes the processor wait for a GPU; the private ones are those of `if tensor` and `float(tensor)`.
-WAITING = ("item", "cpu", "numpy", "tolist", "__bool__", "__float__", "__int__", "__index__")
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """The names of the calls that would wait for a GPU, in their order."""
-    seen = []
-
-    def spy(name, original):
-        def call(tensor, *arguments, **options):
-            seen.append(name)
-            return original(tensor, *arguments, **options)
-
-        return call
-
-    for name in WAITING:
-        monkeypatch.setattr(torch.Tensor, name, spy(name, getattr(torch.Tensor, name)))
-    return seen
-
-
 SETTINGS = {
     "plain": {},
     "adversarial": {"loss_weights": with_weights(generator_gan=1)["train_params"]["loss_weights"]},
