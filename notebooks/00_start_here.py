@@ -127,8 +127,8 @@ plots.show(
 # The images are small and soft: this model works at 64 x 64 pixels, and was trained only on rendered
 # heads. The published model of 256 x 256 pixels has the same architecture; only the shapes are larger.
 #
-# > **Think!** The source shows one view of one face. Which pixels of a turned head can be *copied* from it,
-# > and which must be *invented*? Keep your answer; it returns in the section on occlusion.
+# > **Think!** Which pixels of a turned head can be *copied* from the source, and which must be *invented*? Keep
+# > your answer.
 #
 # ## The basic operation: the backward warp
 #
