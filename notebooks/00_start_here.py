@@ -22,12 +22,12 @@
 # - animate a portrait with a driving video, in one line,
 # - draw the whole system from memory, with the shape of every tensor that passes between its parts,
 # - read each of its intermediate results: keypoints, sparse motions, masks, flow, occlusion,
-# - say why a warp goes *backward*, from the driving frame to the source.
+# - say why a warp goes *backward*.
 #
 # | | |
 # |---|---|
 # | Know first | Python, a little PyTorch (tensors, a convolution); no knowledge of GANs |
-# | Minutes | 25 to read and run, 15 for the exercises |
+# | Minutes | 40 to read and run, 25 for the exercises |
 # | GPU | no |
 # | Paper | *First Order Motion Model for Image Animation*, sections 1 and 3, figure 2 |
 # | Module | `fomm_lib/model.py`, `fomm_lib/animation/` |
@@ -64,8 +64,9 @@ from fomm_lib.animation.animator import Animator
 from fomm_lib.animation.movement import relative_motion
 from fomm_lib.course import plots
 from fomm_lib.course.exercises.nb00_start_here import (
-    check_motion_channels,
+    check_move_right,
     check_places_of_pixels,
+    check_sharpness_by_warps,
 )
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
@@ -89,7 +90,7 @@ plots.use_style()
 # ## The problem as one image
 #
 # A person moves in a video. A still image of another person should make the same movements. No labels for
-# eyes or mouths exist, and the two persons never appear together in the training data. Run the cell.
+# eyes or mouths exist. Run the cell.
 
 # %%
 model = fomm.load_model("heads-64", device="cpu")
@@ -101,14 +102,13 @@ video = plots.animation_png(
 )
 plots.show(
     video,
-    alt="video of three heads: the still portrait, the driving head, the portrait moving like "
-    "it",
+    alt="video of three heads: the still portrait, the driving head, the portrait moving "
+    "like it",
 )
 
 # %% [markdown]
-# *Figure 1. A photograph makes the movements of a video.* Left the **source**, a photograph. In the middle is
-# the **driving** video. Right is the **prediction**: the source with the movements of the video. For readers
-# on paper, here are six frames of it.
+# *Figure 1. A photograph makes the movements of a video.* Left the **source**, in the middle the
+# **driving** video, right the **prediction**. Six frames of it:
 
 # %%
 moments = [0, 5, 8, 12, 16, 21]
@@ -116,35 +116,34 @@ rows = [[beside(video[i]) for i in moments] for video in (frames, moving)]
 titles = [f"{i / 5:.1f} s" for i in moments]
 plots.show(
     plots.image_grid(rows, titles, ["driving", "prediction"]),
-    alt="six moments in two rows: whenever the driving head turns or tilts, the portrait does "
-    "so too",
+    alt="six moments in two rows: whenever the driving head turns or tilts, the portrait "
+    "does so too",
     colours=256,
 )
 
 # %% [markdown]
 # *Figure 2. Six moments: the portrait turns when the driving head turns.*
 #
-# The images are small and a little soft: this model works at 64 x 64 pixels, so that it runs on any computer,
-# and it was trained only on rendered heads, which have few of the details of a photograph. Everything you
-# learn on it holds for the published model of 256 x 256 pixels, which the same code loads; only the shapes
-# are larger.
+# The images are small and soft: this model works at 64 x 64 pixels, and was trained only on rendered
+# heads. The published model of 256 x 256 pixels has the same architecture; only the shapes are larger.
 #
-# > **Think!** The source shows one view of one face. Which pixels of a turned head can be *copied* from it,
-# > and which must be *invented*? Keep your answer; it returns in the section on occlusion.
+# > **Think!** Which pixels of a turned head can be *copied* from the source, and which must be *invented*? Keep
+# > your answer.
 #
 # ## The basic operation: the backward warp
 #
-# To move an image, we do not push its pixels forward: some pixels of the result would be written twice,
-# others never. Instead we ask, for every pixel of the result, **from which point of the source it comes**:
+# We do not push the pixels of an image forward: some pixels of the result would be written twice, others
+# never. Instead we ask, for every pixel of the result, **from which point of the source it comes**:
 #
-# $$\hat{D}(z) = S\big(T_{S \leftarrow D}(z)\big)$$
+# $$\hat x(z) = x_S\big(T_{S \leftarrow D}(z)\big)$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $S$ | source | (3, H, W) | 0 to 1 | `source` |
-# | $D$, $\hat{D}$ | driving frame, prediction | (3, H, W) | 0 to 1 | `driving`, `prediction` |
-# | $z$ | a point in the image, (x, y) | (H, W, 2) for all pixels | -1 to 1 | `grid` |
-# | $T_{S \leftarrow D}$ | backward flow, a point in $D$ → a point in $S$ | (H, W, 2) | -1 to 1 | `flow` |
+# | $x_S$ | source | (3, H, W) | 0 to 1 | `source` |
+# | $x_D$ | driving frame | (3, H, W) | 0 to 1 | `driving` |
+# | $\hat x$ | generated image, the prediction | (3, H, W) | 0 to 1 | `prediction` |
+# | $z$ | point in an image, (x, y) | (H, W, 2) for all pixels | -1 to 1 | `grid` |
+# | $T_{S \leftarrow D}$ | backward motion: a point in D → a point in S | (H, W, 2) | -1 to 1 | `flow` |
 #
 # Points are not measured in pixels: x runs from -1 (left) to 1 (right), y from -1 (top) to 1 (bottom), for
 # images of any size. Here is the operation by hand: round to the nearest pixel, and copy.
@@ -160,7 +159,7 @@ def look_back(image, flow):
 
 # %% [markdown]
 # Two flows to try it with: one adds 0.5 to every x, the other rotates all points by 30 degrees around the
-# centre.
+# centre. Guess first: where does the face go?
 
 # %%
 source = to_tensor(portrait, model.size)
@@ -174,18 +173,18 @@ plots.show(
         [[source, look_back(source, shifted), look_back(source, turned)]],
         ["source", "flow: x + 0.5", "flow: turned by 30°"],
     ),
-    alt="the portrait; moved a quarter of its width to the left; turned, against the turn of "
-    "its flow",
+    alt="the portrait; moved a quarter of its width to the left; turned, against the turn "
+    "of its flow",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 3. The image moves against its flow.* The flow *adds* 0.5 to x, and the face moves to the **left**:
-# each pixel takes its value from its right. That is what backward means; to confuse it with a forward flow is
-# the most common mistake with such models. Points outside the source repeat its border here.
+# *Figure 3. The image moves against its flow.* The flow *adds* 0.5 to x, and the face moves to the
+# **left**: each pixel takes its value from its right. To confuse it with a forward flow is the most
+# common mistake with such models.
 #
-# `geometry.warp` does the same with bilinear interpolation, which makes it differentiable. If a flow moves by
-# whole pixels, there is nothing to interpolate, and both must agree.
+# `geometry.warp` does the same with bilinear interpolation, which makes it differentiable. For a flow of
+# whole pixels both must agree.
 
 # %%
 pixels = torch.tensor([8.0, 0.0])  # 8 columns to the right
@@ -199,9 +198,8 @@ print("by hand and by the library:", tuple(by_library.shape), "equal")
 #
 # ## The whole system in one drawing
 #
-# We pass one pair of images through the model, and record the shape of every tensor. `model.detect` finds
-# keypoints, `model.dense_motion` computes a flow from them, `model.generate` an image. The discriminator
-# exists only in training; here an untrained one is used, as only the shape of its output matters.
+# We pass one pair of images through the model, and record the shape of every tensor. (The discriminator
+# exists only in training; here it is untrained.)
 
 # %%
 source = source[None]
@@ -217,11 +215,11 @@ with torch.inference_mode():
     realness = discriminator({1: generated.prediction})[1][1]
 
 # %% [markdown]
-# One of these lines is not in the paper's figure of the training: `relative_motion`. It takes the *movement*
-# of the driving keypoints since the first frame and applies it to the keypoints of the source (section 3.4),
-# so that the shape of the driving head has no influence. "Break it" shows what happens without it.
+# `relative_motion` takes the *movement* of the driving keypoints since the first frame and applies it to
+# the keypoints of the source (section 3.4), so that the shape of the driving head has no influence.
 
-# %%
+# %% tags=["hide-input"]
+# @title The whole system, with the shape of every tensor
 tensors = {
     "source": source,
     "driving": driving[turn : turn + 1],
@@ -237,43 +235,39 @@ shapes = {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
 shown = {name: tensors[name][0] for name in ("source", "driving", "prediction")}
 plots.show(
     plots.draw_system(shapes, shown),
-    alt="drawing of the system: one keypoint detector takes source and driving frame; dense "
-    "motion takes the "
-    "keypoints of both and the source; its flow and occlusion map control the generator, which "
-    "encodes the "
-    "source, warps and masks it, and decodes the prediction; in training, a discriminator "
-    "rates that",
+    alt="drawing of the system: one keypoint detector takes source and driving frame; "
+    "dense motion takes the keypoints of both and the source; its flow and occlusion map "
+    "control the generator, which encodes the source, warps and masks it, and decodes the "
+    "prediction; in training, a discriminator rates that",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 4. The whole system.* Read it from left to right; the number in each box is the notebook that builds
-# that part.
+# *Figure 4. The whole system.* Read it from left to right; the number in each box is the notebook that
+# builds that part.
 #
 # - **One detector, used twice** (03). For each image alone it gives K points `p` and K small matrices `J`.
 # - **Dense motion** (04) is the only part that gets both: it turns two sets of keypoints into one flow and
 #   one occlusion map.
 # - **The generator** (05) never gets the driving frame. All it knows of it is the flow and the occlusion map.
-#   This bottleneck is the reason why training works without labels: a source and a driving frame of *one
-#   video* are input and target, and the keypoints become whatever describes the movement best.
 # - **The discriminator** (06) rates patches of the image as real or generated, only in training. This is the
 #   GAN in the system.
 #
-# In training, source and driving frame come from the same video, so the right answer is known: the driving
+# In training, source and driving frame come from *one video*, so the right answer is known: the driving
 # frame itself. After training, the source may show another person.
 
 # %%
-numbers = {
+networks = {
     "keypoint detector": model.kp_detector,
     "dense motion": model.generator.dense_motion_network,
+    "generator, dense motion included": model.generator,
+    "discriminator": discriminator,
 }
-numbers |= {"generator, dense motion included": model.generator, "discriminator": discriminator}
-for name, network in numbers.items():
-    print(f"{name:33}{sum(p.numel() for p in network.parameters()):>10,} parameters")
+rows = [[name, sum(p.numel() for p in net.parameters())] for name, net in networks.items()]
+plots.show_table(["network", "parameters"], rows)
 
 # %% [markdown]
-# The published model for faces has 14.2 and 45.6 million in detector and generator; ours has the same
-# architecture and is smaller.
+# *Table 1.* The published model for faces has 14.2 and 45.6 million in detector and generator.
 #
 # ## Where: keypoints
 #
@@ -284,11 +278,11 @@ for name, network in numbers.items():
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
 # | $H_k$ | heatmap, the probability of each point | (K, h, w) | 0 to 1, sums to 1 | `kp_source.heatmap` |
-# | $p_k$ | keypoint, the mean point | (K, 2) | -1 to 1 | `kp_source.value` |
-# | $J_k$ | Jacobian: local rotation and stretch | (K, 2, 2) | about the identity | `kp_source.jacobian` |
+# | $p_k$ | keypoint k, the mean point | (K, 2) | -1 to 1 | `kp_source.value` |
+# | $J_k$ | Jacobian: local rotation and stretch | (K, 2, 2) | any | `kp_source.jacobian` |
 #
-# The mean point takes one line; the detector must give the same result. Then look at the points: on the
-# source, on the driving frame as detected, and the source's points after the movement of the video.
+# The mean point takes one line. Then look at the points: on the source, on the driving frame as detected,
+# and the source's points after the movement of the video.
 
 # %%
 heatmap = kp_source.heatmap
@@ -304,29 +298,30 @@ images = [
 ]
 plots.show(
     plots.image_grid([images], ["source", "driving frame", "prediction, moved points"]),
-    alt="ten numbered keypoints on source, driving frame, prediction; mostly on the same part "
-    "of each head",
+    alt="ten numbered keypoints on source, driving frame, prediction; 1, 5, 7 and 9 lie on "
+    "about the same part of both heads, 0 lies on a shoulder of the portrait and on the "
+    "neck of the other",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 5. Points with the same number lie on the same part.* The model has no labels such as "nose". Points
-# with the same number lie on corresponding parts because only then can the driving frame be reconstructed
-# from the source. Notebook 03 shows how that is learned, and how to measure it.
+# *Figure 5. Most points lie on about the same part of both heads, though no label says "nose".* Not all
+# do: 0 lies on a shoulder of the photograph, and on the neck of the rendered head. Notebook 03 measures
+# it.
 #
-# Below are all ten heatmaps of the source, each scaled so that its maximum is white.
+# All ten heatmaps of the source, each scaled so that its maximum is white:
 
 # %%
 peaks = (heatmap[0] / heatmap[0].amax(dim=(1, 2), keepdim=True))[:, None]
 plots.show(
     plots.image_grid([list(peaks[:5]), list(peaks[5:])], row_titles=["0 to 4", "5 to 9"]),
-    alt="ten heatmaps, keypoints 0 to 9: most are dark but for one bright spot; its mean place "
-    "is the point",
+    alt="ten heatmaps, keypoints 0 to 9: most are dark but for one bright spot; its mean "
+    "place is the point",
 )
 
 # %% [markdown]
-# *Figure 6. One small bright spot means that the detector is certain. With several spots it is uncertain, and
-# the point lies between them.* Keypoint 0 is at the upper left, 5 below it.
+# *Figure 6. One small bright spot means that the detector is certain. With several spots, as in keypoint
+# 0 at the upper left, it is uncertain, and the point lies between them.*
 #
 # ## How everything moves: from keypoints to a flow
 #
@@ -338,11 +333,11 @@ plots.show(
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $T_k$ | sparse motions; $T_0$ is the identity | (K+1, h, w, 2) | about -1 to 1 | `dense.sparse_motions` |
-# | $M_k$ | mask: the weight of motion k at each point | (K+1, h, w) | 0 to 1, sums to 1 | `dense.mask` |
-# | $T$ | the dense flow | (h, w, 2) | about -1 to 1 | `dense.deformation` |
+# | $T_k$ | sparse motion k; $T_0$ is the identity | (K+1, h, w, 2) | about -1 to 1 | `dense.sparse_motions` |
+# | $M_k$ | mask: the weight of motion k | (K+1, h, w) | 0 to 1, sums to 1 | `dense.mask` |
+# | $T$ | motion, the dense flow | (h, w, 2) | about -1 to 1 | `dense.deformation` |
 #
-# The weighted sum is one line again (equation 7).
+# The weighted sum is one line (equation 7).
 
 # %%
 mixed = (dense.mask[..., None] * dense.sparse_motions).sum(dim=1)
@@ -352,8 +347,7 @@ print("-> flow", tuple(mixed.shape))
 
 # %% [markdown]
 # A network computes the masks. For every motion it gets two inputs: the new and the old position of the
-# keypoint, as the difference of two Gaussian heatmaps, and the source warped by that motion alone. The figure
-# has three rows, and one column for each motion:
+# keypoint, as the difference of two Gaussians, and the source warped by that motion alone:
 
 # %%
 height, width = dense.mask.shape[-2:]
@@ -365,30 +359,28 @@ rows = [
 ]
 plots.show(
     plots.image_grid(rows, ["bg", *map(str, range(10))], ["heat", "warped", "mask"]),
-    alt="eleven columns, background and ten motions. heat: white where a keypoint is, black "
-    "where it "
-    "was; warped: the whole source warped by one motion; mask: bright where that motion is "
-    "used",
+    alt="eleven columns, background and ten motions. heat: white where a keypoint is, "
+    "black where it was; warped: the whole source warped by one motion; mask: bright where "
+    "that motion is used",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 7. Each column shows one motion and where it is used.* In each column of the middle row only the
-# neighbourhood of one keypoint is right; the mask below selects it. At each point the masks sum to one. The
-# weighted sum of the motions is one flow:
+# *Figure 7. One column for each motion: where its keypoint is now (white) and was (black), the source
+# warped by it alone, and where it is used.* At each point the masks sum to one. Motions 4 and 6 are not
+# used at all here. The weighted sum is one flow:
 
 # %%
 plots.show(
     plots.plot_flow(dense.deformation[0]),
     alt="the dense flow as colours and arrows, from each point of the driving frame to the "
-    "point of the "
-    "source that it copies; the head moves more than the background",
+    "point of the source that it copies; the head moves more than the background",
 )
 
 # %% [markdown]
 # *Figure 8. One flow from eleven motions.* An arrow starts at a pixel of the result and ends at the point
-# from which that pixel is copied. If the head has moved to the left, the arrows point to the right: back to
-# where it was.
+# from which that pixel is copied. Here the face turns to the right, and the arrows point to the left:
+# back to where it was.
 #
 # ## What a warp cannot know: occlusion
 #
@@ -403,31 +395,28 @@ plots.show(
 # | $\xi$, $\xi'$ | features of the source, before, after | (c, H/2ⁿ, W/2ⁿ) | any | `features`, `masked` |
 # | $O$ | occlusion map: 1 = copy, 0 = generate | (1, h, w) | 0 to 1 | `dense.occlusion` |
 #
-# By hand, with the flow and the map resized to the size of the features:
+# By hand, with the flow and the map resized to the size of the features; and once more without the map:
 
 # %%
 size = features.shape[-2:]
 small_flow = geometry.resize_flow(dense.deformation, *size)
-small_map = torch.nn.functional.interpolate(
-    dense.occlusion, size=size, mode="bilinear", align_corners=False
-)
-masked = small_map * geometry.warp(features, small_flow)
+resize = torch.nn.functional.interpolate
+small_map = resize(dense.occlusion, size=size, mode="bilinear", align_corners=False)
+copied = geometry.warp(features, small_flow)
 with torch.inference_mode():
-    decoded = model.generator.decode(masked)
+    decoded = model.generator.decode(small_map * copied)
+    without_map = model.generator.decode(copied)
 assert torch.allclose(decoded, generated.prediction, atol=1e-4)
-print(
-    "features",
-    tuple(masked.shape),
-    "-> prediction",
-    tuple(decoded.shape),
-    "the same as the model's",
-)
+print("features", tuple(copied.shape), "-> prediction", tuple(decoded.shape))
+change = (without_map - decoded).abs().mean()
+print(f"without the map the prediction changes by {change:.4f} on average, of 1")
 
 # %% [markdown]
-# The last images of the chain: the source warped pixel by pixel (for display only; the model does not use
-# it), the occlusion map $O$ with its smallest value in black and its largest in white, and the prediction.
+# The last images of the chain: the source warped pixel by pixel (for display only), the map $O$ from its
+# smallest value in black to its largest in white, and the prediction.
 
-# %%
+# %% tags=["hide-input"]
+# @title Source, driving frame, warped source, occlusion map, prediction
 trusted = dense.occlusion[0]
 darkest, brightest = float(trusted.min()), float(trusted.max())
 stretched = (trusted - darkest) / (brightest - darkest)
@@ -436,30 +425,28 @@ scale = f"O, {darkest:.2f} to {brightest:.2f}"
 plots.show(
     plots.image_grid([chain], ["source", "driving", "source, warped", scale, "prediction"]),
     alt="source, driving frame, the source warped by the flow, the occlusion map from its "
-    "smallest value "
-    "in black to its largest in white, and the prediction",
+    "smallest value in black to its largest in white, and the prediction",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 9. Copied, and generated where copying is not enough.* Compare the warped source with the prediction
-# along the border and around the head: the generator has filled in what the flow tore or stretched. The title
-# gives the range of $O$: if it is narrow, the model trusts nearly everything, and leaves corrections to the
-# decoder. Here is the answer to the *Think!* above: visible skin is copied; the newly visible side, the
-# background behind the head and the inside of an opening mouth are invented.
+# *Figure 9. The title gives the range of $O$: this model trusts nearly everything, and the map changes
+# almost nothing.* Its decoder does the work: the prediction is softer than the warped source, but whole.
+# The answer to the *Think!* above: visible skin is copied; the newly visible side, the background behind
+# the head and the inside of an opening mouth are invented. Notebook 05 has a map that does more.
 #
 # ## Try it: choose the driving frame
 #
-# `Animator` computes once what depends only on the source, and then takes any driving frame. First one frame,
-# then the same with a slider.
+# `Animator` computes once what depends only on the source, and then takes any driving frame. Frame 0 is the
+# reference: nothing has moved, and the prediction is the source, encoded and decoded. Move the slider: when
+# does the warped source tear, and what does the prediction show there?
 
-
-# %%
+# %% tags=["nbval-ignore-output"]
 animator = Animator(model, source)
 _ = animator(driving[:1])  # the first frame is the reference of all movements
 
 
-def at_frame(number):
+def at_frame(number=9):
     made = animator(driving[number : number + 1], with_visuals=True)
     images = [driving[number], made.deformed[0], made.prediction[0]]
     plots.show(
@@ -469,14 +456,6 @@ def at_frame(number):
     )
 
 
-at_frame(9)
-
-# %% [markdown]
-# Move the slider (in a running notebook). When does the warped source tear, and what does the prediction show
-# there? Frame 0 is the reference: nothing has moved, and the prediction is the source, encoded and decoded by
-# the generator.
-
-# %% tags=["nbval-ignore-output"]
 _ = interact(
     at_frame, number=IntSlider(value=9, min=0, max=len(frames) - 1, description="frame")
 )
@@ -484,9 +463,8 @@ _ = interact(
 # %% [markdown]
 # ## From toy to library
 #
-# Everything above with the library: first we compare the single steps with the animator, then we animate a
-# file in one line. (A `Generated` holds all results for one driving frame: prediction, flow, masks, occlusion
-# map.)
+# First we compare the single steps with the animator. (A `Generated` holds all results for one driving
+# frame.)
 
 # %%
 by_animator = animator(driving[turn : turn + 1])
@@ -496,9 +474,8 @@ assert torch.allclose(generated.deformation, by_animator.deformation, atol=1e-4)
 print("steps and animator agree:", tuple(by_animator.prediction.shape))
 
 # %% [markdown]
-# `fomm.animate` reads and writes files: the output has the frames, the times and the audio (if any) of the
-# driving video. Its metadata say that it is generated. `zoom=2` enlarges it for display. On the command line
-# the same is `fomm animate`.
+# `fomm.animate` reads and writes files: the output has the frames, times and audio of the driving video,
+# and says in its metadata that it is generated. On the command line it is `fomm animate`.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -517,7 +494,7 @@ with tempfile.TemporaryDirectory() as folder:
         made.size,
         "pixels,",
         float(made.fps),
-        "frames a second",
+        "a second",
     )
 
 # %% [markdown]
@@ -535,37 +512,36 @@ rows = [list(some), list(relative(some).prediction), list(absolute(some).predict
 plots.show(
     plots.image_grid(rows, row_titles=["driving", "relative", "absolute"]),
     alt="four driving frames; relative: the portrait keeps its place and shape and moves; "
-    "absolute: already "
-    "in the first frame it is pulled to the place and into the shape of the driving head",
+    "absolute: already in the first frame it is pulled to the place and into the shape of "
+    "the driving head",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 10. Positions contain the shape of a head; movements do not.* In the bottom row the face is pulled
-# to the position of the *driving* head, and into its proportions: keypoints describe the shape of a head as
-# well as its movement. In the first column nothing has moved yet, so the relative row shows the portrait as
-# it is.
+# *Figure 10. Positions contain the shape of a head; movements do not.* In the bottom row the face is
+# pulled to the position of the *driving* head, and into its proportions. In the first column nothing has
+# moved yet, so the relative row shows the portrait as it is.
 #
-# Here it is as a number: how far are the keypoints used from the source's own, in the frame in which nothing
-# has moved?
+# As a number: how far are the keypoints used from the source's own, in the frame in which nothing has
+# moved?
 
 
 # %%
 def distance(kp):
-    return (kp.value[:1] - kp_source.value).norm(dim=-1).mean()
+    return float((kp.value[:1] - kp_source.value).norm(dim=-1).mean())
 
 
 still = relative_motion(kp_source, kp_video[:1], kp_video[:1])
-print(f"relative: {distance(still):.3f} from the source's own")
-print("absolute is further away:", bool(distance(kp_video) > distance(still) + 0.01))
+print(f"relative {distance(still):.2f}, absolute {distance(kp_video):.2f}; the image is 2 wide")
 
 # %% [markdown]
 # ## Exercises
 #
-# Write the body, run the cell: `check_...` says `todo`, `ok`, or what is wrong and why. An unchanged stub
-# does not stop the notebook; a wrong answer stops *Run All* at its cell.
+# The check says `todo`, `ok`, or what is wrong and why. A wrong answer stops *Run All* at its cell.
 #
-# ### Exercise 1 · From pixels to points  (easy, 5 minutes, needed in every notebook)
+# ### Exercise 1 · From pixels to points
+#
+# *code · difficulty 1 of 5 · importance 5 of 5 · 5 minutes*
 #
 # Pixel coordinates run from 0 at the *centre* of the first pixel to `width - 1` at the centre of the last;
 # points run from -1 to 1. Invert `geometry.to_pixels`:
@@ -584,7 +560,7 @@ check_places_of_pixels(places_of_pixels)
 # <details><summary>Hint</summary>
 #
 # An image that is `width` pixels wide has `width - 1` steps between the first centre and the last; they
-# span a length of 2. The column belongs to the width, the row to the height.
+# span a length of 2.
 #
 # </details>
 #
@@ -600,45 +576,82 @@ check_places_of_pixels(places_of_pixels)
 #
 # </details>
 #
-# ### Exercise 2 · What the dense motion network is given  (easy, 5 minutes)
+# ### Exercise 2 · Find the bug
 #
-# For each of the K keypoints *and the background* the network gets one heatmap and the warped source with its
-# C channels. How many channels is that? Try your function for the published model: 10 keypoints, 3 colours.
+# *find the bug · difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
+#
+# The content of the image should move to the right. It does move.
 
 
 # %%
-def motion_channels(num_kp, num_channels):
-    """The number of input channels of the dense motion network."""
-    raise NotImplementedError
+def move_right(image, pixels):
+    """(3, H, W) -> (3, H, W): the content moved right by some pixels; the border repeats."""
+    height, width = image.shape[1:]
+    grid = geometry.coordinate_grid(height, width)
+    flow = grid + torch.tensor([2 * pixels / (width - 1), 0.0])
+    return geometry.warp(image[None], flow[None], padding_mode="border")[0]
 
 
-check_motion_channels(motion_channels)
+check_move_right(move_right)
 
 # %% [markdown]
-# <details><summary>Hint</summary>
-#
-# Count the images in the two upper rows under "How everything moves"; a colour image has three channels.
-#
-# </details>
-#
 # <details><summary>Solution</summary>
 #
 # ```python
-# def motion_channels(num_kp, num_channels):
-#     return (num_kp + 1) * (num_channels + 1)
+# def move_right(image, pixels):
+#     height, width = image.shape[1:]
+#     grid = geometry.coordinate_grid(height, width)
+#     flow = grid - torch.tensor([2 * pixels / (width - 1), 0.0])
+#     return geometry.warp(image[None], flow[None], padding_mode="border")[0]
 # ```
 #
-# 11 columns of 1 + 3 channels: 44 for the published model.
+# Each pixel must look to its *left* for content that moves to the right.
 #
 # </details>
 #
-# You can compare with the model in memory.
+# ### Exercise 3 · There and back
+#
+# *experiment · difficulty 2 of 5 · importance 4 of 5 · 10 minutes*
+#
+# Turn an image by 10 degrees, and back by 10 degrees: one round trip, after which every point is where it
+# was. Predict what happens to its sharpness with more round trips. Then measure it after 0, 1, 2 and 4.
 
 # %%
-first = model.generator.dense_motion_network.hourglass.encoder.down_blocks[0].conv
-print("channels into the dense motion network:", first.in_channels)
-corners = geometry.from_pixels(torch.tensor([[0.0, 0.0], [63.0, 63.0]]), *model.size)
-print("first and last pixel lie at", corners.tolist())
+image = to_tensor(read_image(fomm.data_path("portrait.jpg")), (64, 64))
+
+
+def turned_by(image, degrees):
+    angle = torch.deg2rad(torch.tensor(float(degrees)))
+    rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
+    flow = geometry.apply_2x2(rotation, geometry.coordinate_grid(64, 64))
+    return geometry.warp(image[None], flow[None], padding_mode="border")[0]
+
+
+def sharpness(image):
+    """The mean difference of neighbours in the middle of the image."""
+    return float(image[:, 16:48, 16:48].diff(dim=2).abs().mean())
+
+
+prediction = None  # "rises", "falls" or "stays"
+measured = {}  # {round trips: sharpness}, for 0, 1, 2 and 4
+check_sharpness_by_warps(prediction, measured)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# prediction = "falls"
+# measured, now = {0: sharpness(image)}, image
+# for trips in (1, 2, 3, 4):
+#     now = turned_by(turned_by(now, 10), -10)
+#     measured[trips] = sharpness(now)
+# check_sharpness_by_warps(prediction, measured)
+# ```
+#
+# Each warp interpolates between pixels, which is a small blur. So FOMM warps once, and never its own
+# output.
+#
+# </details>
 
 # %% [markdown]
 # ## When it goes wrong
@@ -650,7 +663,6 @@ print("first and last pixel lie at", corners.tolist())
 # | the face is tiny or cut off | other framing than in training | `crop=(x, y, side)` around the head |
 # | everything is washed out or noise | images in 0 to 255, or BGR | `to_tensor` of `media/tensors.py` |
 # | things move the wrong way | a forward flow used as a backward one | flow from driving to source |
-# | `no such file of weights` | a misspelt name; the message lists all | `fomm.load_model("heads-64")` |
 
 # %% [markdown]
 # ## Questions
@@ -659,8 +671,8 @@ print("first and last pixel lie at", corners.tolist())
 #
 # <details><summary>Answer</summary>
 #
-# Through the flow and the occlusion map, which come from the keypoints of both. They suffice: the flow says
-# from where to copy every feature, the map says where no useful feature can be copied.
+# Through the flow and the occlusion map: the flow says from where to copy every feature, the map says
+# where no useful feature can be copied.
 #
 # </details>
 #
@@ -672,18 +684,7 @@ print("first and last pixel lie at", corners.tolist())
 #
 # </details>
 #
-# **3.** Why may source and driving frame come from one video in training, although the aim is to animate
-# another person?
-#
-# <details><summary>Answer</summary>
-#
-# Then the right answer is known, the driving frame itself, and no labels are needed. It works for other
-# persons as far as keypoints describe movement and not appearance; the bottleneck of K points and matrices
-# leaves little capacity for appearance.
-#
-# </details>
-#
-# **4.** How could the system cheat in training if the generator also got the driving frame?
+# **3.** How could the system cheat in training if the generator also got the driving frame?
 #
 # <details><summary>Answer</summary>
 #
@@ -694,8 +695,8 @@ print("first and last pixel lie at", corners.tolist())
 # %% [markdown]
 # ## What you can now do
 #
-# You can animate a portrait, name each part of the system, and read its intermediate results. The table lists
-# the other notebooks; each can be read alone, but in this order everything is derived before it is used.
+# You can animate a portrait, name each part of the system, and read its intermediate results. Each of the
+# other notebooks can be read alone, but in this order everything is derived before it is used.
 #
 # | no | notebook | answers |
 # |---|---|---|
@@ -708,13 +709,10 @@ print("first and last pixel lie at", corners.tolist())
 # | 07 | `07_training` | how do I train it, on one CPU or many GPUs? |
 # | 08 | `08_animation` | how do I animate well: relative, best frame, audio, long videos? |
 # | 09 | `09_evaluation` | how good is it, in numbers? |
-# | 10 | planned | which related models are there? |
-# | 11 | planned | does it work for other things than faces? |
-# | 12 | planned | when does it fail, and what is responsible use? |
 #
-# Before you go on: a face belongs to a person. Animate your own face, rendered faces, or those of people who
-# agreed, and say that the video is generated.
+# Before you go on: a face belongs to a person. Animate your own face, rendered faces, or those of people
+# who agreed, and say that the video is generated.
 #
-# **References.** A. Siarohin, S. Lathuilière, S. Tulyakov, E. Ricci, N. Sebe: *First Order Motion Model for
-# Image Animation*, NeurIPS 2019, [arXiv:2003.00196](https://arxiv.org/abs/2003.00196). The portrait is a NASA
-# photograph, in the public domain; the driving head is rendered. `data/README.md` gives the source of both.
+# **References.** A. Siarohin, S. Lathuilière, S. Tulyakov, E. Ricci, N. Sebe: *First Order Motion Model
+# for Image Animation*, NeurIPS 2019, [arXiv:2003.00196](https://arxiv.org/abs/2003.00196). The portrait
+# is a NASA photograph, in the public domain; the driving head is rendered (`data/README.md`).

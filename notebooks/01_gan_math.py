@@ -35,7 +35,7 @@
 #
 # ## Set-up
 #
-# On Colab the first cell fetches the course's library; elsewhere it does nothing.
+# On Colab the first cell fetches the library.
 
 # %%
 import sys
@@ -180,7 +180,7 @@ print(
 # $$\frac{a}{D} - \frac{b}{1 - D} = 0
 # \quad\Longrightarrow\quad D^\ast(x) = \frac{P_\text{data}(x)}{P_\text{data}(x) + P_\text{model}(x)}.$$
 #
-# As a test, try every $D$ at a point where real samples are three times as frequent as generated ones.
+# As a test, try every $D$ where real samples are three times as frequent as generated ones.
 
 # %%
 a, b = 0.3, 0.1
@@ -460,10 +460,9 @@ for name, slope in slopes.items():
 assert slopes["free"].abs() < 0.001 and slopes["gradient penalty"] > 0.05
 
 # %% [markdown]
-# *Figure 6. Without a penalty the discriminator is a step between two flat parts; with it, a ramp.*
+# *Figure 6. Without a penalty the discriminator is a step; with it, a ramp.*
 #
-# A related penalty, R1 (`gan.r1_penalty`; Mescheder et al. 2018), uses only real samples, with target 0:
-# when the generator is right, no gradient should move it away.
+# A related penalty, R1 (`gan.r1_penalty`; Mescheder et al. 2018), uses only real samples, with target 0.
 #
 # ## 6. A bound on the weights: spectral norm
 #
@@ -603,7 +602,7 @@ columns = ["", "covered", "precision", "covered, 6 widths", "precision, 6 widths
 plots.show_table(columns, rows, digits=2)
 
 # %% [markdown]
-# *Table 1. Neither number alone is enough, and with a radius of six widths a random ring covers all eight.*
+# *Table 1. Neither number alone is enough; and with six widths a random ring covers all eight.*
 #
 # The whole training of a GAN; it is the loop of notebook 07, without images.
 
@@ -644,7 +643,7 @@ def train_gan(seed, steps=300, discriminator_steps=5, rate=1e-3, discriminator_r
 moments = train_gan(seed=0)
 
 # %% [markdown]
-# Circles are the islands, dots are 500 generated samples:
+# Circles are the islands, dots 500 samples:
 
 
 # %% tags=["nbval-ignore-output", "hide-input"]
@@ -699,8 +698,7 @@ plots.show_table(columns, rows, digits=2)
 # %% [markdown]
 # *Table 2. With a fast discriminator, least squares covers a little more than nothing, a bound more than
 # that, but its samples scatter. An even balance helps most: even without a bound 6 to 8 islands and a
-# precision of 0.74. With spectral norm too, every seed covers all eight, at a little less precision.* No
-# method reaches real samples.
+# precision of 0.74. With spectral norm too, every seed covers all eight, at a little less precision.*
 
 # %% tags=["hide-input"]
 # @title Samples of seed 0, at the end
@@ -727,8 +725,8 @@ plots.show(
 # *Figure 9. Seed 0. A fast discriminator without a bound makes perfect samples of one island: precision
 # alone would call it best.*
 #
-# The loss does not show it: an even GAN without a bound and a fast one with a penalty both end at about
-# 0.87 of undecided, and cover 7 and 5 islands on average. Look at samples, and measure both numbers.
+# The loss does not show it: an even GAN without a bound and a fast one with a penalty both end near 0.87,
+# and cover 7 and 5 islands on average. Look at samples.
 #
 # ## Exercises
 #

@@ -551,7 +551,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 8. Slightly soft masks help zeroth order a little and do no harm to first order; with very soft
+# *Figure 8. Slightly soft masks help zeroth order a little and hardly harm first order; with very soft
 # masks distant motions disturb near ones.*
 #
 # *Figure 9. Patches, a smooth field, a blur; last the true flow.* A mean of motions lies

@@ -1,4 +1,4 @@
-"""Checks for notebook 02, data cleaning: difference of images, verdict on a file, boxes of an MP4."""
+"""Checks for notebook 02, data cleaning: difference of images, verdicts, blocks of grain, boxes of an MP4."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.experiment import Experiment
 
 
 def _images_of(*levels):
@@ -28,21 +29,23 @@ def _floats(a, b):
     return a.astype(np.float64) - b.astype(np.float64)
 
 
+def _wraps_around(a, b):
+    return float(((a - b).astype(np.float64) ** 2).mean())
+
+
 check_image_mse = Exercise(
     "image_mse",
     solution=lambda a, b: (_floats(a, b) ** 2).mean(),
+    given=_wraps_around,
     cases=[
         Case("an image and itself", lambda mse: mse(_noise(0), _noise(0))),
         Case("an image whose left half is 4 grey levels brighter", lambda mse: mse(_half(4), _half(0))),
         Case("grey level 20 against 3", lambda mse: mse(*_images_of(20, 3))),
-        Case("grey level 3 and 5, whose difference is negative", lambda mse: mse(*_images_of(3, 5))),
+        Case("grey 3 against grey 5", lambda mse: mse(*_images_of(3, 5))),
         Case("black against white", lambda mse: mse(*_images_of(0, 255))),
         Case("two images of noise", lambda mse: mse(_noise(1), _noise(2))),
     ],
     mistakes={
-        "uint8 cannot go below 0: 3 - 5 wraps around to 254; make both float first": (
-            lambda a, b: float(((a - b).astype(np.float64) ** 2).mean())
-        ),
         "the square is taken in uint8, where 17 x 17 is 33; make both float first": (
             lambda a, b: float(((a - b) ** 2).mean())
         ),
@@ -105,6 +108,44 @@ check_say_verdict = Exercise(
             )
         ),
     },
+)
+
+
+def _grain():
+    return 128 + np.random.default_rng(0).normal(0, 12, (24, 128, 128))
+
+
+def _block_means(frames, side):
+    return frames.reshape(24, 128 // side, side, 128 // side, side).mean(axis=(2, 4))
+
+
+def _change_by_block(side):
+    blocks = _block_means(_grain(), side)
+    return np.abs(blocks - blocks[0]).max()
+
+
+check_change_by_block = Experiment(
+    "change_by_block",
+    measure=_change_by_block,
+    settings=[4, 8, 16, 32],
+    answer="falls",
+    mistakes={
+        "take the mean in each block first, then the difference: else the noise does not average out": (
+            lambda side: _block_means(np.abs(_grain() - _grain()[0]), side).max()
+        ),
+        "measure against the first frame, not against the frame before": (
+            lambda side: np.abs(np.diff(_block_means(_grain(), side), axis=0)).max()
+        ),
+        "take the largest change of all blocks and frames, not the mean": (
+            lambda side: np.abs(_block_means(_grain(), side) - _block_means(_grain(), side)[0]).mean()
+        ),
+        "that is the mean square; the change is in grey levels": lambda side: _change_by_block(side) ** 2,
+        "without the absolute value, a block that gets darker does not count": (
+            lambda side: (_block_means(_grain(), side) - _block_means(_grain(), side)[0]).max()
+        ),
+    },
+    why="the mean of n values has a noise smaller by the root of n",
+    rtol=0.01,
 )
 
 
