@@ -347,8 +347,8 @@ with torch.inference_mode():
     row = [animator.generate(kp).prediction[0] for kp in stronger]
 plots.show(
     plots.image_grid([row], [f"strength {a:g}" for a in strengths]),
-    alt="the portrait at five strengths of one turn: none, half, as in the video, more, and "
-    "torn at 2.5",
+    alt="the portrait at five strengths of one turn: none, half, as in the video, torn at 1.5, "
+    "and more at 2.5",
     colours=256,
 )
 
@@ -409,13 +409,13 @@ titles = ["source", "driving", "64, size=64", "64, size=256", "128, size=256"]
 plots.show(
     plots.image_grid([[portrait, frames[5], small, fine, finest]], titles),
     alt="the portrait turned like the driving head: blurred by heads-64 at 64 x 64, with sharp "
-    "hair and eyes at 256 x 256, by heads-64 and by heads-128",
+    "hair and eyes at 256 x 256, by heads-64 and by heads-128, which smears the hair",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 7. The same motion, a finer image (models `heads-64` and `heads-128`).* Parts that are not visible
-# in the source are not generated any better: look at the side of the face that was turned away.
+# *Figure 7. The same motion of `heads-64`, a finer image; `heads-128` turns the head farther.* Parts that are
+# not visible in the source are not generated any better: look at the side of the head that was turned away.
 #
 # What does *not* work with these keypoints: moving only the mouth, or only the pose. Split the movement of
 # the ten points in the affine map that fits all of them best (the head?) and the rest (the expression?). On
@@ -442,7 +442,8 @@ plots.show_widget(
 # On the command line the same is
 #
 # ```bash
-# fomm animate --source me.jpg --driving clip.mp4 --output moving.mp4 --crop auto --best-frame auto
+# fomm animate --source me.jpg --driving clip.mp4 --output moving.mp4 \
+#     --crop auto --best-frame auto
 # ```
 #
 # where `--crop auto` finds both faces and crops them like the training data (extra `faces`), and
