@@ -12,7 +12,7 @@ named gap in the table. Writes, into data/evaluation or the folder `--out`:
     frames.jpg                          the best, the median and the worst frame of every metric
     README.md                           the tables
 
-and, without `--out`, the short table in the project's README. What was measured before is kept in a cache
+and, without `--out`, the short table in docs/evaluation.md. What was measured before is kept in a cache
 (`--cache`), so that one more model takes its own time only.
 """
 
@@ -46,11 +46,11 @@ from fomm_lib.media.tensors import to_tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- evaluation: made by tools/evaluation_table.py -->", "<!-- end of evaluation -->"
-SHORT = ("l1", "lpips", "akd", "mkr", "aed")  # the columns of the README's table; EPE follows
+SHORT = ("l1", "lpips", "akd", "mkr", "aed")  # the columns of the table in docs/evaluation.md; EPE follows
 
 
 def short_table(reconstruction: Report, motion: MotionReport | None) -> str:
-    """The table of the README: one row a method, of a few metrics."""
+    """The table of docs/evaluation.md: one row a method, of a few metrics."""
     metrics = {name: metric for name, metric in reconstruction.metrics.items() if name in SHORT}
     titles = ["", *(metric.heading for metric in metrics.values()), MOTION_METRICS["epe_person"].heading]
     rows = []
@@ -194,18 +194,18 @@ def _cells(values: Iterable[float]) -> list[str]:
     return ["" if np.isnan(value) else f"{value:.6g}" for value in values]
 
 
-def put_into_readme(table: str, readme: Path) -> None:
+def put_into_page(table: str, page: Path) -> None:
     """Replace the text between the two marks.
 
     Raises:
         InputError: a mark is missing, or there more than once.
     """
-    text = readme.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     if text.count(START) != 1 or text.count(END) != 1:
-        raise InputError(f"{readme.name}: needs the lines {START!r} and {END!r}, once each")
+        raise InputError(f"{page.name}: needs the lines {START!r} and {END!r}, once each")
     before, rest = text.split(START)
     after = rest.split(END)[1]
-    with atomic_output(readme, overwrite=True) as temporary:
+    with atomic_output(page, overwrite=True) as temporary:
         temporary.write_text(f"{before}{START}\n{table}\n{END}{after}", encoding="utf-8")
 
 
@@ -265,7 +265,7 @@ def make(weights: list[str], out: Path | None, cache: Path, jobs: int, size: int
         temporary.write_text(text, encoding="utf-8")
     table = short_table(reconstruction, motion)
     if out is None:
-        put_into_readme(table, ROOT / "README.md")
+        put_into_page(table, ROOT / "docs" / "evaluation.md")
     print(table)
     print(f"{time.monotonic() - started:.0f} seconds, {jobs} at a time; the tables: {folder / 'README.md'}")
 

@@ -1,4 +1,4 @@
-"""The committed tables: in step with the numbers beside them, and with the README."""
+"""The committed tables: in step with the numbers beside them, and with docs/evaluation.md."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_all_shipped_weights_are_in_the_table():
 
 
 def test_the_readme_shows_the_same_numbers(page):
-    readme = (tool.ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (tool.ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     inside = readme.split(tool.START)[1].split(tool.END)[0]
     short, whole = rows_of(inside), rows_of(page, "## Reconstruction")
     assert list(short)[1:] == [name for name in whole if name not in ("", REAL)]
@@ -125,11 +125,11 @@ def test_the_page_names_what_is_missing():
 def test_the_readme_changes_between_the_marks_only(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{tool.START}\nold\n{tool.END}\nafter\n")
-    tool.put_into_readme("new", readme)
+    tool.put_into_page("new", readme)
     assert readme.read_text() == f"before\n{tool.START}\nnew\n{tool.END}\nafter\n"
     readme.write_text("nothing")
     with pytest.raises(InputError, match="needs the lines"):
-        tool.put_into_readme("new", readme)
+        tool.put_into_page("new", readme)
     assert readme.read_text() == "nothing"
 
 

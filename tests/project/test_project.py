@@ -29,12 +29,15 @@ except ModuleNotFoundError:  # Python 3.10
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 REPOSITORY = PYPROJECT["project"]["urls"]["Repository"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# The long parts of the README.
+DOCS = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+PAGES = "\n".join([README, *DOCS.values()])
 
 
 def project_files(*suffixes: str) -> list[Path]:
     """The project's own files with one of these suffixes: no venv, no cache, nothing left beside them."""
     code = ["fomm_lib", "tests", "tools", "benchmarks", "experiments"]
-    places = [*code, "notebooks", "data", ".ci", ".github"]
+    places = [*code, "notebooks", "data", "docs", ".ci", ".github"]
     found = [path for path in ROOT.iterdir() if path.is_file()]
     found += [path for place in places for path in (ROOT / place).rglob("*") if path.is_file()]
     hidden = {"__pycache__", ".ipynb_checkpoints"}
@@ -296,14 +299,14 @@ def test_ci_reads_the_two_commands_out_of_the_readme(name, ends):
 
 
 def test_shell_blocks_are_shell():
-    blocks = fenced(README, "bash") + fenced((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "bash")
+    blocks = fenced(PAGES, "bash") + fenced((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "bash")
     assert len(blocks) > 4
     for block in [*blocks, (ROOT / ".ci" / "run").read_text(encoding="utf-8")]:
         subprocess.run(["bash", "-n"], input=block, text=True, check=True)
 
 
 def test_python_blocks_are_python():
-    blocks = fenced(README, "python")
+    blocks = fenced(PAGES, "python")
     assert blocks
     for block in blocks:
         ast.parse(block)
@@ -314,7 +317,7 @@ def test_the_scripts_of_the_readme_use_what_there_is():
 
     used = {
         node.attr
-        for block in fenced(README, "python")
+        for block in fenced(PAGES, "python")
         for node in ast.walk(ast.parse(block))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "fomm"
     }
@@ -323,7 +326,7 @@ def test_the_scripts_of_the_readme_use_what_there_is():
 
 
 def test_the_parts_shown_in_the_readme_work(capsys):
-    (block,) = [block for block in fenced(README, "python") if "model.detect" in block]
+    (block,) = [block for block in fenced(PAGES, "python") if "model.detect" in block]
     exec(compile(block, "README.md", "exec"), {})
     shapes = [tuple(map(int, re.findall(r"\d+", line))) for line in capsys.readouterr().out.splitlines()]
     (_, k, _), jacobian, (_, h, w, _), occlusion = shapes
@@ -339,7 +342,7 @@ def test_the_fomm_commands_of_the_readme_exist_with_their_options():
     commands = typer.main.get_command(main.app).commands
     lines = [
         shlex.split(line, comments=True)
-        for block in fenced(README, "bash")
+        for block in fenced(PAGES, "bash")
         for line in block.replace("\\\n", " ").splitlines()
         if line.startswith("fomm ")
     ]
@@ -355,7 +358,9 @@ def test_the_fomm_commands_of_the_readme_exist_with_their_options():
 
 
 def test_links_inside_the_project_lead_somewhere():
-    for page in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"]:
+    guides = [f"notebooks/{name}.md" for name in ("GLOSSARY", "INSTRUCTOR", "QUIZ")]
+    docs = [path.relative_to(ROOT).as_posix() for path in DOCS]
+    for page in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", *guides, *docs]:
         text = (ROOT / page).read_text(encoding="utf-8")
         targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text) + re.findall(
             r'(?:src|href)="([^"#]+)"', text
@@ -363,6 +368,25 @@ def test_links_inside_the_project_lead_somewhere():
         local = [target for target in targets if not re.match(r"https?://|mailto:", target)]
         missing = [target for target in local if not (ROOT / page).parent.joinpath(target).exists()]
         assert missing == [], page
+
+
+def test_the_readme_is_short_and_leads_to_every_page():
+    assert len(README) <= 10_000
+    assert len(DOCS) >= 6
+    assert [path.name for path in DOCS if f"](docs/{path.name})" not in README] == []
+    assert all(text.startswith("# ") and text.endswith("\n") for text in DOCS.values())
+
+
+def test_the_readme_gives_the_hours_and_the_citation():
+    minutes = [cells.split("|")[3] for _, cells in re.findall(r"^\| (\d\d) \|(.+)\|$", README, re.MULTILINE)]
+    total = sum(int(number) for cell in minutes for number in re.findall(r"\d+", cell))
+    assert f"{total / 60:.1f} hours" in README
+    bibtex = fenced(README, "bibtex")
+    assert len(bibtex) == 1 and len(re.findall(r"^@\w+\{\w+,$", bibtex[0], re.MULTILINE)) == 2
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert f"version = {{{citation['version']}}}" in bibtex[0] and REPOSITORY in bibtex[0]
+    assert citation["references"][0]["title"] in bibtex[0]
+    assert bibtex[0].count("{") == bibtex[0].count("}")
 
 
 def test_images_have_a_text_instead():
@@ -396,8 +420,8 @@ def test_contributing_says_where_changes_go_by_files_and_names_that_exist():
 COURSE = re.findall(r"^\| (\d\d) \|(.+)\|$", README, flags=re.MULTILINE)
 
 
-def test_the_course_has_its_thirteen_notebooks():
-    assert [number for number, _ in COURSE] == [f"{number:02}" for number in range(13)]
+def test_the_course_has_its_fifteen_notebooks():
+    assert [number for number, _ in COURSE] == [f"{number:02}" for number in range(15)]
 
 
 @pytest.mark.parametrize(("number", "row"), COURSE)
