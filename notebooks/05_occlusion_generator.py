@@ -136,14 +136,14 @@ plots.show(
 #
 # ## 1. What a warp cannot copy
 #
-# A warp copies: $\hat{D}(z) = S(T(z))$. Let $V(z) = 1$ if the point that the driving frame shows at $z$ is
-# visible in the source, else 0. Where $V = 1$, the true flow copies the right colour, up to light and
-# interpolation. Where $V = 0$ the source has no right colour, and $T(z)$ leads to the surface in front.
+# A warp copies: $\hat x(z) = x_S(T(z))$. Let $O^\ast(z) = 1$ if the point that the driving frame shows at $z$
+# is visible in the source, else 0. Where $O^\ast = 1$, the true flow copies the right colour, up to light and
+# interpolation. Where $O^\ast = 0$ the source has no right colour, and $T(z)$ leads to the surface in front.
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $V$ | true visibility | (H, W) | 0 to 1 | `visibility` |
-# | $T$ | true backward flow | (H, W, 2) | -1 to 1 | `flows` |
+# | $O^\ast$ | true visibility | (H, W) | 0 to 1 | `visibility` |
+# | $T$ | motion: here the true backward flow | (H, W, 2) | -1 to 1 | `flows` |
 #
 # How many pixels are hidden, and how large is the error there?
 
@@ -171,7 +171,7 @@ assert errors(by_truth)[1] > 5 * errors(by_truth)[0]
 # To generate content, a network must come after the warp. So FOMM warps between an encoder and a decoder
 # (section 3.2):
 #
-# $$\xi = \mathrm{enc}(S), \qquad \hat{D} = \mathrm{dec}\big(\xi(T(z))\big)$$
+# $$\xi = \mathrm{enc}(x_S), \qquad \hat x = \mathrm{dec}\big(\xi(T(z))\big)$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
@@ -292,7 +292,7 @@ hidden_background = areas["hidden background"]
 # warped features $w$, both minus their mean, which a network can add itself. Over all positions with the same
 # visibility,
 #
-# $$\min_O \;\mathbb{E}\,\lvert O\,w - t \rvert^2
+# $$\min_O \;\mathbb{E}\,\lVert O\,w - t \rVert^2
 # \quad\Rightarrow\quad \mathbb{E}\,[\,w \cdot (O\,w - t)\,] = 0
 # \quad\Rightarrow\quad O = \frac{\mathbb{E}\,[w \cdot t]}{\mathbb{E}\,[w \cdot w]}$$
 #
@@ -443,7 +443,7 @@ stages = {
     "without O": generated["without"],
     "with O": generated["with"],
     "O": learned,
-    "V, true": test.visible[:, None],
+    "visible": test.visible[:, None],
 }
 rows = [[images[i] for images in stages.values()] for i in (0, 4, 5, 7)]
 plots.show(
@@ -460,7 +460,7 @@ plots.show(
 # How good is the content there? We compare with the mean colour of the source, which is no network at all.
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def ranking(occlusion, visible, hidden):
     """How often a visible pixel has a larger O than a hidden one: 0.5 is random."""
     high, low = occlusion[visible][:, None], occlusion[hidden][None]
@@ -535,7 +535,7 @@ plots.show(
     plots.image_grid(
         rows,
         [f"pair {i}" for i in range(6)],
-        ["driving", "V, true", "O as it is", "stretched"],
+        ["driving", "visible", "O as it is", "stretched"],
     ),
     alt="six heads. The true visibility is black in a band along one side of each head. The "
     "model's map is white nearly everywhere; stretched, it is darkest near that band",
@@ -598,7 +598,12 @@ print("one source", tuple(sources[1:2].shape), "-> three predictions", tuple(at_
 
 # %%
 cells = F.avg_pool2d(truth[:, None], 2)
-own_maps = {"O = 1": 1 + 0 * cells, "O = V": cells, "O = 1 - V": 1 - cells, "O = 0": 0 * cells}
+own_maps = {
+    "O = 1": 1 + 0 * cells,
+    "O = visibility": cells,
+    "O = 1 - visibility": 1 - cells,
+    "O = 0": 0 * cells,
+}
 with torch.inference_mode():
     forced = {name: network.decode(warped * own) for name, own in own_maps.items()}
 forced["all grey"] = torch.full_like(drivings, 0.5)
@@ -610,21 +615,22 @@ plots.show_table(["map", "error, visible pixels", "error, hidden pixels"], rows)
 
 # %% tags=["hide-input"]
 # @title Four maps that the decoder was not trained with
-shown = list(own_maps)
-rows = [[drivings[i], *(forced[name][i] for name in shown)] for i in (1, 5)]
+rows = [[drivings[i], *(forced[name][i] for name in own_maps)] for i in (1, 5)]
+titles = ["driving", "O = 1", "O = visibility", "O = 1 - that", "O = 0"]
 plots.show(
-    plots.image_grid(rows, ["driving", *shown]),
-    alt="two heads, true flow. O = 1: ghosts beside the head. O = V: greyish bands instead of "
-    "ghosts. O = 1 - V: only the bands have content, the rest is grey. O = 0: uniform grey.",
+    plots.image_grid(rows, titles),
+    alt="two heads, true flow. O = 1: ghosts beside the head. O = visibility: greyish bands "
+    "instead of ghosts. O = 1 - visibility: only the bands have content, the rest is grey. O = "
+    "0: uniform grey.",
     colours=256,
 )
 
 # %% [markdown]
 # *Figure 9. With O = 0 the decoder gets no information, and gives uniform grey: it has not memorised heads.*
 #
-# With `O = V`, the right map, the ghosts are gone and a third of the hidden error too, but the bands stay
-# greyish. In training this decoder hardly ever got a small O, so it has not learned to fill such a hole. Map
-# and decoder must be trained **together**, as in section 4.
+# With `O = visibility`, the right map, the ghosts are gone and a third of the hidden error too, but the bands
+# stay greyish. In training this decoder hardly ever got a small O, so it has not learned to fill such a hole.
+# Map and decoder must be trained **together**, as in section 4.
 
 # %% [markdown]
 # ## Exercises

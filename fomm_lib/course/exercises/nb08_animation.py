@@ -1,4 +1,4 @@
-"""Checks for notebook 08, animation: relative motion, and the nearest pose."""
+"""Checks for notebook 08, animation: relative motion of Jacobians, the nearest pose, smoothing."""
 
 from __future__ import annotations
 
@@ -6,43 +6,21 @@ from functools import partial, reduce
 
 import torch
 
+from fomm_lib.animation.movement import smoothed
 from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.experiment import Experiment
 from fomm_lib.geometry import inverse_2x2, multiply_2x2
+from fomm_lib.keypoints import Keypoints
 
 
-def _relative_place(p_source, p_driving, p_initial, scale=1.0):
-    return p_source + scale * (p_driving - p_initial)
-
-
-def _three_sets(seed, jacobian=False):
+def _three_sets(seed):
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(3, 4, 2, 2, generator=generator)
-    return torch.eye(2) + 0.4 * noise if jacobian else noise[..., 0]
+    return torch.eye(2) + 0.4 * torch.randn(3, 4, 2, 2, generator=generator)
 
 
-check_relative_place = Exercise(
-    "relative_place",
-    solution=_relative_place,
-    cases=[
-        Case("four points of each, scale 1", lambda f: f(*_three_sets(0))),
-        Case("four points of each, scale 0.5", lambda f: f(*_three_sets(1), scale=0.5)),
-        Case("no movement", lambda f: f(*_three_sets(2)[[0, 1, 1]])),
-    ],
-    mistakes={
-        "that is absolute: use only the movement since the reference": (
-            lambda p_source, p_driving, p_initial, scale=1.0: p_driving
-        ),
-        "the movement is driving minus initial, not initial minus driving": (
-            lambda p_source, p_driving, p_initial, scale=1.0: p_source + scale * (p_initial - p_driving)
-        ),
-        "scale only the movement, not the sum": (
-            lambda p_source, p_driving, p_initial, scale=1.0: scale * (p_source + p_driving - p_initial)
-        ),
-        "the scale is missing": (
-            lambda p_source, p_driving, p_initial, scale=1.0: p_source + p_driving - p_initial
-        ),
-    },
-)
+def _source_last(j_source, j_driving, j_initial):
+    """What the notebook gives, with its bug."""
+    return _product(j_source, j_driving, inverse_2x2(j_initial))
 
 
 def _product(*matrices):
@@ -52,17 +30,18 @@ def _product(*matrices):
 check_relative_jacobian = Exercise(
     "relative_jacobian",
     solution=lambda j_source, j_driving, j_initial: _product(j_driving, inverse_2x2(j_initial), j_source),
+    given=_source_last,
     cases=[
-        Case("four matrices of each", lambda f: f(*_three_sets(0, jacobian=True))),
-        Case("no movement", lambda f: f(*_three_sets(2, jacobian=True)[[0, 1, 1]])),
-        Case("the driving head is the source", lambda f: f(*_three_sets(3, jacobian=True)[[0, 1, 0]])),
+        Case("four matrices of each", lambda f: f(*_three_sets(0))),
+        Case("no movement", lambda f: f(*_three_sets(2)[[0, 1, 1]])),
+        Case("the driving head is the source", lambda f: f(*_three_sets(3)[[0, 1, 0]])),
     ],
     mistakes={
-        "the order: the change since the reference is applied last, so it is the first factor": (
-            lambda j_source, j_driving, j_initial: _product(j_source, j_driving, inverse_2x2(j_initial))
-        ),
         "invert the reference, then apply the driving one: J_driving J_initial^-1": (
             lambda j_source, j_driving, j_initial: _product(inverse_2x2(j_initial), j_driving, j_source)
+        ),
+        "the change was right: the driving state after the inverse of the reference; look at j_source": (
+            lambda j_source, j_driving, j_initial: _product(j_source, inverse_2x2(j_initial), j_driving)
         ),
         "the inverse is missing": (
             lambda j_source, j_driving, j_initial: _product(j_driving, j_initial, j_source)
@@ -110,4 +89,41 @@ check_nearest_pose = Exercise(
         "the size must have no effect: divide each set by its size": partial(_nearest_pose, scaled=False),
         "that is the farthest pose": partial(_nearest_pose, farthest=True),
     },
+)
+
+
+def _smoothing_error(sigma, near=None, distance=lambda d: d.square().mean().sqrt()):
+    """The error of the notebook's path after smoothing; `near` replaces the true path."""
+    times = torch.linspace(0, 12, 60)
+    path = torch.stack([0.3 * times.sin(), 0 * times], dim=-1)[:, None]
+    found = path + 0.03 * torch.randn(path.shape, generator=torch.Generator().manual_seed(1))
+    items = [(Keypoints(found[i : i + 1]), i) for i in range(60)]
+    curve = torch.cat([kp.value for kp, _ in smoothed(items, sigma)])
+    return float(distance(curve - (found if near == "found" else path)))
+
+
+def _says_where_it_is_best(errors):
+    best = errors.index(min(errors))
+    return "falls, then rises" if 0 < best < len(errors) - 1 else "rises" if best == 0 else "falls"
+
+
+check_smoothing_error = Experiment(
+    "smoothing_error",
+    measure=_smoothing_error,
+    settings=[0.5, 1, 2, 4, 8],
+    answer="falls, then rises",
+    choices=("rises", "falls", "falls, then rises"),
+    conclude=_says_where_it_is_best,
+    mistakes={
+        "that is the distance to the noisy points; compare with true_path": partial(
+            _smoothing_error, near="found"
+        ),
+        "that is the mean square; take its root": partial(
+            _smoothing_error, distance=lambda d: d.square().mean()
+        ),
+        "that is the mean absolute error; take the root of the mean square": partial(
+            _smoothing_error, distance=lambda d: d.abs().mean()
+        ),
+    },
+    why="more smoothing removes noise, and then the movement too",
 )

@@ -1,4 +1,4 @@
-"""Checks for notebook 09, evaluation: keypoint distance, flow error, percentile interval."""
+"""Checks for notebook 09, evaluation: keypoint distance, flow error, what an interval contains."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.experiment import Experiment
 from fomm_lib.geometry import coordinate_grid
 
 
@@ -27,6 +28,7 @@ def _landmarks(function, missing_found=(), missing_true=(), shift=(0.0, 0.0)):
 check_keypoint_distance = Exercise(
     "keypoint_distance",
     solution=_keypoint_distance,
+    given=lambda found, true: float(np.nan_to_num(np.abs(found - true)).mean()),
     cases=[
         Case("shifted by 6 pixels to the right", lambda f: _landmarks(f, shift=(6.0, 0.0))),
         Case("no face was found in one frame", lambda f: _landmarks(f, missing_found=[2])),
@@ -41,11 +43,11 @@ check_keypoint_distance = Exercise(
             np.nanmean(np.abs(found - true).sum(axis=-1))
         ),
         "without the absolute value, errors cancel": lambda found, true: float(np.nanmean(found - true)),
+        "a missing face has no error, no large one either: leave the frame out": lambda found, true: float(
+            np.nan_to_num(np.abs(found - true), nan=256.0).mean()
+        ),
         "a frame without a face makes the result NaN: leave it out": lambda found, true: float(
             np.abs(found - true).mean()
-        ),
-        "a missing face is not an error of 0: leave the frame out": lambda found, true: float(
-            np.nan_to_num(np.abs(found - true)).mean()
         ),
     },
 )
@@ -94,34 +96,33 @@ check_flow_error = Exercise(
 )
 
 
-def _percentile_interval(values, drawn, confidence=0.95, axis=1, tail=0.5):
-    rest = (1 - confidence) * tail
-    low, high = np.quantile(values[drawn].mean(axis=axis), [rest, 1 - rest])
-    return float(low), float(high)
+def _coverage(frames, spread=1.96, units=None, of=np.std):
+    """The share of the notebook's 2000 simulated evaluations whose interval contains the true mean, 0."""
+    rng = np.random.default_rng(0)
+    errors = rng.normal(size=(2000, 12, 1)) + 0.7 * rng.normal(size=(2000, 12, 18))
+    chosen = errors[:, :, :frames]
+    flat = chosen.mean(axis=2) if units == "videos" else chosen.reshape(2000, -1)
+    half = spread * of(flat, axis=1) / np.sqrt(flat.shape[1])
+    return float((np.abs(flat.mean(axis=1)) <= half).mean())
 
 
-def _some_videos(function, confidence=0.95, number=12):
-    rng = np.random.default_rng(1)
-    values = rng.gamma(2.0, size=number)
-    return function(values, rng.integers(number, size=(400, number)), confidence)
-
-
-check_percentile_interval = Exercise(
-    "percentile_interval",
-    solution=_percentile_interval,
-    cases=[
-        Case("equal videos", lambda f: f(np.full(5, 2.0), np.zeros((10, 5), int), 0.95)),
-        Case("twelve videos, 95 %", _some_videos),
-        Case("five videos, 80 %", lambda f: _some_videos(f, 0.8, 5)),
-    ],
+check_coverage = Experiment(
+    "coverage",
+    measure=_coverage,
+    settings=[1, 3, 6, 18],
+    answer="falls",
     mistakes={
-        "that is the spread of videos; use the means of the draws": (
-            lambda values, drawn, confidence: tuple(
-                np.quantile(values[drawn], [(1 - confidence) / 2, (1 + confidence) / 2])
-            )
+        "that counts videos, as one should in earnest; here count all 12 n frames": partial(
+            _coverage, units="videos"
         ),
-        "leave out (1 - confidence) / 2 on each side": partial(_percentile_interval, tail=1.0),
-        "take a mean over each draw, axis 1, not axis 0": partial(_percentile_interval, axis=0),
-        "the order is low, high": lambda *arguments: _percentile_interval(*arguments)[::-1],
+        "that is the share of intervals that miss 0": lambda frames: 1 - _coverage(frames),
+        "1.96 standard deviations on each side, not one": partial(_coverage, spread=1.0),
+        "divide the standard deviation by the root of the number of frames": lambda frames: _coverage(
+            frames, spread=1.96 * np.sqrt(12 * frames)
+        ),
+        "divide by the root of the number of frames, not by the number": lambda frames: _coverage(
+            frames, spread=1.96 / np.sqrt(12 * frames)
+        ),
     },
+    why="frames of one video repeat its error, and n of them are counted as n independent ones",
 )
