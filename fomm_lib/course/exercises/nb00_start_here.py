@@ -1,4 +1,4 @@
-"""Checks for notebook 00, start here: coordinates, and backward warps of an image."""
+"""Checks for notebook 00, start here: coordinates, input channels, and backward warps of an image."""
 
 from __future__ import annotations
 
@@ -44,6 +44,25 @@ check_places_of_pixels = Exercise(
         "that is the inverse: from points to pixels": (
             lambda pixels, height, width: (pixels + 1) / 2 * torch.tensor([width - 1, height - 1])
         ),
+    },
+)
+
+
+check_motion_channels = Exercise(
+    "motion_channels",
+    solution=lambda num_kp, num_channels: (num_kp + 1) * (num_channels + 1),
+    cases=[
+        Case("the published model: 10 keypoints, 3 colours", lambda f: f(10, 3)),
+        Case("15 keypoints, grey images", lambda f: f(15, 1)),
+        Case("one keypoint, 3 colours", lambda f: f(1, 3)),
+    ],
+    mistakes={
+        "the background counts as a motion too": lambda num_kp, num_channels: num_kp * (num_channels + 1),
+        "the heatmap is missing: one more channel for each motion": (
+            lambda num_kp, num_channels: (num_kp + 1) * num_channels
+        ),
+        "background and heatmap are missing": lambda num_kp, num_channels: num_kp * num_channels,
+        "every motion has its own warped source": lambda num_kp, num_channels: num_kp + 1 + num_channels,
     },
 )
 
