@@ -28,7 +28,7 @@
 # | | |
 # |---|---|
 # | Know first | derivatives, expectations, the Gaussian; a training loop in PyTorch |
-# | Minutes | 50 to read, 40 to practise |
+# | Minutes | 50 to read, 45 to practise |
 # | GPU | no; about half a minute on two CPU cores |
 # | Paper | background to section 3.3 (training losses); Goodfellow et al. 2014, equation 1, theorem 1 |
 # | Module | `fomm_lib/gan.py` |

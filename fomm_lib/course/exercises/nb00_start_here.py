@@ -93,6 +93,12 @@ check_move_right = Exercise(
         "points run from -1 to 1, a length of 2: the factor 2 was right": (
             lambda image, pixels: _move(image, -pixels / (image.shape[2] - 1))
         ),
+        "a pixel must become a distance in units of [-1, 1]: 2 / (width - 1)": (
+            lambda image, pixels: _move(image, -float(pixels))
+        ),
+        "what leaves at the right must not come back in at the left: the border should repeat": (
+            lambda image, pixels: image.roll(int(pixels), 2)
+        ),
         "the border should repeat, as it did": (
             lambda image, pixels: _move(image, -2 * pixels / (image.shape[2] - 1), padding_mode="zeros")
         ),
