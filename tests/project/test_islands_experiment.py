@@ -1,4 +1,4 @@
-"""The experiment of notebook 01: its stacked networks, and that its committed table and samples belong together."""
+"""The experiment of notebook 01: its stacked networks, and that its committed table fits its samples."""
 
 import csv
 
