@@ -27,7 +27,7 @@
 # | | |
 # |---|---|
 # | Know first | Python, a little PyTorch (tensors, a convolution); no knowledge of GANs |
-# | Minutes | 40 to read and run, 25 for the exercises |
+# | Minutes | 40 to read and run, 30 for the exercises |
 # | GPU | no |
 # | Paper | *First Order Motion Model for Image Animation*, sections 1 and 3, figure 2 |
 # | Module | `fomm_lib/model.py`, `fomm_lib/animation/` |
@@ -64,6 +64,7 @@ from fomm_lib.animation.animator import Animator
 from fomm_lib.animation.movement import relative_motion
 from fomm_lib.course import plots
 from fomm_lib.course.exercises.nb00_start_here import (
+    check_motion_channels,
     check_move_right,
     check_places_of_pixels,
     check_sharpness_by_warps,
@@ -127,8 +128,8 @@ plots.show(
 # The images are small and soft: this model works at 64 x 64 pixels, and was trained only on rendered
 # heads. The published model of 256 x 256 pixels has the same architecture; only the shapes are larger.
 #
-# > **Think!** Which pixels of a turned head can be *copied* from the source, and which must be *invented*? Keep
-# > your answer.
+# > **Think!** Which pixels of a turned head can be *copied* from the source, and which must be *invented*?
+# > Keep your answer.
 #
 # ## The basic operation: the backward warp
 #
@@ -180,8 +181,8 @@ plots.show(
 
 # %% [markdown]
 # *Figure 3. The image moves against its flow.* The flow *adds* 0.5 to x, and the face moves to the
-# **left**: each pixel takes its value from its right. To confuse it with a forward flow is the most
-# common mistake with such models.
+# **left**: each pixel takes its value from its right. To confuse a backward flow with a forward one is
+# the most common mistake with such models.
 #
 # `geometry.warp` does the same with bilinear interpolation, which makes it differentiable. For a flow of
 # whole pixels both must agree.
@@ -576,7 +577,33 @@ check_places_of_pixels(places_of_pixels)
 #
 # </details>
 #
-# ### Exercise 2 · Find the bug
+# ### Exercise 2 · What the dense motion network is given
+#
+# *code · difficulty 1 of 5 · importance 3 of 5 · 5 minutes*
+#
+# Count the channels: for each of the K keypoints *and the background* one heatmap, and the warped source
+# with its C channels.
+
+
+# %%
+def motion_channels(num_kp, num_channels):
+    """The number of input channels of the dense motion network."""
+    raise NotImplementedError
+
+
+check_motion_channels(motion_channels)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def motion_channels(num_kp, num_channels):
+#     return (num_kp + 1) * (num_channels + 1)
+# ```
+#
+# </details>
+#
+# ### Exercise 3 · Find the bug
 #
 # *find the bug · difficulty 2 of 5 · importance 5 of 5 · 5 minutes*
 #
@@ -609,7 +636,7 @@ check_move_right(move_right)
 #
 # </details>
 #
-# ### Exercise 3 · There and back
+# ### Exercise 4 · There and back
 #
 # *experiment · difficulty 2 of 5 · importance 4 of 5 · 10 minutes*
 #
@@ -661,7 +688,6 @@ check_sharpness_by_warps(prediction, measured)
 # | the portrait takes on the shape of the driving head | absolute keypoints | `relative=True`, the default |
 # | the result starts in a wrong pose | the first driving frame has another pose | see notebook 08 |
 # | the face is tiny or cut off | other framing than in training | `crop=(x, y, side)` around the head |
-# | everything is washed out or noise | images in 0 to 255, or BGR | `to_tensor` of `media/tensors.py` |
 # | things move the wrong way | a forward flow used as a backward one | flow from driving to source |
 
 # %% [markdown]
@@ -671,8 +697,7 @@ check_sharpness_by_warps(prediction, measured)
 #
 # <details><summary>Answer</summary>
 #
-# Through the flow and the occlusion map: the flow says from where to copy every feature, the map says
-# where no useful feature can be copied.
+# Through the flow and the occlusion map.
 #
 # </details>
 #
@@ -695,8 +720,8 @@ check_sharpness_by_warps(prediction, measured)
 # %% [markdown]
 # ## What you can now do
 #
-# You can animate a portrait, name each part of the system, and read its intermediate results. Each of the
-# other notebooks can be read alone, but in this order everything is derived before it is used.
+# You can animate a portrait, name each part of the system, and read its intermediate results. In this order
+# everything is derived before it is used:
 #
 # | no | notebook | answers |
 # |---|---|---|

@@ -28,7 +28,7 @@
 # | | |
 # |---|---|
 # | Know first | derivatives, expectations, the Gaussian; a training loop in PyTorch |
-# | Minutes | 50 to read, 40 to practise |
+# | Minutes | 50 to read, 45 to practise |
 # | GPU | no; about half a minute on two CPU cores |
 # | Paper | background to section 3.3 (training losses); Goodfellow et al. 2014, equation 1, theorem 1 |
 # | Module | `fomm_lib/gan.py` |
@@ -322,8 +322,8 @@ plots.show(
 # KL has a slope too, as long as both densities are positive everywhere. Images lie on thin surfaces in the
 # space of all pixel values; if two such surfaces do not meet, KL is infinite and JSD $\log 2$.
 #
-# We compare with the closed forms for two Gaussians of equal width $\sigma$ at distance $s$,
-# $\mathrm{KL} = s^2 / 2\sigma^2$ and $W_1 = \lvert s \rvert$, and with SciPy:
+# We compare with the closed forms for two Gaussians of equal width $\sigma$,
+# $\mathrm{KL} = (\mu_P - \mu_Q)^2 / 2\sigma^2$ and $W_1 = \lvert \mu_P - \mu_Q \rvert$, and with SciPy:
 
 # %%
 s = shifts.detach()
@@ -456,7 +456,7 @@ plots.show(
 )
 slopes = {name: torch.autograd.grad(curve.sum(), at)[0][60] for name, curve in seen_by.items()}
 for name, slope in slopes.items():
-    print(f"{name}: slope {slope.item():.3f} at -2")
+    print(f"{name}: slope {slope.item():.2f} at -2")
 assert slopes["free"].abs() < 0.001 and slopes["gradient penalty"] > 0.05
 
 # %% [markdown]
@@ -662,14 +662,14 @@ for axis, samples, step in zip(axes, moments, range(0, 301, 75), strict=True):
     axis.set_title(f"step {step}", fontsize=9)
 plots.show(
     figure,
-    alt="Five moments of a training, steps 0 to 300: the samples leave the middle, move to "
-    "a few islands beside each other, and stay there.",
+    alt="Five moments of a training, steps 0 to 300: the samples spread over the plane, "
+    "then gather along one side of the ring.",
 )
 assert gan.mode_coverage(moments[-1], ISLANDS, 3 * WIDTH).covered <= 4
 
 # %% [markdown]
-# *Figure 8. Covered islands and precision are below each moment: the samples gather at a few islands, and
-# the others never get any.* This failure has a name: **mode collapse**.
+# *Figure 8. Covered islands and precision are below each moment: the samples gather on one side of the
+# ring, and leave the rest.* This failure has a name: **mode collapse**.
 #
 # ### What helps?
 #
@@ -691,7 +691,9 @@ for balance, method in dict.fromkeys((row["balance"], row["method"]) for row in 
     precision = sum(float(row["precision"]) for row in end) / len(end)
     undecided = 0.5 if method == "least squares" else 2 * math.log(2)
     loss = float(end[0]["disc_loss"]) / undecided
-    rows.append([balance, method, f"{min(covered)} to {max(covered)}", precision, loss])
+    least, most = min(covered), max(covered)
+    said = f"{least} to {most}" if least < most else f"always {most}"
+    rows.append([balance, method, said, precision, loss])
 columns = ["balance", "bound", "covered, 8 seeds", "precision", "loss of D / undecided"]
 plots.show_table(columns, rows, digits=2)
 
@@ -722,8 +724,8 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 9. Seed 0. A fast discriminator without a bound makes perfect samples of one island: precision
-# alone would call it best.*
+# *Figure 9. Seed 0. A fast discriminator without a bound makes nearly perfect samples of one island:
+# precision alone would call it best.*
 #
 # The loss does not show it: an even GAN without a bound and a fast one with a penalty both end near 0.87,
 # and cover 7 and 5 islands on average. Look at samples.

@@ -27,7 +27,7 @@
 # | | |
 # |---|---|
 # | Know first | NumPy arrays; what a frame and a frame rate are |
-# | Minutes | 40 to read, 40 to practise |
+# | Minutes | 40 to read, 45 to practise |
 # | GPU | no; about half a minute on two CPU cores |
 # | Paper | section 4 (data sets): where the training videos come from, and why they had to be cleaned |
 # | Module | `fomm_lib/data/cleaning.py` and `datasets.py`, `fomm_lib/media/` |

@@ -681,7 +681,7 @@ plots.show(
 #
 # ## From toy to library
 #
-# The library's detector step by step, with the trained weights, and the Jacobian's loss by its formula:
+# The library's detector step by step (`predictor` is an hourglass), and the Jacobian's loss by its formula:
 
 # %%
 detector = model.kp_detector

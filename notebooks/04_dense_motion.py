@@ -29,7 +29,7 @@
 # | | |
 # |---|---|
 # | Know first | notebook 03; partial derivatives, least squares |
-# | Minutes | 45 to read and run, 45 to practise |
+# | Minutes | 45 to read and run, 50 to practise |
 # | GPU | no; about ten seconds on one CPU core |
 # | Paper | section 3.1, with equations 4, 6 and 7 |
 # | Module | `fomm_lib/motion.py`, with `geometry.py` |

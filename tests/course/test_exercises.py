@@ -291,20 +291,23 @@ def shown_by_ipython(code):
 
 
 def test_a_notebook_shows_the_message_and_no_traceback_of_the_library():
-    start = "from fomm_lib.course.exercises.nb03_keypoints import check_mean_place\nimport torch\n"
-    said = shown_by_ipython(start + "check_mean_place(lambda heatmap: torch.zeros(300, 300))")
+    start = "from fomm_lib.course.exercises.nb00_start_here import check_places_of_pixels\nimport torch\n"
+    said = shown_by_ipython(start + "check_places_of_pixels(lambda *args: torch.zeros(300, 300))")
     first, second, *more = said.strip().splitlines()
     assert first == "hint      the shape should be (2,), and is (300, 300)"
-    assert second.strip().startswith("mean_place, check 1 of 3") and len(more) == 2
+    assert second.strip().startswith("places_of_pixels, check 1 of 4") and len(more) == 2
     assert "Traceback" not in said and "checker.py" not in said
 
 
 def test_a_notebook_shows_the_line_of_the_learner_that_failed():
-    start = "from fomm_lib.course.exercises.nb03_keypoints import check_mean_place\nimport torch\n"
-    wrong = "def mean_place(heatmap):\n    return torch.cat([heatmap, 3])\n\ncheck_mean_place(mean_place)"
+    start = "from fomm_lib.course.exercises.nb00_start_here import check_places_of_pixels\nimport torch\n"
+    wrong = (
+        "def places_of_pixels(pixels, height, width):\n    return torch.cat([pixels, 3])\n\n"
+        "check_places_of_pixels(places_of_pixels)"
+    )
     said = shown_by_ipython(start + wrong).strip().splitlines()
     assert "your function raised TypeError" in said[0]
-    assert said[-1] == "  in mean_place, line 4:  return torch.cat([heatmap, 3])"
+    assert said[-1] == "  in places_of_pixels, line 4:  return torch.cat([pixels, 3])"
     assert not any("checker.py" in line for line in said)
 
 

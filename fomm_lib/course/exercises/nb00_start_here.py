@@ -1,4 +1,4 @@
-"""Checks for notebook 00, start here: coordinates, and backward warps of an image."""
+"""Checks for notebook 00, start here: coordinates, input channels, and backward warps of an image."""
 
 from __future__ import annotations
 
@@ -48,6 +48,25 @@ check_places_of_pixels = Exercise(
 )
 
 
+check_motion_channels = Exercise(
+    "motion_channels",
+    solution=lambda num_kp, num_channels: (num_kp + 1) * (num_channels + 1),
+    cases=[
+        Case("the published model: 10 keypoints, 3 colours", lambda f: f(10, 3)),
+        Case("15 keypoints, grey images", lambda f: f(15, 1)),
+        Case("one keypoint, 3 colours", lambda f: f(1, 3)),
+    ],
+    mistakes={
+        "the background counts as a motion too": lambda num_kp, num_channels: num_kp * (num_channels + 1),
+        "the heatmap is missing: one more channel for each motion": (
+            lambda num_kp, num_channels: (num_kp + 1) * num_channels
+        ),
+        "background and heatmap are missing": lambda num_kp, num_channels: num_kp * num_channels,
+        "every motion has its own warped source": lambda num_kp, num_channels: num_kp + 1 + num_channels,
+    },
+)
+
+
 def _move(image, x=0.0, y=0.0, padding_mode="border"):
     """An image warped by a flow that adds (x, y), in units of [-1, 1]."""
     flow = coordinate_grid(*image.shape[1:]) + torch.tensor([x, y])
@@ -73,6 +92,12 @@ check_move_right = Exercise(
         ),
         "points run from -1 to 1, a length of 2: the factor 2 was right": (
             lambda image, pixels: _move(image, -pixels / (image.shape[2] - 1))
+        ),
+        "a pixel must become a distance in units of [-1, 1]: 2 / (width - 1)": (
+            lambda image, pixels: _move(image, -float(pixels))
+        ),
+        "what leaves at the right must not come back in at the left: the border should repeat": (
+            lambda image, pixels: image.roll(int(pixels), 2)
         ),
         "the border should repeat, as it did": (
             lambda image, pixels: _move(image, -2 * pixels / (image.shape[2] - 1), padding_mode="zeros")

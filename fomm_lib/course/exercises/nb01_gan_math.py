@@ -48,6 +48,10 @@ check_gan_losses = Exercise(
         "the discriminator's loss was right: it is the sum of both parts, not their mean": _changed(
             lambda on_real, on_fake, loss: loss / 2
         ),
+        "return both losses, the discriminator's and the generator's": (
+            lambda on_real, on_fake: _gan_losses(on_real, on_fake)[1]
+        ),
+        "the discriminator's loss comes first": lambda on_real, on_fake: _gan_losses(on_real, on_fake)[::-1],
         "the generator's loss needs only the generated samples": _changed(
             generator=lambda on_real, on_fake, loss: loss + F.softplus(on_real).mean()
         ),

@@ -49,6 +49,9 @@ check_image_mse = Exercise(
         "the square is taken in uint8, where 17 x 17 is 33; make both float first": (
             lambda a, b: float(((a - b) ** 2).mean())
         ),
+        "int16 is too small for the square of 255: make both float": (
+            lambda a, b: float(((a.astype(np.int16) - b.astype(np.int16)) ** 2).mean())
+        ),
         "that is the sum; take the mean, or large images seem to move more": (
             lambda a, b: (_floats(a, b) ** 2).sum()
         ),

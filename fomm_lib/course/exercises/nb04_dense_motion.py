@@ -155,6 +155,7 @@ check_holes_by_angle = Experiment(
         "that counts the corners too, which nothing can reach: take the pixels inside": _of_arrivals(
             lambda arrivals, inside: (arrivals == 0).float().mean()
         ),
+        "some pixels do stay empty: count where `arrivals` is 0": lambda degrees: 0.0,
         "that is the number of pixels; take the fraction": _of_arrivals(
             lambda arrivals, inside: (arrivals[inside] == 0).sum()
         ),
