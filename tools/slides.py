@@ -97,7 +97,7 @@ def _notebook(path: Path, folder: Path) -> Iterator[str]:
         for part in re.split(r"^(?=## )", cell.source if cell.cell_type == "markdown" else "", flags=re.M):
             first = re.match(r"## (.+)", part)
             heading = first[1] if first else heading
-            if heading in NOT_SHOWN:
+            if heading in NOT_SHOWN or heading.startswith("Appendix"):
                 continue
             if first:
                 yield f"## {heading}"
@@ -105,7 +105,9 @@ def _notebook(path: Path, folder: Path) -> Iterator[str]:
                 r"\$\$(.+?)\$\$", re.sub(r"<details>.*?</details>", "", part, flags=re.S), re.S
             ):
                 yield f"### {_plain(heading)}\n\n$$\n{formula.strip()}\n$$"
-        for alt, png, caption in images.get(number, []) if heading not in NOT_SHOWN else []:
+        for alt, png, caption in images.get(number, []):
+            if heading in NOT_SHOWN or heading.startswith("Appendix"):
+                continue
             drawn += 1
             name = f"{path.stem}-{drawn}.png"
             (folder / name).write_bytes(png)
@@ -128,7 +130,7 @@ def _questions(text: str) -> Iterator[str]:
 
 
 def _plain(heading: str) -> str:
-    return re.sub(r"^\d+\. ", "", heading)
+    return re.sub(r"^\d+(\.| ·) ", "", heading)
 
 
 def _escape(alt: str) -> str:
