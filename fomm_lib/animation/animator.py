@@ -73,7 +73,7 @@ def generated_size(model: AnimatableModel, size: int | None) -> tuple[int, int]:
     if model.size_multiple is None:
         raise InputError(f"size = {size}: this model was exported for {shorter} and no other size")
     step = model.size_multiple * shorter // math.gcd(height, width)  # so that both sides are multiples
-    most = LARGEST_SIZE * shorter // max(height, width)
+    most = LARGEST_SIZE * shorter // max(height, width) // step * step
     if not 0 < size <= most or size % step:
         raise InputError(f"size = {size}: should be a multiple of {step}, at most {most}")
     return size * height // shorter, size * width // shorter
