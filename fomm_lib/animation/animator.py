@@ -86,7 +86,7 @@ def generated_size(model: AnimatableModel, size: int | tuple[int, int] | None) -
         return sides
     if step is None:
         raise InputError(f"size = {size}: this model was exported for {shorter} and no other size")
-    asked = sides if isinstance(size, tuple) else (size,)
+    asked, most = sides if isinstance(size, tuple) else (size,), most // step * step
     if any(not 0 < side <= most or side % step for side in asked):
         raise InputError(f"size = {size}: should be a multiple of {step}, at most {most}")
     return sides

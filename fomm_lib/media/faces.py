@@ -168,11 +168,13 @@ def follow_person(
                 face, finest = faces[0], number + 1
                 first = image.copy(), face
                 person: np.ndarray | None = None  # the identity, computed when it is needed
-            elif faces:
-                person, face = _same_person(image, faces, last, first, person)
-            others = others or len(faces) > (face is not None)
-            if face is not None or (last is not None and others and number >= finest):
+                others = len(faces) > 1
                 break
+            if faces:
+                person, found = _same_person(image, faces, last, first, person)
+                face, others = found or face, others or len(faces) > (found is not None)
+                if number >= finest or (face is not None and _is_near(face, last)):
+                    break
         last = face or last
         yield image, None if face is None else landmarks68(image, face), others
 

@@ -84,6 +84,14 @@ def height_of(square: Square, shape: Shape = SQUARE) -> int:
     return max(1, round(square[2] * shape[0] / shape[1]))
 
 
+def _widest(size: tuple[int, int], shape: Shape) -> int:
+    """The width of the largest rectangle of this shape in an image of (width, height)."""
+    wide = min(size[0], (2 * size[1] + 1) * shape[1] // (2 * shape[0]))  # so that its height is rounded down
+    while wide > 1 and height_of((0, 0, wide), shape) > size[1]:
+        wide -= 1
+    return max(1, wide)
+
+
 def clamp_square(square: tuple[float, float, float], size: tuple[int, int], shape: Shape = SQUARE) -> Square:
     """A square in whole pixels inside an image of (width, height): shifted, and smaller only if it must be.
 
@@ -93,7 +101,7 @@ def clamp_square(square: tuple[float, float, float], size: tuple[int, int], shap
     """
     width, height = size
     x, y, side = square
-    whole = max(1, min(round(side), width, height * shape[1] // shape[0]))
+    whole = max(1, min(round(side), _widest(size, shape)))
     tall = height_of((0, 0, whole), shape)
     left = round(x + (side - whole) / 2)
     top = round(y + (side * shape[0] / shape[1] - tall) / 2)
@@ -138,7 +146,7 @@ def middle_square(image: np.ndarray, shape: Shape = SQUARE) -> Square:
         (20, 0, 60)
     """
     height, width = image.shape[:2]
-    side = max(1, min(width, height * shape[1] // shape[0]))
+    side = _widest((width, height), shape)
     return (width - side) // 2, max(0, height - height_of((0, 0, side), shape)) // 2, side
 
 

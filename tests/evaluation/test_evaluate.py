@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from fomm_lib.animation.animate import animate_frames
+from fomm_lib.checkpoints import write_weights
 from fomm_lib.cli import main
 from fomm_lib.data.clips import find_clips
 from fomm_lib.errors import InputError
@@ -282,3 +283,35 @@ def test_killed_between_the_files_of_the_result_it_goes_on(
     with pytest.raises(InputError, match=r"out\.csv: exists already"):
         evaluate_to_files(weights, clips, tmp_path / "out.csv", progress=False)
     assert not (tmp_path / "out.csv.parts").exists()
+
+
+def test_models_whose_images_are_not_square(tmp_path, no_faces):
+    """A rectangle of their shape is cut out of every frame, and compared at that shape."""
+    model = small_model({"dataset_params.frame_shape": [32, 48, 3]})
+    networks = {"kp_detector": model.kp_detector.state_dict(), "generator": model.generator.state_dict()}
+    wide = tmp_path / "wide.safetensors"
+    write_weights(wide, networks, model.config)
+    clip_of(tmp_path / "clips", "anna#1", 0)
+    report = evaluate(wide, tmp_path / "clips", progress=False)
+    assert report.size == (32, 48)
+    images = [np.array(Image.open(path)) for path in sorted((tmp_path / "clips" / "anna#1").glob("*.png"))]
+    height, width = images[0].shape[:2]
+    tall = round(width * 2 / 3)
+    top = (height - tall) // 2
+    true = torch.stack([to_tensor(image[top : top + tall], (32, 48)) for image in images])
+    loaded = report.models["wide"].load()
+    with torch.inference_mode():
+        made = torch.cat([loaded(true[:1], frame[None]).prediction for frame in true[1:]])
+    expected = (made - true[1:]).abs().mean().item()
+    assert report.videos("wide", "l1")[0] == pytest.approx(expected, rel=1e-4)
+    source, driving, result = report.images("wide", report.rows[-1])
+    assert source.shape[:2] == driving.shape[:2] == (tall, width) and result.shape == (32, 48, 3)
+    assert evaluate(wide, tmp_path / "clips", size=64, progress=False).size == (64, 96)
+
+
+def test_models_of_different_shapes_are_not_compared(weights, tmp_path, clips):
+    model = small_model({"dataset_params.frame_shape": [32, 48, 3]})
+    networks = {"kp_detector": model.kp_detector.state_dict(), "generator": model.generator.state_dict()}
+    write_weights(tmp_path / "wide.safetensors", networks, model.config)
+    with pytest.raises(InputError, match=r"have different shapes \(32x32, 32x48\); evaluate them one by one"):
+        evaluate([weights[0], tmp_path / "wide.safetensors"], clips, progress=False)

@@ -197,7 +197,7 @@ def test_two_real_people_in_one_video(portrait):
     for number, head in enumerate(heads):
         image = np.full((400, 900, 3), 128, np.uint8)
         image[100:356, 20:276] = portrait
-        side = 200 if number % 2 == 0 else 380
+        side = 170 if number % 2 == 0 else 380
         image[10 : 10 + side, 500 : 500 + side] = np.asarray(Image.fromarray(head).resize((side, side)))
         images.append(image)
     found = list(follow_person(images))

@@ -150,6 +150,7 @@ def test_the_largest_rectangle_in_the_middle(shape, size):
     part = cut_middle(image, shape)
     tall = part.shape[0]
     assert part.shape == (tall, wide, 3) and np.shares_memory(part, image)
+    assert cut_middle(part, shape).shape == part.shape, "and what was cut is not cut again"
     assert abs(width - wide - 2 * x) <= 1 and abs(height - tall - 2 * y) <= 1
     if min(size) > 2:
         assert tall == height_of((x, y, wide), shape) == pytest.approx(wide * shape[0] / shape[1], abs=0.5)
