@@ -535,7 +535,7 @@ def test_reading_leaves_the_file_alone(tmp_path, networks):
     assert io.BytesIO(before).read(2) == b"PK"
 
 
-# --- what strangers put into files --------------------------------------------------------------------------
+# --- files of unknown origin --------------------------------------------------------------------------------
 
 STRANGE = {
     "meta": lambda: torch.zeros(2, device="meta"),
@@ -622,7 +622,7 @@ def test_a_config_inside_without_bounds_is_one_short_line(tmp_path, networks, co
     assert len(str(error.value)) < 600 and str(error.value).isprintable()
 
 
-def test_info_shows_what_strangers_wrote_and_does_no_more(tmp_path, networks, model):
+def test_info_shows_what_others_wrote_and_does_no_more(tmp_path, networks, model):
     path = tmp_path / "a.safetensors"
     notes = {"made by": "\x1b[2J\nconfig: mine", "\x1b]0;title\x07": "x", "long": "y" * 10**6}
     write_weights(path, networks, model.config, notes=notes)

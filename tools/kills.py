@@ -181,9 +181,9 @@ def fork(run: Callable[[], None], log: Path) -> int:
         run()
         code = 0
     except BaseException:
-        traceback.print_exc()
+        with log.open("a") as file:
+            traceback.print_exc(file=file)
     finally:
-        sys.stderr.flush()
         os._exit(code)
 
 

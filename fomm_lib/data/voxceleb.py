@@ -36,7 +36,7 @@ from fomm_lib.data.cleaning import STILL_CHANGE, check_file, largest_change
 from fomm_lib.data.clips import FolderClip
 from fomm_lib.data.report import as_completed
 from fomm_lib.data.tables import Table, read_cells
-from fomm_lib.errors import InputError, error_text
+from fomm_lib.errors import InputError, printable
 from fomm_lib.files import atomic_folder, atomic_output, only_writer, remove_leftovers
 from fomm_lib.media.decoding import ToRgb, decoded_frames, open_video
 from fomm_lib.media.encoding import VideoWriter
@@ -379,7 +379,7 @@ def _yt_dlp():
 
 def _reason(error: Exception) -> str:
     """The message of yt-dlp in one line, without colours and its request to report the error."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", error_text(error)).removeprefix("ERROR: ")
+    text = printable(re.sub(r"\x1b\[[0-9;]*m", "", str(error))).removeprefix("ERROR: ")
     return text.split("; please report this")[0][:300]
 
 

@@ -30,7 +30,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fomm_lib.checkpoints import write_weights
-from fomm_lib.config import shown
 from fomm_lib.errors import InputError, error_text, printable
 from fomm_lib.files import only_writer, remove_leftovers
 from fomm_lib.losses import RandomTransform
@@ -356,7 +355,7 @@ class Run:
         for key in changed:
             if key.startswith(_FIXED) and key != "dataset_params.root_dir":
                 raise InputError(
-                    f"{key} = {now[key]}: the training began with {shown(before[key])}; go on with that, "
+                    f"{key} = {now[key]}: the training began with {printable(before[key], 100)}; go on with that, "
                     "or start another training from its weights: init (--init)"
                 )
         try:

@@ -19,7 +19,7 @@ def test_readers_survive(capsys):
     assert sum(report.table.values()) == 32
     assert fuzz.sum_of(report.table, "read") > 3 and fuzz.sum_of(report.table, "error") > 3
     assert report.longest < fuzz.SECONDS
-    assert len(str(report).splitlines()) == len(MUTATIONS) + 3
+    assert len(str(report).splitlines()) == len({mutation for mutation, _ in report.table}) + 3
 
 
 @pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__)
@@ -123,10 +123,9 @@ def test_a_file_that_opens_another_is_a_fault(tmp_path):
 
 
 def test_a_wrong_clock_is_a_fault(tmp_path):
-    (good,) = [path for path in fuzz.make_files(tmp_path) if path.name == "a.mp4"]
-    assert fuzz._outcome(fuzz_families.right_times, str(good)) == "read"
-    (other,) = [path for path in fuzz.make_files(tmp_path) if path.name == "d.png"]
-    assert fuzz._outcome(fuzz_families.right_times, str(other)) != "read"
+    made = {path.name: str(path) for path in fuzz.make_files(tmp_path)}
+    assert fuzz._outcome(fuzz_families.right_times, made["a.mp4"]) == "read"
+    assert fuzz._outcome(fuzz_families.right_times, made["d.png"]) != "read"
 
 
 def test_a_line_must_be_plain_and_short(monkeypatch):

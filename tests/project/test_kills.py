@@ -79,7 +79,9 @@ def test_the_command_line(monkeypatch, capsys):
     )
     monkeypatch.setattr(kills, "make_inputs", lambda folder: None)
     assert kills.main(["clean", "--count", "2"]) == 1
-    assert "clean                2      1       1      0.5\nclean: x is left" in capsys.readouterr().out
+    header, row, fault = capsys.readouterr().out.splitlines()
+    assert header.split() == ["verb", "kills", "ends", "faults", "seconds"]
+    assert row.split() == ["clean", "2", "1", "1", "0.5"] and fault == "clean: x is left"
     with pytest.raises(SystemExit):
         kills.main(["nothing"])
     assert "nothing: choose from train, pretrain" in capsys.readouterr().err

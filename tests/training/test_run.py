@@ -286,8 +286,8 @@ def foreign(change):
 
     def applied(path):
         content = state.read_state(path)
-        content = change(content) or content
-        torch.save(content, path)
+        changed = change(content)
+        torch.save(changed if isinstance(changed, dict) else content, path)
 
     return applied
 
