@@ -252,8 +252,8 @@ def step_by_hand(model, discriminator, optimizers, source, driving, transform):
 # %% [markdown]
 # Three details, and what goes wrong without them:
 #
-# - `zero_grad` comes before each `backward`, because gradients are *added*. Part 1 also leaves gradients in
-#   the discriminator. Without the `zero_grad` of part 2 it would learn to be deceived.
+# - `zero_grad` comes before each `backward`, because gradients are *added*. Part 1 leaves some in the
+#   discriminator. Without the `zero_grad` of part 2 it would learn to be deceived.
 # - `detach` cuts the history of the image. Without it, part 2 would also compute gradients of the generator.
 # - The generator comes first: its `backward` needs the discriminator's weights of the forward pass. Part 2
 #   reuses the image, so that it is generated only once.
@@ -343,7 +343,7 @@ plots.show(
 # ### Save the model
 #
 # One file holds the weights, as 16-bit numbers, and the config. `describe` lists its content,
-# `read_checkpoint` reads it, and `load_model` builds the model.
+# `read_checkpoint` reads it, and `load_model` builds the model; `convert` makes one of a published file.
 
 # %%
 work = Path(tempfile.mkdtemp())
@@ -360,6 +360,10 @@ inside = fomm.read_checkpoint(kept)
 assert isinstance(inside.config, fomm.Config) and inside.config == config
 again = redraw(fomm.load_model(kept, device=DEVICE))
 print(f"loaded again, no colour differs by more than {(again - made).abs().max():.2f}")
+
+torch.save(learned, work / "old.pth.tar")
+(work / "small.yaml").write_text(config.model_dump_json())  # JSON is YAML, too
+_ = fomm.convert(work / "old.pth.tar", work / "new.safetensors", work / "small.yaml")
 
 # %% [markdown]
 # ## From toy to library
@@ -448,7 +452,7 @@ print("rows of the log that differ, compared digit by digit:", different, "of 6"
 # it, batch norm averages its statistics. Then both take the same step:
 
 # %%
-(work / "tiny.yaml").write_text(fomm.load_config(TINY).model_dump_json())  # JSON is YAML, too
+(work / "tiny.yaml").write_text(fomm.load_config(TINY).model_dump_json())
 command = [
     sys.executable,
     "-m",
@@ -750,7 +754,6 @@ check_distance_moved(prediction, measured)
 # | `disc_gan` goes to 0, `gen_gan` to 1 | discriminator too good | `lr_discriminator` lower; `r1`; `sn` |
 # | `disc_gan` 0.5, images soft | the discriminator has learned nothing | train longer; raise its rate |
 # | training falls, validation rises | too few clips | more clips, `augmentation_params` |
-# | a jump after each resume | a state without Adam's averages | `--resume`, not `--init` |
 
 # %% [markdown]
 # ## Questions
