@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import re
 import subprocess
 import sys
@@ -51,7 +52,6 @@ def meetings(guide: str) -> list[Meeting]:
 
 def figures(nb: nbformat.NotebookNode) -> Iterator[tuple[int, str, bytes, str]]:
     """(cell, alternative text, PNG, caption) of every image of a notebook; an animated PNG stays animated."""
-    captions: list[str] = []
     for number, cell in enumerate(nb.cells):
         if cell.cell_type != "code":
             continue
@@ -60,11 +60,13 @@ def figures(nb: nbformat.NotebookNode) -> Iterator[tuple[int, str, bytes, str]]:
             for o in cell.outputs
             for image in IMAGE.findall("".join(o.get("data", {}).get("text/html", "")))
         ]
-        after = "\n".join(c.source for c in nb.cells[number + 1 : number + 3] if c.cell_type == "markdown")
-        captions = re.findall(r"^\*(Figure \d+\..+?)\*$", after, re.M | re.S)
+        following = itertools.takewhile(lambda c: c.cell_type == "markdown", nb.cells[number + 1 :])
+        after = "\n\n".join(c.source for c in following)
+        captions = re.findall(r"^\*Figure \d+\.(.+?)(?=\n\n|\Z)", after, re.M | re.S)
         for place, (alt, data) in enumerate(shown):
             caption = captions[place] if place < len(captions) else ""
-            yield number, html.unescape(alt), base64.b64decode(data), " ".join(caption.split())
+            words = " ".join(caption.split()).strip("* ")
+            yield number, html.unescape(alt), base64.b64decode(data), words
 
 
 def deck(meeting: Meeting, folder: Path) -> str:
@@ -95,7 +97,7 @@ def _notebook(path: Path, folder: Path) -> Iterator[str]:
         for part in re.split(r"^(?=## )", cell.source if cell.cell_type == "markdown" else "", flags=re.M):
             first = re.match(r"## (.+)", part)
             heading = first[1] if first else heading
-            if heading in NOT_SHOWN:
+            if heading in NOT_SHOWN or heading.startswith("Appendix"):
                 continue
             if first:
                 yield f"## {heading}"
@@ -103,12 +105,13 @@ def _notebook(path: Path, folder: Path) -> Iterator[str]:
                 r"\$\$(.+?)\$\$", re.sub(r"<details>.*?</details>", "", part, flags=re.S), re.S
             ):
                 yield f"### {_plain(heading)}\n\n$$\n{formula.strip()}\n$$"
-        for alt, png, caption in images.get(number, []) if heading not in NOT_SHOWN else []:
+        for alt, png, caption in images.get(number, []):
+            if heading in NOT_SHOWN or heading.startswith("Appendix"):
+                continue
             drawn += 1
             name = f"{path.stem}-{drawn}.png"
             (folder / name).write_bytes(png)
-            said = re.sub(r"^Figure \d+\. ", "", caption)
-            yield f"### {_plain(heading)}\n\n![{_escape(alt)}]({name})\n\n{said}"
+            yield f"### {_plain(heading)}\n\n![{_escape(alt)}]({name})\n\n{caption}"
     yield from _questions(text)
 
 
@@ -127,7 +130,7 @@ def _questions(text: str) -> Iterator[str]:
 
 
 def _plain(heading: str) -> str:
-    return re.sub(r"^\d+\. ", "", heading)
+    return re.sub(r"^\d+(\.| ·) ", "", heading)
 
 
 def _escape(alt: str) -> str:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-import subprocess
-import sys
 from dataclasses import fields, is_dataclass
 
-import nbformat
 import pytest
 
 import fomm_lib
@@ -232,24 +229,57 @@ def test_every_exam_question_has_its_answer():
         assert re.search(r"\*[^*]{5,}\*$", question.strip(), re.DOTALL)
 
 
-def test_checks_are_counted_as_the_guide_says(tmp_path):
-    snippet = re.search(r"<!-- snippet: grade -->\n```python\n(.*?)```", GUIDE, re.DOTALL)[1]
-    (tmp_path / "grade.py").write_text(snippet, encoding="utf-8")
-    nb = nbformat.v4.new_notebook()
-    for source in (
-        "from fomm_lib.course.exercises.nb00_start_here import check_motion_channels as check",
-        "check(lambda points, colours: (points + 1) * (colours + 1))",
-        "check(lambda points, colours: points)",
-        "def stub(points, colours):\n    raise NotImplementedError\ncheck(stub)",
-        "1 / 0",
+def test_the_guide_has_three_schedules_and_a_rubric_with_three_examples():
+    schedules = GUIDE.split("## Three schedules")[1].split("\n## ")[0]
+    assert all(f"**{name}**" in schedules for name in ("Eight meetings", "Two days", "Half a day"))
+    half_a_day = schedules.split("**Half a day**")[1]
+    assert sum(map(int, re.findall(r"^\| (\d+) \|", half_a_day, re.MULTILINE))) == 210
+    project = GUIDE.split("## The project")[1].split("\n## ")[0]
+    criteria = re.findall(r"^\| (the \w+|conduct) \|(.+)\|$", project, re.MULTILINE)
+    assert len(criteria) == 5 and all(cells.count("|") == 3 for _, cells in criteria)
+    for example, points in re.findall(r"^\*\*([ABC]), (\d+) points\.\*\*", project, re.MULTILINE):
+        text = project.split(f"**{example}, ")[1].split("\n\n")[0]
+        assert sum(map(int, re.findall(r"\((\d)\)", text))) == int(points)
+    assert len(re.findall(r"^\*\*[ABC], ", project, re.MULTILINE)) == 3
+
+
+def test_the_guide_names_exercises_that_there_are():
+    for title, named, body in re.findall(
+        r"^### \d · (.+?) \((?:notebook )?([\d, with]+)\)\n(.*?)(?=^##)", GUIDE, re.MULTILINE | re.DOTALL
     ):
-        nb.cells.append(nbformat.v4.new_code_cell(source))
-    nbformat.write(nb, tmp_path / "handed_in.ipynb")
-    run = subprocess.run(
-        [sys.executable, "grade.py", "handed_in.ipynb"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout == "handed_in.ipynb: 1 ok, 1 wrong, 1 todo, 1 other errors\n"
+        said = re.search(r"\*Exercises:\*(.+?)(?:\*With|\Z)", body, re.DOTALL)
+        assert said, title
+        number = named.split(",")[0].strip()
+        text = NOTEBOOKS[number].read_text(encoding="utf-8")
+        if len(re.findall(r"\d\d", named)) == 1:
+            there = set(re.findall(r"^# ### Exercise (\d) ·", text, re.MULTILINE))
+            assert set(re.findall(r"\b(\d)\b", said[1])) <= there, title
+
+
+def test_the_commands_of_the_guide_are_those_of_the_tool(tmp_path):
+    from tools import nb
+
+    lines = re.findall(r"^(?:cd \S+ && )?(python -m tools\.nb .+|nbgrader .+)$", GUIDE, re.MULTILINE)
+    assert len(lines) == 6
+    for line in lines:
+        if line.startswith("python") and "student" in line:
+            words = line.split()[3:]
+            words[-1] = str(tmp_path / words[-1])
+            assert nb.main([*words, str(NOTEBOOKS["00"])]) == 0
+
+
+QUIZ = (ROOT / "notebooks" / "QUIZ.md").read_text(encoding="utf-8")
+
+
+def test_the_quiz_has_sixty_questions_with_answers():
+    sections = re.split(r"^## (\d\d) · .+$", QUIZ, flags=re.MULTILINE)[1:]
+    assert sections[::2] == sorted(NOTEBOOKS)[:10]
+    numbers = re.findall(r"^\*\*(\d+)\.\*\*", QUIZ, re.MULTILINE)
+    assert [int(n) for n in numbers] == list(range(1, 61))
+    for section in sections[1::2]:
+        questions = re.split(r"^\*\*\d+\.\*\*", section, flags=re.MULTILINE)[1:]
+        assert len(questions) == 6
+        for question in questions:
+            assert re.search(r"\?.*\n?.*\n\n*\*[^*]{3,}\*$", question.strip(), re.DOTALL), question
+    texts = [" ".join(q.split()) for q in re.findall(r"^\*\*\d+\.\*\* (.+?)\n\n", QUIZ, re.M | re.S)]
+    assert len(set(texts)) == 60
