@@ -27,7 +27,7 @@
 # | | |
 # |---|---|
 # | Know first | convolutions, gradients; least squares of notebook 01, equivariance of notebook 03 |
-# | Minutes | 50 to read and run, 50 to practise |
+# | Minutes | 50 to read and run, 55 to practise |
 # | GPU | no; about half a minute on two CPU cores |
 # | Paper | section 3.3 (training losses), supplementary A |
 # | Module | `fomm_lib/losses.py`, with `discriminator.py` and `perceptual.py` |

@@ -31,7 +31,7 @@ check_keypoint_distance = Exercise(
     given=lambda found, true: float(np.nan_to_num(np.abs(found - true)).mean()),
     cases=[
         Case("shifted by 6 pixels to the right", lambda f: _landmarks(f, shift=(6.0, 0.0))),
-        Case("no face was found in one frame", lambda f: _landmarks(f, missing_found=[2])),
+        Case("a frame without a face", lambda f: _landmarks(f, missing_found=[2])),
         Case("different frames are missing in both", lambda f: _landmarks(f, [0, 2], [3], (1.0, 4.0))),
         Case("no frame has both", lambda f: _landmarks(f, [0, 1], [2, 3])),
     ],
