@@ -355,8 +355,8 @@ class Run:
         for key in changed:
             if key.startswith(_FIXED) and key != "dataset_params.root_dir":
                 raise InputError(
-                    f"{key} = {now[key]}: the training began with {printable(before[key], 100)}; go on with that, "
-                    "or start another training from its weights: init (--init)"
+                    f"{key} = {now[key]}: the training began with {printable(before[key], 100)}; go on with "
+                    "that, or start another training from its weights: init (--init)"
                 )
         try:
             type(self.config).model_validate(state.config)
