@@ -404,7 +404,7 @@ print(f"most frequent class of each pixel, for every head: accuracy {accuracy:.2
 # %% [markdown]
 # ## From toy to library
 #
-# `pix2pix_step` is one update of both networks: first the discriminator, then the generator, judged by the
+# `pix2pix_step` is one update of both networks: first the discriminator, then the generator, scored by the
 # updated discriminator. Its first loss must be our formula:
 
 # %%
