@@ -35,7 +35,8 @@ class VideoWriter:
     The frame rate is kept as the exact fraction, or each frame at its own time. (A writer that rounds it to
     two decimals, as imageio-ffmpeg did up to 0.6, turns 24000/1001 into a video that runs 0.6 s ahead of its
     audio after an hour.) Audio is copied packet by packet with its timing where the file can hold it, and
-    encoded anew where not. WebM stores times in milliseconds, to which frame times are rounded.
+    encoded anew where not. WebM stores times in milliseconds, to which frame times are rounded; elsewhere
+    those of a clock finer than a microsecond are rounded to microseconds.
 
     H.264 and VP9 with 4:2:0 chroma need even sizes: the last column or row is repeated where the size is odd.
 
@@ -43,7 +44,8 @@ class VideoWriter:
         path: the file to write; its ending, one of `formats.OUTPUT_FORMATS`, chooses the format.
         fps: frames per second, best as a Fraction.
         size: (width, height) of the frames.
-        audio_from: a file whose first audio track is used; None, or a file without audio, for no audio.
+        audio_from: a file whose best audio track is used (see `tracks.audios`); None, or a file without
+            audio, for no audio.
         metadata: texts for the file's header, e.g. `{"title": ..., "comment": ..., "description": ...}`.
         overwrite: whether an existing file may be replaced.
         time_base: the tick of the clock in seconds, for frames with times of their own;

@@ -14,6 +14,7 @@ from fomm_lib.media.formats import IMAGE_SUFFIXES
 
 TIMES = "times.csv"
 """The name of the file: a CSV with the columns `frame` (the name of an image) and `seconds`."""
+_LONGEST_ROW = 1000  # bytes; file systems allow names of 255 characters
 
 
 def is_image_name(name: str) -> bool:
@@ -52,6 +53,8 @@ def frame_durations_in(folder: Path, names: list[str]) -> list[Fraction]:
     if not path.is_file():
         return [Fraction(1, 25)] * len(names)
     try:
+        if path.stat().st_size > _LONGEST_ROW * (1 + len(names)):
+            raise ValueError("more than a name and a number in each row")
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             rows = islice(csv.DictReader(file), len(names) + 1)
             found = {row["frame"]: _seconds(row["seconds"]) for row in rows}
