@@ -58,8 +58,8 @@ def _square(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
 
 
-# Every number has a largest value, far above what anyone trains with: a config may come from anywhere, and the
-# networks that it describes must not fill the memory, nor a loop over its numbers run without end.
+# Every number has a largest value, far above what anyone trains with: a config may come from anywhere, and
+# the networks that it describes must not fill the memory, nor a loop over its numbers run without end.
 _NUMBER = BeforeValidator(_no_boolean)  # Python counts True as 1
 Number = Annotated[float, Field(ge=-1e6, le=1e6), _NUMBER]
 Positive = Annotated[int, Field(gt=0, le=10**9), _NUMBER]
