@@ -354,9 +354,10 @@ class Run:
         changed = [key for key in now if before.get(key, now[key]) != now[key]]
         for key in changed:
             if key.startswith(_FIXED) and key != "dataset_params.root_dir":
+                began = printable(before[key], 100)
                 raise InputError(
-                    f"{key} = {now[key]}: the training began with {printable(before[key], 100)}; go on with "
-                    "that, or start another training from its weights: init (--init)"
+                    f"{key} = {now[key]}: the training began with {began}; go on with that, "
+                    "or start another training from its weights: init (--init)"
                 )
         try:
             type(self.config).model_validate(state.config)
