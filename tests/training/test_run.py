@@ -115,11 +115,11 @@ def test_a_signal_finishes_the_step_saves_and_stops(data, whole, tmp_path, monke
     original, calls = training_step.TrainingStep.update, []
     handlers = [signal.getsignal(known) for known in training_run.StopRequest.SIGNALS]
 
-    def interrupted(self):
+    def interrupted(self, **flag):
         calls.append(1)
         if len(calls) == 3:
             os.kill(os.getpid(), number)
-        original(self)
+        original(self, **flag)
 
     monkeypatch.setattr(training_step.TrainingStep, "update", interrupted)
     with pytest.raises(ends):
@@ -147,11 +147,11 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_saved(data, whole, tmp_path
     original, calls = training_step.TrainingStep.update, []
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def filling(self):
+    def filling(self, **flag):
         calls.append(1)
         if len(calls) == 3:  # the state of step 2 is written; from now on files end after 20 kB
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-        original(self)
+        original(self, **flag)
 
     monkeypatch.setattr(training_step.TrainingStep, "update", filling)
     try:
