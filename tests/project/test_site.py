@@ -90,6 +90,8 @@ def test_the_first_page_says_how_to_cite(site):
 def test_there_is_a_deck_for_every_meeting(site):
     index = (site / "slides" / "index.html").read_text(encoding="utf-8")
     found = slides.meetings(slides.GUIDE.read_text(encoding="utf-8"))
+    page = (site / "docs" / "slides.html").read_text(encoding="utf-8")
+    assert 'href="../slides/index.html"' in page
     assert len(found) == 8 and {n for meeting in found for n in meeting.notebooks} == {
         path.name[:2] for path in NOTEBOOKS
     }

@@ -92,6 +92,8 @@ def prepare(app, page, content):
         text += TREE.format(caption="The repository", pages="\n".join(more))
     elif page.removeprefix("notebooks/") not in NOTEBOOKS:
         text = _repository_links(text)
+    if page == "docs/slides":  # the link leads nowhere but in the built site
+        text = text.replace("`slides/index.html`", '<a href="../slides/index.html">slides/index.html</a>')
     content[0] = text
 
 
