@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
+import torch
+
 from fomm_lib.errors import InputError
 from fomm_lib.media.squares import Crop
 
@@ -40,7 +42,7 @@ class AnimateOptions:
         compare: write source | driving | result side by side.
         zoom: enlarge the result by this factor, bicubically, to inspect what a small model generates.
         watermark: write "AI-generated" into every frame.
-        batch_size: driving frames per batch.
+        batch_size: driving frames per batch; None is 4 on a CPU and 32 on a GPU.
 
     Raises:
         InputError: a value out of range, or two options that exclude one another.
@@ -64,11 +66,11 @@ class AnimateOptions:
     compare: bool = False
     zoom: int = 1
     watermark: bool = False
-    batch_size: int = 4
+    batch_size: int | None = None
 
     def __post_init__(self):
         for name in ("zoom", "batch_size"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}: must be at least 1")
         if not 0 <= self.strength <= 5:
             text = "should be a number from 0 to 5; 1 changes nothing"
@@ -87,6 +89,15 @@ class AnimateOptions:
         if self.paste_back and (self.compare or self.zoom != 1):
             text = "paste_back gives the whole portrait at its own size; leave out compare and zoom"
             raise InputError(text)
+
+    def batch_on(self, device: torch.device) -> int:
+        """How many driving frames a batch has on a device.
+
+        Example:
+            >>> AnimateOptions().batch_on(torch.device("cpu"))
+            4
+        """
+        return self.batch_size or (4 if device.type == "cpu" else 32)
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any], without: tuple[str, ...] = ()) -> AnimateOptions:

@@ -11,11 +11,14 @@ from fomm_lib.errors import InputError
 from fomm_lib.media.tensors import (
     as_pixels,
     check_image,
+    download,
     resize,
     resize_array,
     resize_bicubic,
+    to_byte_tensor,
     to_tensor,
     to_uint8,
+    upload,
 )
 from tests.support.odd_files import difference, moving_frames, portrait
 
@@ -25,6 +28,24 @@ def test_every_level_comes_back():
     assert np.array_equal(to_uint8(to_tensor(image)), image)
     batch = torch.stack([to_tensor(frame) for frame in moving_frames(3)])
     assert np.array_equal(to_uint8(batch), moving_frames(3))
+
+
+def test_images_travel_as_bytes():
+    """Uploaded they are what `to_tensor` gives, downloaded what `to_uint8` gives."""
+    frames = moving_frames(3, (40, 40))
+    there = torch.stack([to_byte_tensor(frame, (16, 24)) for frame in frames])
+    assert there.dtype == torch.uint8
+    images = upload(there, torch.device("cpu"))
+    assert torch.equal(images, torch.stack([to_tensor(frame, (16, 24)) for frame in frames]))
+    assert np.array_equal(download(images)(), to_uint8(images))
+
+
+@pytest.mark.needs_gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_images_come_back_from_a_gpu():
+    there = torch.stack([to_byte_tensor(frame) for frame in moving_frames(3)])
+    wait = download(upload(there, torch.device("cuda")))
+    assert np.array_equal(wait(), moving_frames(3))
 
 
 def test_arrays_are_resized_as_tensors_are():
