@@ -6,6 +6,7 @@ import itertools
 import os
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -28,7 +29,14 @@ from fomm_lib.media.outputs import open_output
 from fomm_lib.media.overlays import PasteBack, Watermark
 from fomm_lib.media.pipeline import BackgroundWriter, Progress, prefetch, progress_bar
 from fomm_lib.media.squares import Shape, Square, choose_square, cut
-from fomm_lib.media.tensors import check_image, image_array, resize_bicubic, to_tensor, to_uint8
+from fomm_lib.media.tensors import (
+    bytes_tensor,
+    check_image,
+    download,
+    image_array,
+    resize_bicubic,
+    upload,
+)
 from fomm_lib.media.video import VideoReader, has_frames, read_frames, read_image
 from fomm_lib.version import __version__
 
@@ -141,23 +149,24 @@ def animate(
             warnings.warn(note, stacklevel=2)
         still = cut(portrait, square, model.size)
         animator = _animator(model, still, chosen)
+        ahead = 2 * chosen.batch_on(model.device)
         compose = _composer(chosen, portrait, square, model.size, each)
         best_frame = _set_reference(animator, chosen, still, video, driving_square, progress)
 
         def moments() -> Iterator[tuple[Tensor, tuple[np.ndarray | None, Fraction]]]:
             for frame, seconds in video.timed():
                 frame = cut(frame, driving_square, model.size)
-                yield to_tensor(frame, model.size), (frame.copy() if chosen.compare else None, seconds)
+                yield bytes_tensor(frame, model.size), (frame.copy() if chosen.compare else None, seconds)
 
         def write(generated: np.ndarray, frame: np.ndarray | None, seconds: Fraction) -> None:
             writer.write(compose(generated, frame), seconds)
 
-        decoded = stack.enter_context(closing(prefetch(moments(), 2 * chosen.batch_size)))
+        decoded = stack.enter_context(closing(prefetch(moments(), ahead)))
         frames = progress_bar(_follow(animator, chosen, decoded), progress, total=video.frames)
         stack.enter_context(closing(frames))
         if output is None:
             return np.stack([compose(generated, frame) for generated, (frame, _) in frames])
-        with BackgroundWriter(2 * chosen.batch_size) as background:
+        with BackgroundWriter(ahead) as background:
             for generated, (frame, seconds) in frames:
                 background.call(write, generated, frame, seconds)
         writer.end = video.end
@@ -221,7 +230,7 @@ def animate_frames(
     if video is not None:
         _set_reference(animator, chosen, still, video, driving_square, progress=False)
     moments = (
-        (to_tensor(cut(check_image(frame, what), driving_square, model.size), model.size), None)
+        (bytes_tensor(cut(check_image(frame, what), driving_square, model.size), model.size), None)
         for frame in frames
     )
     for generated, _ in _follow(animator, chosen, moments):
@@ -283,27 +292,30 @@ def _set_reference(
         return 0
     if best != "auto":
         frame = cut(read_frames(video.path, [best])[0], square, model.size)
-        animator.set_reference(animator.detect(to_tensor(frame, model.size)[None].to(model.device)))
+        seen = upload(bytes_tensor(frame, model.size)[None], model.device)
+        animator.set_reference(animator.detect(seen))
         return best
     face = _landmarks(still) if has_detector() else None
 
     def searched() -> Iterator[tuple[Tensor, Keypoints | None]]:
         for frame in video:
             frame = cut(frame, square, model.size)
-            yield to_tensor(frame, model.size), None if face is None else _landmarks(frame)
+            yield bytes_tensor(frame, model.size), None if face is None else _landmarks(frame)
 
     nearest: dict[str, tuple[float, int, Keypoints]] = {}
-    with closing(prefetch(searched(), 2 * options.batch_size)) as decoded:
+    batch_size, kp_source = options.batch_on(model.device), animator.kp_source.to("cpu")
+    with closing(prefetch(searched(), 2 * batch_size)) as decoded:
         frames = progress_bar(decoded, progress, total=video.frames, description="best frame")
-        for number, (kp, landmarks) in enumerate(_detected(animator, frames, options.batch_size)):
-            pairs = {"keypoints": (animator.kp_source, kp)}
+        detected = _detected(animator, frames, batch_size, torch.device("cpu"))
+        for number, (kp, landmarks) in enumerate(detected):
+            pairs = {"keypoints": (kp_source, kp)}
             if landmarks is not None:
                 pairs["face"] = face, landmarks
             for name, pair in pairs.items():
                 found = float(pose_distance(*pair)), number, kp
                 nearest[name] = min(nearest.get(name, found), found, key=lambda found: found[0])
     _, number, kp = nearest.get("face", nearest["keypoints"])
-    animator.set_reference(kp)
+    animator.set_reference(kp.to(model.device))
     return number
 
 
@@ -313,11 +325,15 @@ def _landmarks(image: np.ndarray) -> Keypoints | None:
 
 
 def _detected(
-    animator: Animator, moments: Iterable[tuple[Tensor, Any]], batch_size: int
+    animator: Animator,
+    moments: Iterable[tuple[Tensor, Any]],
+    batch_size: int,
+    to: torch.device | None = None,
 ) -> Iterator[tuple[Keypoints, Any]]:
-    """(driving frame, anything) to (its keypoints, the same), a batch at a time."""
+    """(driving frame, anything) to (its keypoints, the same), a batch at a time; on the device `to`."""
+    device = animator.model.device
     for batch in _batches(moments, batch_size):
-        kp = animator.detect(torch.stack([frame for frame, _ in batch]).to(animator.model.device))
+        kp = animator.detect(upload(torch.stack([frame for frame, _ in batch]), device)).to(to or device)
         for number, (_, extra) in enumerate(batch):
             yield kp[number : number + 1], extra
 
@@ -325,13 +341,24 @@ def _detected(
 def _follow(
     animator: Animator, options: AnimateOptions, moments: Iterable[tuple[Tensor, Any]]
 ) -> Iterator[tuple[np.ndarray, Any]]:
-    """(driving frame, anything) to (generated image, the same), batch by batch."""
-    items = smoothed(_detected(animator, moments, options.batch_size), options.smooth)
-    for batch in _batches(items, options.batch_size):
-        kp = animator.move(_joined([kp for kp, _ in batch]))
-        kp = exaggerated(animator.kp_source, kp, options.strength)
-        images = to_uint8(animator.generate(kp).prediction)
-        yield from zip(images, (extra for _, extra in batch), strict=True)
+    """(driving frame, anything) to (generated image, the same), batch by batch.
+
+    A GPU computes the next batch while the images of this one travel and are written. A CPU has nothing to
+    gain by that, and a camera would lag.
+    """
+    device = animator.model.device
+    batch_size, ahead = options.batch_on(device), int(device.type == "cuda")
+    travelling: deque[tuple[Callable[[], np.ndarray], list]] = deque()
+    items = smoothed(_detected(animator, moments, batch_size), options.smooth)
+    for batch in itertools.chain(_batches(items, batch_size), itertools.repeat(None, ahead)):
+        if batch is not None:
+            kp = animator.move(_joined([kp for kp, _ in batch]))
+            kp = exaggerated(animator.kp_source, kp, options.strength)
+            images = download(animator.generate(kp).prediction)
+            travelling.append((images, [extra for _, extra in batch]))
+        if batch is None or len(travelling) > ahead:
+            images, extras = travelling.popleft()
+            yield from zip(images(), extras, strict=True)
 
 
 def _joined(parts: list[Keypoints]) -> Keypoints:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fomm_lib.animation.detail import enlarged, lost_detail, with_detail
 from fomm_lib.animation.fast import FastModel
-from fomm_lib.animation.movement import relative_motion
+from fomm_lib.animation.movement import movement_scale, relative_motion
 from fomm_lib.errors import InputError
 from fomm_lib.generator import EncodedSource, Generated
 from fomm_lib.keypoints import Keypoints
@@ -203,7 +203,7 @@ class Animator:
         self.kp_source = self.model.detect(small)
         if large.shape != small.shape:
             self.encoded = replace(self.model.encode(large), small=self.encoded.small)
-        self.kp_initial: Keypoints | None = None
+        self.set_reference(None)
         self._result, self._lost = result, None
         if detail:
             at_rest = self.generate(self.kp_source)
@@ -225,6 +225,9 @@ class Animator:
     def set_reference(self, kp_initial: Keypoints | None) -> None:
         """Count relative motion from these keypoints of one frame; None: from the next given to `move`."""
         self.kp_initial = kp_initial
+        self._scale = 1.0
+        if self.adapt_scale and kp_initial is not None:  # once: hulls are computed on the CPU
+            self._scale = movement_scale(self.kp_source, kp_initial)
 
     def move(self, kp_driving: Keypoints) -> Keypoints:
         """Where the source's keypoints go.
@@ -234,9 +237,9 @@ class Animator:
         if not self.relative:
             return kp_driving
         if self.kp_initial is None:
-            self.kp_initial = kp_driving[:1]
+            self.set_reference(kp_driving[:1])
         with torch.inference_mode():
-            return relative_motion(self.kp_source, kp_driving, self.kp_initial, adapt_scale=self.adapt_scale)
+            return relative_motion(self.kp_source, kp_driving, self.kp_initial, scale=self._scale)
 
     def generate(self, kp: Keypoints, *, with_visuals: bool = False) -> Generated:
         """The source with its keypoints at B sets of keypoints."""

@@ -16,6 +16,7 @@ import functools
 import hashlib
 import json
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Iterable
@@ -30,6 +31,7 @@ from tqdm.auto import tqdm
 
 from fomm_lib.animation.animate import Animation, animate
 from fomm_lib.animation.animator import sizes_of
+from fomm_lib.animation.fast import FastModel
 from fomm_lib.animation.options import AnimateOptions, show_options
 from fomm_lib.checkpoints import weights_path
 from fomm_lib.data.tables import Table
@@ -39,7 +41,7 @@ from fomm_lib.media.faces import has_detector, read_faces
 from fomm_lib.media.formats import PORTRAIT_SUFFIXES, VIDEO_SUFFIXES
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
-from fomm_lib.model import FirstOrderMotionModel, load_model
+from fomm_lib.model import load_model
 
 MANIFEST = "manifest.csv"
 WRITTEN_EVERY = 5.0  # seconds; pairs made since then are made again if the process is killed
@@ -137,8 +139,8 @@ def augment(
     images = _files(sources, PORTRAIT_SUFFIXES, "portraits (JPEG, PNG, ...)")
     videos = _files(drivings, VIDEO_SUFFIXES, "videos (mp4, mov, webm, ...)")
     path = weights_path(weights)
-    model = str(path), None if config is None else str(config), device
-    _, result = sizes_of(_model(*model), options.size, options.fast)  # an error is raised once, here
+    model = FastModel(load_model(path, None if config is None else str(config), device))
+    _, result = sizes_of(model, options.size, options.fast)  # an error of the model is raised once, here
     how = {"size": max(result), **settings} | ({"config": str(config)} if config else {})
     alike = {
         "settings": json.dumps(how, sort_keys=True),
@@ -174,7 +176,7 @@ def _make_all(
     missing: list[Pair],
     rows: dict[str, Pair],
     here: tuple[Path, Path, Path],
-    model: tuple[str, str | None, str | None],
+    model: FastModel,
     jobs: int,
     settings: dict[str, Any],
     progress: bool,
@@ -183,18 +185,21 @@ def _make_all(
     *_, out = here
     _write_manifest(out, rows.values())  # now, as a folder without one is not continued
     threads = max(1, torch.get_num_threads() // effective_n_jobs(jobs))
-    work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(_make)(pair, here, model, threads, settings) for pair in missing
-    )
-    written = time.monotonic()
-    try:
-        for row in tqdm(work, total=len(missing), unit="pair", disable=not progress):
-            rows[row.file] = row
-            if time.monotonic() - written > WRITTEN_EVERY:
-                _write_manifest(out, rows.values())
-                written = time.monotonic()
-    finally:  # Ctrl-C too
-        _write_manifest(out, rows.values())
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        shared = Path(folder) / "model.pt"
+        torch.save(model, shared)
+        work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+            delayed(_make)(pair, here, shared, threads, settings) for pair in missing
+        )
+        written = time.monotonic()
+        try:
+            for row in tqdm(work, total=len(missing), unit="pair", disable=not progress):
+                rows[row.file] = row
+                if time.monotonic() - written > WRITTEN_EVERY:
+                    _write_manifest(out, rows.values())
+                    written = time.monotonic()
+        finally:  # Ctrl-C too
+            _write_manifest(out, rows.values())
 
 
 def read_manifest(out: str | os.PathLike) -> list[Pair]:
@@ -256,14 +261,22 @@ def _check_continues(out: Path, rows: Iterable[Pair], alike: dict[str, str]) -> 
 
 
 @functools.lru_cache(maxsize=1)
-def _model(weights: str, config: str | None, device: str | None) -> FirstOrderMotionModel:
-    return load_model(weights, config, device)
+def _model(shared: Path) -> FastModel:
+    """The model as `augment` has rearranged it, once for all pairs.
+
+    On a CPU the processes map the same file into memory, which holds the weights only once. It is a pickle,
+    and safe: this program has just written it, into a folder that nobody else may open.
+    """
+    try:
+        return torch.load(shared, mmap=True, weights_only=False)
+    except RuntimeError:  # memory of a GPU cannot be mapped
+        return torch.load(shared, weights_only=False)
 
 
 def _make(
     pair: Pair,
     here: tuple[Path, Path, Path],
-    model: tuple[str, str | None, str | None],
+    shared: Path,
     threads: int,
     settings: dict[str, Any],
 ) -> Pair:
@@ -276,7 +289,7 @@ def _make(
             warnings.simplefilter("always", UserWarning)
             source, driving, output = sources / pair.source, drivings / pair.driving, out / pair.file
             result = animate(
-                _model(*model), source, driving, output, overwrite=True, progress=False, **settings
+                _model(shared), source, driving, output, overwrite=True, progress=False, **settings
             )
         said = [str(warning.message) for warning in heard if warning.category is UserWarning]
         pair.verdict, pair.reason = "made", printable("; ".join(dict.fromkeys(said)))

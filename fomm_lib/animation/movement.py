@@ -47,7 +47,12 @@ def movement_scale(kp_source: Keypoints, kp_initial: Keypoints) -> float:
 
 
 def relative_motion(
-    kp_source: Keypoints, kp_driving: Keypoints, kp_initial: Keypoints, *, adapt_scale: bool = False
+    kp_source: Keypoints,
+    kp_driving: Keypoints,
+    kp_initial: Keypoints,
+    *,
+    adapt_scale: bool = False,
+    scale: float = 1.0,
 ) -> Keypoints:
     """The source's keypoints, moved as the driving ones have moved since the reference frame.
 
@@ -59,13 +64,15 @@ def relative_motion(
     Args:
         kp_source, kp_initial: of the source and of the reference frame, one each.
         kp_driving: of B driving frames.
-        adapt_scale: s = `movement_scale(kp_source, kp_initial)` instead of 1.
+        adapt_scale: s = `movement_scale(kp_source, kp_initial)` instead of `scale`.
+        scale: s itself, for those who know it already.
     Returns:
         B sets of keypoints. With `kp_driving` equal to `kp_initial` they are the source's.
 
     Source: FOMM, section 3.4.
     """
-    scale = movement_scale(kp_source, kp_initial) if adapt_scale else 1.0
+    if adapt_scale:
+        scale = movement_scale(kp_source, kp_initial)
     value = kp_source.value + scale * (kp_driving.value - kp_initial.value)
     jacobian = None
     if kp_driving.jacobian is not None:

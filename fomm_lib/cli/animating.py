@@ -13,6 +13,7 @@ from fomm_lib.cli.options import (
     AlignCorners,
     Backend,
     BestFrame,
+    Compile,
     ConfigOfWeights,
     Device,
     Fast,
@@ -88,7 +89,9 @@ SuperResolve = Annotated[
         "with less exact colours.",
     ),
 ]
-BatchSize = Annotated[int, typer.Option(help="Driving frames per batch.")]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Driving frames per batch; by default 4 on a CPU, 32 on a GPU.")
+]
 
 
 @app.command(epilog="Example: fomm animate --source me.jpg --driving clip.mp4 --output moving.mp4 --compare")
@@ -113,10 +116,11 @@ def animate(
     compare: Compare = False,
     zoom: Zoom = 0,
     super_resolve: SuperResolve = None,
-    batch_size: BatchSize = 4,
+    batch_size: BatchSize = None,
     device: Device = None,
     backend: Backend = "torch",
-    precision: Precision = None,
+    precision: Precision = "auto",
+    compile: Compile = False,
     align_corners: AlignCorners = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -133,7 +137,7 @@ def animate(
         zoom = 1 if paste_back or enlarge or not size else max(1, VIEWING_SIZE // size)
     source, driving = _inputs(source, driving)
     corners = true_or_false(align_corners)
-    model = _model(weights, config, device, backend, precision, source, driving, corners)
+    model = _model(weights, config, device, backend, precision, source, driving, compile, corners)
     result = animate_file(
         model,
         source,
@@ -164,7 +168,7 @@ def animate(
         say(f"Movement counts from frame {result.best_frame}.")
     say(
         f"{result.path}: {result.frames} {noun} of {width}x{height} at {float(result.fps):g} a second, "
-        f"{result.frames / result.seconds:.1f} made a second"
+        f"{result.frames / result.seconds:.1f} made a second in {model.precision}"
     )
 
 
@@ -194,7 +198,7 @@ def live(
     ] = True,
     device: Device = None,
     backend: Backend = "torch",
-    precision: Precision = None,
+    precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
     """Let a portrait follow the camera, live, on a page in the browser (extra 'live').
@@ -301,9 +305,10 @@ def _model(
     config: str | None,
     device: str | None,
     backend: str,
-    precision: str | None,
+    precision: str,
     source: Path,
     driving: Path,
+    compile: bool = False,
     align_corners: bool | None = None,
 ):
     """The model for a backend; it is exported first unless `weights` is a folder of exported files."""
@@ -313,11 +318,12 @@ def _model(
         from fomm_lib.animation.fast import FastModel
 
         model = load_model(weights, config=config, device=device, align_corners=align_corners)
-        return FastModel(model, precision=precision)
+        return FastModel(model, precision=precision, compile=compile)
 
     from fomm_lib.animation.export import ExportedModel, calibration_images, check_backend, exported_copy
 
-    precision = precision or "float32"
+    if compile:
+        raise InputError(f"--compile is for the backend torch; leave it out with {backend}")
     check_backend(backend, precision, device or "cpu")
     if Path(weights, "generate.onnx").is_file():
         if align_corners is not None:

@@ -32,10 +32,19 @@ Backend = Annotated[
     ),
 ]
 Precision = Annotated[
-    str | None,
+    str,
     typer.Option(
         help="float32; bfloat16, with torch and openvino; int8, with onnxruntime and openvino. The last two "
-        "are faster and less exact."
+        "are faster and less exact. auto takes bfloat16 where the processor multiplies it (the images differ "
+        "by about one grey level), else float32."
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the model by torch.compile: slow at the first frames, faster then; for long videos. On "
+        "a CPU it needs a C++ compiler.",
     ),
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; one is often fastest for small models.")]

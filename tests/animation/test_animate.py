@@ -15,6 +15,8 @@ from PIL import Image
 
 from fomm_lib.animation.animate import GENERATED_NOTICE, animate, animate_frames
 from fomm_lib.animation.animator import Animator
+from fomm_lib.animation.fast import FastModel
+from fomm_lib.animation.options import AnimateOptions
 from fomm_lib.errors import InputError
 from fomm_lib.files import data_path
 from fomm_lib.media.decoding import ToRgb
@@ -65,6 +67,50 @@ def test_the_source_is_encoded_once(model, source, driving, monkeypatch):
     assert len(calls) == 1
     list(animate_frames(model, source, driving, batch_size=2))
     assert len(calls) == 3  # for the motion at the model's size, and finer for the image
+
+
+def waits(monkeypatch, *names):
+    """Counts what makes a program wait for a GPU, by name, on a machine that has none."""
+    counts = dict.fromkeys(names, 0)
+
+    def counted(name, original):
+        def call(*arguments, **keywords):
+            counts[name] += 1
+            return original(*arguments, **keywords)
+
+        return call
+
+    for name in names:
+        monkeypatch.setattr(torch.Tensor, name, counted(name, getattr(torch.Tensor, name)))
+    return counts
+
+
+def test_a_batch_waits_for_its_device_once(model, source, monkeypatch):
+    """When its images come down; and nothing else, though everything that changes a movement is on."""
+    settings = {"adapt_scale": True, "strength": 1.2, "smooth": 1.0, "batch_size": 4}
+    frames = moving_frames(24, (48, 48))
+    counts = waits(monkeypatch, "cpu", "numpy", "item", "tolist", "__bool__", "__float__", "__int__")
+    before = {}
+    for count in (8, 24):
+        counts.update(dict.fromkeys(counts, 0))
+        assert len(list(animate_frames(model, source, frames[:count], **settings))) == count
+        more = {name: counts[name] - before.get(name, 0) for name in counts}
+        before = dict(counts)
+    batches = (24 - 8) // 4
+    assert more == dict.fromkeys(counts, 0) | {"cpu": batches, "numpy": batches}
+
+
+def test_a_batch_fits_the_device(model, source, driving, monkeypatch):
+    options = AnimateOptions()
+    assert [options.batch_on(torch.device(name)) for name in ("cpu", "cuda")] == [4, 32]
+    assert AnimateOptions(batch_size=7).batch_on(torch.device("cuda")) == 7
+    sizes = []
+    detect = FastModel.detect
+    monkeypatch.setattr(
+        FastModel, "detect", lambda self, image: sizes.append(len(image)) or detect(self, image)
+    )
+    list(animate_frames(model, source, driving, fast=True))
+    assert sizes == [1, 4, 4, 3]  # the portrait, then the driving video
 
 
 # --- whole videos ---------------------------------------------------------------------------------------

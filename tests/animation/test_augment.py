@@ -6,6 +6,8 @@ import dataclasses
 import errno
 import json
 import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from PIL import Image
 
 from fomm_lib.animation import augment as module
 from fomm_lib.animation.augment import MANIFEST, Pair, augment, read_manifest, summary
+from fomm_lib.animation.fast import FastModel
 from fomm_lib.checkpoints import write_weights
 from fomm_lib.errors import InputError
 from fomm_lib.files import data_path, only_writer
@@ -111,6 +114,31 @@ def test_a_bad_pair_is_one_row(folders, weights):
     assert "4 made, 5 failed (the first: " in summary(rows)
     Image.fromarray(portrait(48)).save(folders[0] / "broken.png")  # mended
     assert sum(row.verdict == "failed" for row in grow(folders, weights)) == 3
+
+
+def test_the_model_is_rearranged_once_and_its_weights_are_mapped(folders, weights, monkeypatch):
+    """Not once a pair; and a process reads the weights from a file that all processes share."""
+    made, used = [], []
+
+    class Counted(FastModel):
+        def __init__(self, *arguments, **keywords):
+            made.append(1)
+            super().__init__(*arguments, **keywords)
+
+    monkeypatch.setattr(module, "FastModel", Counted)
+    monkeypatch.setattr("fomm_lib.animation.animator.FastModel", Counted)
+    monkeypatch.setattr(sys.modules[__name__], "Counted", Counted, raising=False)  # where pickle looks
+    Counted.__qualname__ = "Counted"
+    original = module.animate
+    monkeypatch.setattr(
+        module, "animate", lambda model, *a, **k: used.append(model) or original(model, *a, **k)
+    )
+    assert [row.verdict for row in grow(folders, weights)] == ["made"] * 4
+    assert len(made) == 1 and len(used) == 4 and len(set(map(id, used))) == 1
+    maps = Path(
+        "/proc/self/maps"
+    )  # of Linux; the file itself is gone, and its pages live as long as the model
+    assert not maps.is_file() or "model.pt (deleted)" in maps.read_text()
 
 
 def test_several_processes(folders, weights):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fomm_lib.animation import export
+from fomm_lib.animation import export, fast
 from fomm_lib.animation.animate import animate
 from fomm_lib.animation.animator import AnimatableModel, Animator
 from fomm_lib.animation.export import BACKENDS, ExportedModel, export_model
@@ -126,8 +126,15 @@ def test_files_are_what_they_say(folder):
         initializer.data_type == onnx.TensorProto.INT8
         for initializer in onnx.load(folder / "generate.int8.onnx").graph.initializer
     )
-    convolutions = sum(node.op_type == "Conv" for node in graphs["generate"].node)
-    assert weights >= convolutions > 10
+    convolutions = [node.name for node in graphs["generate"].node if node.op_type == "Conv"]
+    exact = [name for name in convolutions if name in export._sensitive(onnx.load(folder / "generate.onnx"))]
+    assert [name.split("/")[-2] for name in exact] == [
+        "down_blocks.0.0",
+        "up_blocks.1.1",
+        "mask",
+        "occlusion",
+    ]
+    assert weights == len(convolutions) - len(exact) > 6  # all others compute with 8 bits
 
 
 def test_a_video(folder, tmp_path):
@@ -168,6 +175,22 @@ def test_visuals_are_not_exported(folder):
     animator = Animator(ExportedModel(folder), source)
     with pytest.raises(InputError, match="an exported model gives the image alone"):
         animator(driving, with_visuals=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "backend", "precision"),
+    [
+        ("fma avx512_bf16", "openvino", "bfloat16"),
+        ("fma avx2", "openvino", "float32"),
+        ("fma avx512_bf16", "onnxruntime", "float32"),  # which cannot
+    ],
+)
+def test_the_precision_that_fits_the_processor(folder, tmp_path, monkeypatch, flags, backend, precision):
+    pytest.importorskip(backend)
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(fast, "CPU_INFO", tmp_path / "cpuinfo")
+    assert ExportedModel(folder, backend=backend, precision="auto").precision == precision
+    assert ExportedModel(folder, backend=backend).precision == "float32"
 
 
 # --- errors ----------------------------------------------------------------------------------------------

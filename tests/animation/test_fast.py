@@ -13,7 +13,14 @@ from torch.nn import functional as F
 
 from fomm_lib.animation import fast
 from fomm_lib.animation.animator import Animator
-from fomm_lib.animation.fast import FastModel, FewChannels, FusedUpsampling, faster, folded
+from fomm_lib.animation.fast import (
+    FastModel,
+    FewChannels,
+    FusedUpsampling,
+    faster,
+    folded,
+    multiplies_bfloat16,
+)
 from fomm_lib.animation.movement import relative_motion
 from fomm_lib.animation.winograd import Winograd
 from fomm_lib.blocks import DownBlock, Hourglass, ResidualBlock, SameBlock, UpBlock
@@ -287,8 +294,25 @@ def test_on_a_gpu(model, compile):
     assert found.shape == expected.shape and animator.kp_initial.value.is_cuda
 
 
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("flags : avx512_bf16 sse2", "bfloat16"), ("Features : fp bf16", "bfloat16"), ("fma avx2", "float32")],
+)
+def test_auto_takes_what_the_processor_multiplies(flags, precision, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(flags + "\n")
+    monkeypatch.setattr(fast, "CPU_INFO", tmp_path / "cpuinfo")
+    assert FastModel(small_model(), precision="auto").precision == precision
+    assert FastModel(small_model()).precision == "float32"  # exact unless asked
+
+
+def test_where_nobody_tells_the_processor_auto_is_exact(tmp_path, monkeypatch):
+    monkeypatch.setattr(fast, "CPU_INFO", tmp_path / "none")
+    assert FastModel(small_model(), precision="auto").precision == "float32"
+    assert not multiplies_bfloat16(torch.device("mps"))
+
+
 def test_what_a_fast_model_is_not_made_of(model):
     with pytest.raises(InputError, match=r"in training mode.*; call model.eval\(\) first"):
         FastModel(small_model().train())
-    with pytest.raises(InputError, match="precision float8: there are float32 and bfloat16"):
+    with pytest.raises(InputError, match="precision float8: there are auto, float32 and bfloat16"):
         FastModel(model, precision="float8")

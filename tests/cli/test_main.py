@@ -103,6 +103,7 @@ def test_animate_writes_a_video_and_says_where(inputs, weights, tmp_path, capsys
     assert video.size == (256, 256)  # 32 pixels enlarged to be looked at
     text = capsys.readouterr().out
     assert "moving.mp4: 5 frames of 256x256 at 25 a second" in text
+    assert text.splitlines()[-1].endswith((" made a second in float32", " made a second in bfloat16"))
     assert str(inputs / "portrait.png") in text and str(inputs / "driving.mp4") in text
 
 
@@ -132,6 +133,7 @@ def test_animate_options(inputs, weights, tmp_path):
     assert animate(inputs, weights, "--fast", "--detail", "--output", "c.mp4") == 0
     assert animate(inputs, weights, "--size", "64", "--super-resolve", "2", "--output", "d.mp4") == 0
     assert VideoReader(tmp_path / "d.mp4").size == (128, 128)
+    assert animate(inputs, weights, "--precision", "bfloat16", "--output", "e.mp4") == 0
     assert VideoReader(tmp_path / "b.mp4").size == VideoReader(tmp_path / "c.mp4").size == (256, 256)
 
 
@@ -368,9 +370,10 @@ def test_export_and_animate_by_what_was_exported(inputs, weights, tmp_path, caps
     ("options", "message"),
     [
         (["--backend", "tensorrt"], "backend tensorrt: there are torch, onnxruntime and openvino"),
-        (["--precision", "int8"], "precision int8: there are float32 and bfloat16; int8 needs backend onnx"),
+        (["--precision", "int8"], "precision int8: there are auto, float32 and bfloat16; int8 needs backend"),
         (["--backend", "openvino", "--device", "cuda"], "openvino runs on the CPU here; for cuda choose"),
         (["--backend", "onnxruntime", "--precision", "bfloat16"], "onnxruntime does not run in bfloat16"),
+        (["--backend", "onnxruntime", "--compile"], "--compile is for the backend torch; leave it out with"),
     ],
 )
 def test_backends_that_cannot(inputs, weights, tmp_path, capsys, options, message):

@@ -12,6 +12,7 @@ from fomm_lib.media.tensors import (
     as_pixels,
     bytes_tensor,
     check_image,
+    download,
     from_uint8,
     image_array,
     resize,
@@ -19,6 +20,7 @@ from fomm_lib.media.tensors import (
     resize_bicubic,
     to_tensor,
     to_uint8,
+    upload,
 )
 from tests.support.odd_files import difference, moving_frames, portrait
 
@@ -37,6 +39,24 @@ def test_bytes_become_the_same_numbers_later():
         assert late.dtype == torch.float32 and torch.equal(late, to_tensor(image, size))
     already = torch.rand(3, 4, 4)
     assert from_uint8(already) is already
+
+
+def test_images_travel_as_bytes():
+    """Uploaded they are what `to_tensor` gives, downloaded what `to_uint8` gives."""
+    frames = moving_frames(3, (40, 40))
+    there = torch.stack([bytes_tensor(frame, (16, 24)) for frame in frames])
+    assert there.dtype == torch.uint8
+    images = upload(there, torch.device("cpu"))
+    assert torch.equal(images, torch.stack([to_tensor(frame, (16, 24)) for frame in frames]))
+    assert np.array_equal(download(images)(), to_uint8(images))
+
+
+@pytest.mark.needs_gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_images_come_back_from_a_gpu():
+    there = torch.stack([bytes_tensor(frame) for frame in moving_frames(3)])
+    wait = download(upload(there, torch.device("cuda")))
+    assert np.array_equal(wait(), moving_frames(3))
 
 
 def test_arrays_are_resized_as_tensors_are():
