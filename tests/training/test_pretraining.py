@@ -303,7 +303,7 @@ def test_bad_input(data, tmp_path):
         pretrain(small_config(), data / "train", tmp_path / "out", 1, progress=False)
     assert not (tmp_path / "out").exists() and not (tmp_path / "half").exists()
     (tmp_path / "taken").mkdir()
-    (tmp_path / "taken/losses.csv").touch()
+    (tmp_path / "taken/losses.csv").write_text("step\r\n1\r\n")
     with pytest.raises(InputError, match="holds a training already"):
         pretrain(small_config(), data, tmp_path / "taken", 1)
 
