@@ -587,7 +587,7 @@ def test_too_many_tensors_of_safetensors(tmp_path, monkeypatch, networks):
     torch.save(
         {**networks, "generator": {f"x{n}": torch.zeros(0) for n in range(30)}}, tmp_path / "a.pth.tar"
     )
-    with pytest.raises(InputError, match="has 30 tensors, more than any model of this kind"):
+    with pytest.raises(InputError, match=r"has (30 tensors|more parts)"):
         read_checkpoint(tmp_path / "a.pth.tar")
 
 

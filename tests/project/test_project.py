@@ -38,7 +38,7 @@ def project_files(*suffixes: str) -> list[Path]:
     """The project's own files with one of these suffixes: no venv, no cache, nothing left beside them."""
     code = ["fomm_lib", "tests", "tools", "benchmarks", "experiments"]
     places = [*code, "notebooks", "data", "docs", ".ci", ".github"]
-    found = [path for path in ROOT.iterdir() if path.is_file()]
+    found = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]  # of a worktree
     found += [path for place in places for path in (ROOT / place).rglob("*") if path.is_file()]
     hidden = {"__pycache__", ".ipynb_checkpoints"}
     return sorted(path for path in found if path.suffix in suffixes and not hidden & set(path.parts))

@@ -114,7 +114,7 @@ def test_an_interrupted_run_leaves_nothing_half_written_and_goes_on(
         for path in photographs(portraits, tmp_path / "names", 2, format=format, fits=fits, **SMALL)
         if "#00001#" in path.name
     )
-    (train / f".{second.stem}.abc.partial").mkdir()
+    (train / f".{second.stem}.abc_0123.partial").mkdir()
     paths = photographs(portraits, tmp_path, 3, format=format, fits=fits, **SMALL)
     assert all(path.exists() for path in paths) and not list(train.glob(".*"))
     assert done.stat().st_mtime_ns == before
