@@ -315,6 +315,8 @@ def _frame_files(path: str | os.PathLike) -> list[Path] | None:
     Raises:
         VideoError: a folder without images, or one that may not be read.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        return None
     folder = Path(path)
     try:
         if not folder.is_dir():

@@ -511,7 +511,7 @@ def test_a_full_disk_leaves_nothing(name, model, source, driving, tmp_path, monk
 
     for writer in (VideoWriter, FrameFolder):
         monkeypatch.setattr(writer, "write", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="No space left"):
         animate(model, source, driving, tmp_path / name, progress=False)
     assert list(tmp_path.iterdir()) == []
 
@@ -592,14 +592,14 @@ def wide_model():
 
 def test_a_rectangle_of_the_models_shape_is_cut_out_of_both(wide_model, source, driving, tmp_path):
     """As if both had been cut to 2 : 3 before: 80 x 53 of the portrait, 64 x 43 of the video."""
-    result = animate(wide_model, source, driving, tmp_path / "a.mp4", progress=False)
+    result = animate(wide_model, source, driving, tmp_path / "a.mp4", size=32, progress=False)
     assert (result.size, result.crop, result.driving_crop) == ((48, 32), (0, 21, 80), (0, 2, 64))
     image = np.asarray(Image.open(source))[21:74]
     frames = [frame[2:45] for frame in VideoReader(driving)]
-    expected = np.stack(list(animate_frames(wide_model, image, frames)))
+    expected = np.stack(list(animate_frames(wide_model, image, frames, size=32)))
     assert expected.shape == (11, 32, 48, 3)
     for crops in ({}, {"crop": (0, 21, 80), "driving_crop": (0, 2, 64)}):
-        made = animate(wide_model, source, driving, **crops, progress=False)
+        made = animate(wide_model, source, driving, size=32, **crops, progress=False)
         assert np.abs(made.astype(int) - expected).max() <= 1
     array = np.asarray(Image.open(source))  # the animator takes the same part of an image
     assert np.array_equal(
@@ -610,8 +610,9 @@ def test_a_rectangle_of_the_models_shape_is_cut_out_of_both(wide_model, source, 
 def test_a_size_is_that_of_the_shorter_side(wide_model, source, driving, tmp_path):
     assert animate(wide_model, source, driving, size=64, progress=False).shape == (11, 64, 96, 3)
     assert animate(wide_model, source, driving, size=32, zoom=2, progress=False).shape == (11, 64, 96, 3)
-    beside = animate(wide_model, source, driving, compare=True, progress=False)
+    beside = animate(wide_model, source, driving, size=32, compare=True, progress=False)
     assert beside.shape == (11, 32, 144, 3)
+    assert animate(wide_model, source, driving, progress=False).shape == (11, 160, 240, 3)
     with pytest.raises(InputError, match="size = 36: should be a multiple of 8, at most 2728"):
         animate(wide_model, source, driving, size=36, progress=False)
 
