@@ -270,7 +270,7 @@ def test_a_full_disk_ends_it(folders, weights, monkeypatch):
         return write(*arguments, **settings)
 
     monkeypatch.setattr(module, "animate", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(OSError, match="No space left"):
         grow(folders, weights)
     assert [row.verdict for row in read_manifest(folders[2])] == ["made"] and len(calls) == 2
 
