@@ -76,7 +76,10 @@ def open_input(path: str | os.PathLike, timeout: float | None = None) -> av.cont
 
 
 def _open(path: str | os.PathLike, timeout: float | None, form: str | None = None):
-    return av.open(f"file:{path}", format=form, options=dict(INPUT_OPTIONS), timeout=timeout, **_TAGS)
+    # Not `options`, which go to the streams too: PyAV 17.0 crashes where they are found later (MPEG-PS).
+    return av.open(
+        f"file:{path}", format=form, container_options=dict(INPUT_OPTIONS), timeout=timeout, **_TAGS
+    )
 
 
 def _of_list(path: str | os.PathLike) -> str | None:
