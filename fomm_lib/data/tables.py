@@ -20,6 +20,7 @@ import functools
 import io
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import zip_longest
@@ -227,7 +228,9 @@ def _content(path: str | os.PathLike, as_what: str = "") -> bytes:
 
 
 def _decode(data: bytes) -> str:
-    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    # Where names of files are ASCII, Python keeps their other bytes as it keeps those that are no UTF-8.
+    encoding = "ascii" if sys.getfilesystemencoding() == "ascii" else "utf-8"
+    return data.removeprefix(b"\xef\xbb\xbf").decode(encoding, "surrogateescape")
 
 
 def _records(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -261,6 +261,14 @@ def test_checking_videos_does_not_wait_for_pytorch(module):
 # --- what names and files may do ---
 
 
+def test_where_names_are_ascii_other_bytes_come_back_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables.sys, "getfilesystemencoding", lambda: "ascii")
+    name = "ü😀.mp4".encode().decode("ascii", "surrogateescape")  # what the system's functions give there
+    TABLE.write(tmp_path / "a.csv", [Row(name)])
+    assert [row.name for row in TABLE.read(tmp_path / "a.csv")] == [name]
+    assert "ü😀.mp4" in (tmp_path / "a.csv").read_text(encoding="utf-8")
+
+
 def test_no_cell_is_a_formula(tmp_path):
     TABLE.write(tmp_path / "a.csv", [Row(name) for name in FORMULAS])
     write_cells(tmp_path / "b.csv", [["name"], *([name] for name in FORMULAS)])
