@@ -228,7 +228,7 @@ def test_settings_that_fail_leave_those_before(talk, monkeypatch):
 
     async def conversation(port, connection, said):
         await said(), await said()
-        monkeypatch.setattr("fomm_lib.media.squares.landmarks68", no_detector)
+        monkeypatch.setattr("fomm_lib.media.squares.follow_person", no_detector)
         connection.write_message(json.dumps({"find_faces": True}))
         assert await said() == {"error": "needs the extra 'faces'"}
         connection.write_message(b"\1" + encoded(Image.new("RGB", (60, 40)), "PNG"), binary=True)
