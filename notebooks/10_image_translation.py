@@ -99,7 +99,7 @@ plots.show(
 #
 # A generator $G$ that minimises the mean absolute error to the true image $B$ solves, for each pixel,
 #
-# $$G^\ast(A) = \arg\min_g \; \mathbb{E}\big[\,|g - B|\;\big|\;A\,\big] = \mathrm{median}(B \mid A).$$
+# $$G^\ast(A) = \arg\min_g \; \mathbb{E}\big[\,\lvert g - B \rvert \;\big|\;A\,\big] = \mathrm{median}(B \mid A).$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
@@ -136,7 +136,7 @@ print(f"median {strength.median():.2f}, standard deviation {strength.std():.2f}"
 #
 # $$L_D = \tfrac12\big[\mathrm{BCE}(D(A, B), 1) + \mathrm{BCE}(D(A, G(A)), 0)\big],$$
 #
-# $$L_G = \mathrm{BCE}(D(A, G(A)), 1) + \lambda \,\mathrm{mean}\,|G(A) - B|, \qquad \lambda = 100.$$
+# $$L_G = \mathrm{BCE}(D(A, G(A)), 1) + \lambda \,\mathrm{mean}\,\lvert G(A) - B \rvert, \qquad \lambda = 100.$$
 #
 # $D$ is convolutional and has no final dense layer: each output sees only a *patch* of the image. The L1 loss
 # is responsible for the layout, the discriminator for the texture inside a patch. How large is a patch? Walk
@@ -288,8 +288,8 @@ print(
 # two generators and two discriminators. The adversarial losses (least squares) ask that $G_{AB}(A)$ looks
 # like *some* $B$. The cycle loss asks that the way back returns:
 #
-# $$L_\mathrm{cyc} = \mathrm{mean}\,\big|G_{BA}(G_{AB}(A)) - A\big| +
-# \mathrm{mean}\,\big|G_{AB}(G_{BA}(B)) - B\big|.$$
+# $$L_\mathrm{cyc} = \mathrm{mean}\,\big\lvert G_{BA}(G_{AB}(A)) - A\big\rvert +
+# \mathrm{mean}\,\big\lvert G_{AB}(G_{BA}(B)) - B\big\rvert.$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
@@ -332,7 +332,7 @@ for name, mapped in maps.items():
 # A cycle loss keeps information; it does not say *which* $B$ belongs to an $A$. That the trained networks
 # find the right one is due to the networks: for convolutions the simplest map keeps shapes in place.
 #
-# An *identity loss*, $\mathrm{mean}\,|G_{AB}(B) - B|$ and its twin, with half the weight, keeps colours where
+# An *identity loss*, $\mathrm{mean}\,\lvert G_{AB}(B) - B \rvert$ and its twin, with half the weight, keeps colours where
 # the image is of the right kind already. And each discriminator gets generated images from a *pool* of the
 # last fifty: half of the time an old one instead of the new one.
 

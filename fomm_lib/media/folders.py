@@ -31,9 +31,10 @@ def image_names(folder: str | os.PathLike) -> list[str]:
     """The names of the frames in a folder, in natural order (2.png before 10.png).
 
     Example:
+        >>> Path("frames").mkdir()
         >>> for name in ("10.png", "2.png", "notes.txt"):
-        ...     Path(name).touch()
-        >>> image_names(".")
+        ...     Path("frames", name).touch()
+        >>> image_names("frames")
         ['2.png', '10.png']
     """
     return sorted((entry.name for entry in os.scandir(folder) if is_image_name(entry.name)), key=_natural)

@@ -1,4 +1,8 @@
-"""Filling networks by the names that the golden files list, whatever ours are called."""
+"""Filling networks by the names that the golden files list, whatever ours are called.
+
+Where a test computes in float64, float32 is not exact enough on every processor: without AVX-512 the gradient
+norms of Monkey-Net differ from the published ones by 2.6 %, in float64 by 0.1 %.
+"""
 
 from __future__ import annotations
 

@@ -93,8 +93,7 @@ def test_published_networks(golden):
 
 
 def test_two_training_steps_as_published(golden):
-    model, discriminator = networks(golden)
-    model.train(), discriminator.train()
+    model, discriminator = (network.double().train() for network in networks(golden))  # see golden.py
     adam = {"lr": 2e-4, "betas": (0.5, 0.999)}
     optimizers = {
         "generator": torch.optim.Adam([*model.motion.parameters(), *model.generator.parameters()], **adam),
@@ -108,8 +107,8 @@ def test_two_training_steps_as_published(golden):
             model,
             discriminator,
             optimizers,
-            image(540 + step, 64, 2),
-            image(550 + step, 64, 2),
+            image(540 + step, 64, 2).double(),
+            image(550 + step, 64, 2).double(),
             reconstruction=weights["reconstruction"],
             deformed=weights["reconstruction_deformed"],
         )

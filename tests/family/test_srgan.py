@@ -32,9 +32,9 @@ def networks(golden):
 
 
 def test_published_networks(golden):
-    small, large = image(310, 16, 2), image(311, 64, 2)
+    small, large = image(310, 16, 2).double(), image(311, 64, 2).double()
     for mode in ("train", "eval"):
-        generator, discriminator = networks(golden)
+        generator, discriminator = (network.double() for network in networks(golden))  # see golden.py
         assert parameters(generator) == golden["params_G"] and parameters(discriminator) == golden["params_D"]
         with torch.no_grad():
             made = generator.train(mode == "train")(small)

@@ -58,5 +58,5 @@ def test_committed_results_are_of_equal_steps():
         if path.stem == "progressive":
             seconds = np.array([float(row["cpu_seconds"]) for row in trained])
             assert np.all(abs(seconds - family.CPU_SECONDS) < 2)
-        else:
+        elif path.stem != "super-resolve":  # which trains nothing
             assert len({row["steps"] for row in trained}) == 1
