@@ -97,16 +97,17 @@ plots.show(
 #
 # ## 1. Why L1 gives grey
 #
-# A generator $G$ that minimises the mean absolute error to the true image $B$ solves, for each pixel,
+# A generator $G$ that minimises the mean absolute error to the true image $b$ solves, for each pixel,
 #
-# $$G^\ast(A) = \arg\min_g \; \mathbb{E}\big[\,\lvert g - B \rvert \;\big|\;A\,\big] = \mathrm{median}(B \mid A).$$
+# $$G^\ast(a) = \arg\min_g \; \mathbb{E}\big[\,\lvert g - b \rvert \;\big|\;a\,\big]
+# = \mathrm{median}(b \mid a).$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $A$ | input image: the labels | (B, 3, H, W) | [-1, 1] | `inputs` |
-# | $B$ | true image: the head | (B, 3, H, W) | [-1, 1] | `targets` |
-# | $G(A)$ | generated image | (B, 3, H, W) | (-1, 1), by a tanh | `fake` |
-# | $D(A, \cdot)$ | logit for each patch: real or generated | (B, 1, h, w) | any | `discriminator` |
+# | $a$ | input image: the labels | (B, 3, H, W) | [-1, 1] | `inputs` |
+# | $b$ | true image: the head | (B, 3, H, W) | [-1, 1] | `targets` |
+# | $G(a)$ | generated image | (B, 3, H, W) | (-1, 1), by a tanh | `fake` |
+# | $D(a, \cdot)$ | logit for each patch: real or generated | (B, 1, h, w) | any | `discriminator` |
 #
 # Take one class of pixels, clothes, and one number for each: the strength of its colour, blue minus yellow.
 # What is the median over all people, and how large is the spread that it hides?
@@ -134,9 +135,10 @@ print(f"median {strength.median():.2f}, standard deviation {strength.std():.2f}"
 # pix2pix adds a discriminator to the L1 loss. It gets the labels *and* a head, and says whether they belong
 # together (a *conditional* GAN):
 #
-# $$L_D = \tfrac12\big[\mathrm{BCE}(D(A, B), 1) + \mathrm{BCE}(D(A, G(A)), 0)\big],$$
+# $$L_D = \tfrac12\big[\mathrm{BCE}(D(a, b), 1) + \mathrm{BCE}(D(a, G(a)), 0)\big],$$
 #
-# $$L_G = \mathrm{BCE}(D(A, G(A)), 1) + \lambda \,\mathrm{mean}\,\lvert G(A) - B \rvert, \qquad \lambda = 100.$$
+# $$L_G = \mathrm{BCE}(D(a, G(a)), 1) + \lambda \,\mathrm{mean}\,\lvert G(a) - b \rvert,
+# \qquad \lambda = 100.$$
 #
 # $D$ is convolutional and has no final dense layer: each output sees only a *patch* of the image. The L1 loss
 # is responsible for the layout, the discriminator for the texture inside a patch. How large is a patch? Walk
@@ -284,18 +286,18 @@ print(
 #
 # ## 4. Without pairs: the cycle
 #
-# Often there are no pairs: photographs and paintings, horses and zebras. CycleGAN has two sets, $A$ and $B$,
-# two generators and two discriminators. The adversarial losses (least squares) ask that $G_{AB}(A)$ looks
-# like *some* $B$. The cycle loss asks that the way back returns:
+# Often there are no pairs: photographs and paintings, horses and zebras. CycleGAN has two sets, $a$ and $b$,
+# two generators and two discriminators. The adversarial losses (least squares) ask that $G_{ab}(a)$ looks
+# like *some* $b$. The cycle loss asks that the way back returns:
 #
-# $$L_\mathrm{cyc} = \mathrm{mean}\,\big\lvert G_{BA}(G_{AB}(A)) - A\big\rvert +
-# \mathrm{mean}\,\big\lvert G_{AB}(G_{BA}(B)) - B\big\rvert.$$
+# $$L_\mathrm{cyc} = \mathrm{mean}\,\big\lvert G_{ba}(G_{ab}(a)) - a\big\rvert +
+# \mathrm{mean}\,\big\lvert G_{ab}(G_{ba}(b)) - b\big\rvert.$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
-# | $A$, $B$ | images of the two kinds, not paired | (B, 3, H, W) | [-1, 1] | `real_a`, `real_b` |
-# | $G_{AB}$, $G_{BA}$ | generators, there and back | image to image | | `networks["ab"]`, `["ba"]` |
-# | $D_A$, $D_B$ | discriminators of the kind in the index | (B, 1, h, w) | any | `networks["a"]`, `["b"]` |
+# | $a$, $b$ | images of the two kinds, not paired | (B, 3, H, W) | [-1, 1] | `real_a`, `real_b` |
+# | $G_{ab}$, $G_{ba}$ | generators, there and back | image to image | | `networks["ab"]`, `["ba"]` |
+# | $D_a$, $D_b$ | discriminators of the kind in the index | (B, 1, h, w) | any | `networks["a"]`, `["b"]` |
 #
 # What does that exclude? Let both kinds be numbers with the same Gaussian distribution. Here are four maps.
 # Which of them can a discriminator reject, and which one the cycle?
@@ -329,10 +331,11 @@ for name, mapped in maps.items():
 # %% [markdown]
 # The discriminator rejects only the constant. The cycle loss rejects the fold as well, since half of the
 # information is lost in it. **Nothing rejects the mirror**: it has the right distribution and can be undone.
-# A cycle loss keeps information; it does not say *which* $B$ belongs to an $A$. That the trained networks
+# A cycle loss keeps information; it does not say *which* $b$ belongs to an $a$. That the trained networks
 # find the right one is due to the networks: for convolutions the simplest map keeps shapes in place.
 #
-# An *identity loss*, $\mathrm{mean}\,\lvert G_{AB}(B) - B \rvert$ and its twin, with half the weight, keeps colours where
+# An *identity loss*, $\mathrm{mean}\,\lvert G_{ab}(b) - b \rvert$ and its twin, with half the weight, keeps
+# colours where
 # the image is of the right kind already. And each discriminator gets generated images from a *pool* of the
 # last fifty: half of the time an old one instead of the new one.
 
