@@ -485,7 +485,6 @@ with tempfile.TemporaryDirectory() as folder:
         source=fomm.data_path("portrait.jpg"),
         driving=fomm.data_path("driving.mp4"),
         output=Path(folder) / "moving.mp4",
-        zoom=2,
         progress=False,
     )
     print(

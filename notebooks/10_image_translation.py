@@ -27,7 +27,7 @@
 # | | |
 # |---|---|
 # | Know first | notebook 01 (losses of a GAN); convolutions |
-# | Minutes | 35 to read, 45 to practise |
+# | Minutes | 35 to read, 60 to practise |
 # | GPU | no; about 20 seconds on two CPU cores |
 # | Paper | background to section 2; Isola et al. 2017; Zhu et al. 2017 |
 # | Module | `fomm_lib/family/pix2pix.py`, `fomm_lib/family/cyclegan.py` |
