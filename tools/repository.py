@@ -31,13 +31,16 @@ def address(root: Path = ROOT) -> str:
 
 
 def files_with(words: str, root: Path = ROOT) -> list[Path]:
-    """The text files that git knows and that have these words in them."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=root,
-        capture_output=True,
-        check=True,
-    )
+    """The text files that git knows and that have these words in them.
+
+    Raises:
+        ValueError: git is not installed, or the folder is not a checkout.
+    """
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=root, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise ValueError(f"{root}: git knows no checkout here; get the project with git clone") from None
     paths = [root / name for name in listed.stdout.decode().split("\0") if name]
     return sorted(path for path in paths if path.is_file() and words.encode() in path.read_bytes())
 
@@ -49,7 +52,7 @@ def rename(new: str, root: Path = ROOT) -> list[Path]:
     of the folder after `git clone`.
 
     Raises:
-        ValueError: it is not an address of the form https://github.com/OWNER/NAME.
+        ValueError: it is not an address of the form https://github.com/OWNER/NAME, or this is no checkout.
     """
     if not ADDRESS.fullmatch(new) or new.endswith(".git"):
         raise ValueError(f"{new}: give an address of the form https://github.com/OWNER/NAME")
@@ -72,17 +75,16 @@ def rename(new: str, root: Path = ROOT) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """The command; 2 for an address that is none."""
-    if not arguments:
-        print(address())
-        print("\n".join(str(path.relative_to(ROOT)) for path in files_with(address())))
-        return 0
+    """The command; 2 for an address that is none, and where there is no checkout."""
     try:
-        changed = rename(arguments[0])
+        if arguments:
+            print(f"{arguments[0]}: {len(rename(arguments[0]))} files")
+        else:
+            places = files_with(address())
+            print("\n".join([address(), *(str(path.relative_to(ROOT)) for path in places)]))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{arguments[0]}: {len(changed)} files")
     return 0
 
 

@@ -18,10 +18,14 @@ NEW = "https://github.com/some-school/moving.portraits"
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    """A copy of what git knows, as a repository of its own."""
+def checkout():
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("needs git and a checkout")
+
+
+@pytest.fixture(scope="module")
+def copy(checkout, tmp_path_factory):
+    """A copy of what git knows, as a repository of its own."""
     folder = tmp_path_factory.mktemp("copy") / "course"
     for path in repository.files_with("", ROOT):
         target = folder / path.relative_to(ROOT)
@@ -32,7 +36,7 @@ def copy(tmp_path_factory):
     return folder
 
 
-def test_every_address_of_the_project_is_that_of_pyproject():
+def test_every_address_of_the_project_is_that_of_pyproject(checkout):
     owner = repository.address().removeprefix("https://github.com/").split("/")[0]
     found = {
         words
@@ -74,10 +78,15 @@ def test_what_is_no_address_is_refused(address, capsys):
     assert "give an address of the form https://github.com/OWNER/NAME" in capsys.readouterr().err
 
 
-def test_the_command_says_where_the_address_stands(capsys):
+def test_the_command_says_where_the_address_stands(checkout, capsys):
     assert repository.main([]) == 0
     first, *places = capsys.readouterr().out.splitlines()
     assert first == repository.address() and "README.md" in places
+
+
+def test_without_a_checkout_one_line_says_so(tmp_path):
+    with pytest.raises(ValueError, match="git knows no checkout here; get the project with git clone"):
+        repository.files_with("", tmp_path)
 
 
 # --- what GitHub, Binder and Codespaces read ----------------------------------------------------------------
