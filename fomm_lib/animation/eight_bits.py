@@ -79,7 +79,8 @@ def _readers(generator: nn.Module) -> Iterator[tuple[nn.Module, list[Tensor]]]:
         yield block.conv1, [block.scale, block.shift]
         yield block.conv2, [block.conv1.weight, block.conv1.bias]
     decoder = [next(layer for layer in block if hasattr(layer, "weight")) for block in generator.up_blocks]
-    entry = Scaled(torch.ones(generator.final.weight.shape[1] if not decoder else decoder[0].weight.shape[1]))
+    first = [*decoder, generator.final][0].weight
+    entry = Scaled(torch.ones_like(first[0, :, 0, 0]))
     generator.bottleneck.append(entry)  # its input is a sum, which nothing scales yet
     before = [entry.factors]
     for convolution in (*decoder, generator.final):
