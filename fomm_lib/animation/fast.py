@@ -115,7 +115,7 @@ class FastModel:
         generator = faster(model.generator, dtype=exact, rearrange=on_cpu)
         layers = [*model.generator.bottleneck, *model.generator.up_blocks, model.generator.final]
         layers = faster(nn.Sequential(*layers).eval(), dtype=dtype, rearrange=on_cpu)
-        generator.bottleneck = _ByFrame(layers) if on_cpu else _InFloat32(layers)
+        generator.bottleneck = _Decoder(layers, by_frame=on_cpu)
         generator.up_blocks, generator.final = nn.ModuleList(), nn.Identity()
         self.kp_detector, self.generator = detector, generator
         self._detect, self._generate = detector, generator
@@ -148,25 +148,21 @@ class FastModel:
             return self._generate(source, kp_source, kp_driving, with_visuals=with_visuals)
 
 
-class _InFloat32(nn.Module):
-    """Layers whose result is float32 (or float64), whatever they compute with."""
+class _Decoder(nn.Module):
+    """The layers from the warp to the image, whose result is float32 whatever they compute with.
 
-    def __init__(self, layers: nn.Module):
-        super().__init__()
-        self.layers = layers
-
-    def forward(self, features: Tensor) -> Tensor:
-        return at_least_float32(self.layers(features))
-
-
-class _ByFrame(_InFloat32):
-    """The same, a frame at a time. So the maps of a frame stay in the processor's cache, and their memory is
-    used again for the next: new memory, which the system clears first, took a third of the time of four
-    frames of vox-256 together.
+    `by_frame` is for a CPU: the maps of a frame stay in its cache, and the next frame uses their memory again.
+    Four frames of vox-256 at once need new memory in each layer, and the system clears it first, which took 7
+    of 28 ms of a convolution.
     """
 
+    def __init__(self, layers: nn.Module, by_frame: bool):
+        super().__init__()
+        self.layers, self.by_frame = layers, by_frame
+
     def forward(self, features: Tensor) -> Tensor:
-        return torch.cat([super(_ByFrame, self).forward(part) for part in features.split(1)])
+        parts = features.split(1 if self.by_frame else len(features))
+        return torch.cat([at_least_float32(self.layers(part)) for part in parts])
 
 
 # Each rearrangement is faster on one side of a limit only; measured on a processor with AVX-512.
