@@ -24,6 +24,7 @@ from fomm_lib.animation.movement import exaggerated, pose_distance, smoothed
 from fomm_lib.animation.options import AnimateOptions, show_options
 from fomm_lib.errors import InputError, one_line
 from fomm_lib.keypoints import Keypoints
+from fomm_lib.media.credentials import Credentials, signed_format
 from fomm_lib.media.faces import find_faces, has_detector, landmarks68
 from fomm_lib.media.outputs import open_output
 from fomm_lib.media.overlays import PasteBack, Watermark
@@ -82,6 +83,7 @@ def animate(
     output: str | os.PathLike | None = None,
     *,
     overwrite: bool = False,
+    credentials: Credentials | None = None,
     progress: Progress = True,
     **options: Any,
 ) -> Animation | np.ndarray:
@@ -100,6 +102,8 @@ def animate(
             for a folder of frames (see `outputs.open_output`); None for an array of frames instead, which
             must fit into memory.
         overwrite: whether an existing file may be replaced.
+        credentials: who signs the result, see `media.credentials`; the signed statement names the files of
+            portrait and driving video with their SHA-256. None does not sign.
         progress: show a bar; or a function that shows it, called with the number of frames done and of all
             of them (None where the file does not say).
         options: how to animate, e.g. `relative=False`, `crop="auto"`; see `options.AnimateOptions`.
@@ -120,6 +124,8 @@ def animate(
     """
     started = time.monotonic()
     chosen = AnimateOptions.of(options)
+    if output is None and credentials is not None:
+        raise InputError("credentials are written into a file: give an output, or leave out credentials")
     _, size = sizes_of(model, chosen.size, chosen.fast)
     portrait = read_portrait(source)
     if chosen.paste_back:
@@ -131,6 +137,7 @@ def animate(
     with ExitStack() as stack:
         if output is not None:  # before anything else, so that a bad name is reported before the work is done
             _refuse_inputs(output, source, driving)
+            finish = None if credentials is None else _signing(credentials, output, source, driving)
             notices = dict.fromkeys(["comment", "description"], GENERATED_NOTICE)
             writer = open_output(
                 output,
@@ -140,6 +147,7 @@ def animate(
                 metadata=notices | {"title": "Animated portrait"},
                 overwrite=overwrite,
                 time_base=video.time_base,
+                finish=finish,
             )
             stack.enter_context(writer)
         square, driving_square, notes = _squares(
@@ -423,6 +431,15 @@ def _refuse_inputs(output: str | os.PathLike, source: object, driving: str | os.
         is_name = isinstance(path, (str, os.PathLike))  # else an image in memory
         if is_name and place in (Path(path).resolve(), Path(path).resolve().parent):
             raise InputError(f"{output}: the {what} is read from there; choose another name for the result")
+
+
+def _signing(
+    credentials: Credentials, output: str | os.PathLike, source: object, driving: str | os.PathLike
+) -> Callable[[Path], None]:
+    """The function that signs the finished file. A portrait in memory has no file to name."""
+    signed_format(output)
+    inputs = [path for path in (source, driving) if isinstance(path, (str, os.PathLike))]
+    return lambda finished: credentials.sign(finished, Path(output).name, inputs)
 
 
 def _composer(
