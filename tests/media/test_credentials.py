@@ -273,3 +273,17 @@ def test_hostile_manifests_end_in_a_line(format, tmp_path, credentials):
 def test_nothing_of_it_is_imported_without_need():
     script = "import fomm_lib.animation.animate, sys; sys.exit('c2pa' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_what_becomes_of_the_marks(credentials):
+    """The table of docs/animating.md."""
+    from experiments.provenance import measure
+
+    assert measure(credentials)[1:] == [
+        ["copied", "valid", "yes"],
+        ["one byte changed", "altered", "yes"],
+        ["new container, not encoded anew", "none", "yes"],
+        ["encoded anew", "none", "yes"],
+        ["encoded anew, shrunk, metadata removed", "none", "no"],
+        ["screenshot", "none", "no"],
+    ]
