@@ -28,7 +28,7 @@ def describe_media(path: str | os.PathLike, anchors: str | os.PathLike | None = 
 
     Example:
         >>> print(describe_media(data_path("driving.mp4")).splitlines()[0].rpartition(": ")[2])
-        140 frames of 256x256 at 25 a second
+        125 frames of 256x256 at 25 a second
     """
     path = existing_file(path)
     if has_frames(path):

@@ -25,7 +25,6 @@ from fomm_lib.media.credentials import (
     read_credentials,
     signed_format,
 )
-from fomm_lib.media.describe import describe_media
 from fomm_lib.media.video import VideoReader
 from tests.support.certificates import MAKERS, write_certificates
 
@@ -224,30 +223,10 @@ def test_a_failed_signature_leaves_no_file(tmp_path, pems):
     assert list(out.iterdir()) == []
 
 
-def test_description_of_a_video(signed):
-    lines = describe_media(signed).splitlines()
-    assert lines[0].endswith("moving.mp4: 4 frames of 48x32 at 25 a second")
-    assert lines[1] == "  comment: AI-generated"
-    assert "as it was signed; whether the signer is who it says is not checked" in lines[2]
-    assert lines[3:6] == [
-        "    signed by: Test signer",
-        f"    made with: fomm-lib {credentials_module.__version__}",
-        "    kind: trainedAlgorithmicMedia",
-    ]
-    assert lines[6].startswith("    from: me.jpg (sha256 ")
-
-
-def test_description_of_an_image(tmp_path):
-    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
-    assert "a.png: an image of 20x10" in describe_media(tmp_path / "a.png")
-
-
-def test_without_the_extra(monkeypatch, tmp_path):
+def test_without_the_extra(monkeypatch):
     monkeypatch.setattr(credentials_module, "find_spec", lambda name: None)
-    monkeypatch.setattr("fomm_lib.media.describe.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'fomm-lib\[credentials\]'"):
         Credentials("chain.pem", "key.pem")
-    assert "content credentials: not read" in describe_media(write(tmp_path / "a.mp4"))
 
 
 @pytest.mark.parametrize("format", [".mp4", ".png"])
