@@ -242,7 +242,9 @@ def _check_random_states(states: Mapping[str, Any]) -> None:
     try:
         torch.Generator().set_state(states["transforms"])
         torch.Generator().set_state(states["torch"])
-        if not all(isinstance(one, Tensor) and one.dtype == torch.uint8 for one in states["cuda"]):
+        of_cuda = states["cuda"]
+        alike = isinstance(of_cuda, list) and all(isinstance(one, Tensor) for one in of_cuda)
+        if not alike or any(one.dtype != torch.uint8 or one.ndim != 1 for one in of_cuda):
             raise ValueError("cuda")
         kind, key, position, *rest = states["numpy"]
         if not 0 <= position <= 624:  # NumPy would read beyond the end of its state
