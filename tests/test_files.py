@@ -606,3 +606,21 @@ def test_what_only_looks_like_an_address(tmp_path, monkeypatch):
 def test_what_is_no_name_at_all(thing):
     with pytest.raises(InputError, match=f"a {type(thing).__name__} was given; give the name of a file"):
         existing_file(thing)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows counts characters, not bytes")
+@pytest.mark.parametrize("name", ["n" * 255, "ü" * 127 + "n", os.fsdecode(b"\xff" * 250), "n" * 251])
+def test_names_that_are_as_long_as_names_can_be(tmp_path, name):
+    """The lock and whatever else stands beside a file has a name that is no longer."""
+    path = tmp_path / name
+    with files.only_writer(path), atomic_output(path) as temporary:
+        temporary.write_text("whole")
+        (lock,) = set(names(tmp_path)) - {temporary.parent.name}
+        assert lock.startswith(".") and lock.endswith(".lock")
+        with pytest.raises(InputError, match="another process is writing there"):
+            files.only_writer(path).__enter__()
+    assert names(tmp_path) == [name]
+    parts = files.neighbour(path, "", ".parts")
+    parts.mkdir()
+    other = files.neighbour(tmp_path / ("x" + name[1:]), "", ".parts")
+    assert other != parts and files.neighbour("a.csv", ".", ".lock") == Path(".a.csv.lock")

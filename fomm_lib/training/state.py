@@ -19,7 +19,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -107,7 +106,7 @@ def read_state(path: str | os.PathLike) -> dict:
 def writing(path: str | os.PathLike) -> Iterator[None]:
     """Turn any error on writing a file of a training into one line, which says that nothing is lost.
 
-    PyTorch and safetensors raise their own errors when a disk is full.
+    PyTorch raises its own errors when a disk is full.
 
     Raises:
         InputError: the file could not be written.
@@ -121,9 +120,9 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, OSError, RuntimeError, SafetensorError) as error:
+    except (InputError, OSError, RuntimeError) as error:
         cause = error.__cause__ if isinstance(error, InputError) else error
-        if not isinstance(cause, (OSError, RuntimeError, SafetensorError)):
+        if not isinstance(cause, (OSError, RuntimeError)):
             raise
         raise InputError(
             f"{path}: could not be written ({error_text(cause)[:200]}); all that was saved before is whole: "
