@@ -228,12 +228,16 @@ def _exists_already(path: Path) -> InputError:
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether an error, or one that caused it, says that a file cannot grow.
 
+    PyTorch raises a `RuntimeError` of what the system says.
+
     Example:
         >>> disk_is_full(OSError(28, "No space left on device"))
         True
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            return True
+        if isinstance(error, RuntimeError) and any(os.strerror(code) in str(error) for code in _DISK_FULL):
             return True
         error = error.__cause__
     return False
@@ -261,7 +265,7 @@ def _beside(path: Path) -> Iterator[Path]:
         raise InputError(one_line(path, f"cannot write there ({error_text(error)})")) from error
     try:
         yield holder
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         if not disk_is_full(error):
             raise
         raise InputError(one_line(path, f"cannot be written ({error_text(error)}); make room")) from error
