@@ -23,6 +23,7 @@ from fomm_lib.animation.animator import AnimatableModel, Animator, sizes_of
 from fomm_lib.animation.movement import exaggerated, pose_distance, smoothed
 from fomm_lib.animation.options import AnimateOptions, show_options
 from fomm_lib.errors import InputError, one_line
+from fomm_lib.files import real_path
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.media.credentials import Credentials, signed_format
 from fomm_lib.media.faces import find_faces, has_detector, landmarks68
@@ -426,10 +427,10 @@ def _refuse_inputs(output: str | os.PathLike, source: object, driving: str | os.
     """Refuse to write over what is read, or over the folder that holds it: `overwrite` means an earlier
     result.
     """
-    place = Path(output).resolve()
+    place = real_path(output)
     for what, path in (("portrait", source), ("driving video", driving)):
         is_name = isinstance(path, (str, os.PathLike))  # else an image in memory
-        if is_name and place in (Path(path).resolve(), Path(path).resolve().parent):
+        if is_name and place in (real_path(path), real_path(path).parent):
             raise InputError(f"{output}: the {what} is read from there; choose another name for the result")
 
 

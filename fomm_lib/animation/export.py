@@ -46,7 +46,7 @@ from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
 from fomm_lib.model import FirstOrderMotionModel
-from fomm_lib.releases import importing, without_telemetry
+from fomm_lib.releases import importing, same_signal_stack, without_telemetry
 
 PARTS = ("encode", "detect", "generate")
 # Outputs of generate.onnx, the first or all, as attributes of `Generated`.
@@ -417,7 +417,8 @@ class _OpenVino:
         }
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
-        self.graph = openvino.Core().compile_model(str(file), "CPU", options)
+        with same_signal_stack():
+            self.graph = openvino.Core().compile_model(str(file), "CPU", options)
         self.inputs, self.outputs = (
             {name: _shape(port) for port in ports for name in port.names}  # a port may have several
             for ports in (self.graph.inputs, self.graph.outputs)

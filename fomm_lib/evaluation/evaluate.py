@@ -52,7 +52,7 @@ from fomm_lib.evaluation.report import (
     load_once,
     redraw,
 )
-from fomm_lib.files import atomic_output, only_writer, remove_leftovers
+from fomm_lib.files import atomic_output, neighbour, only_writer, remove_leftovers
 from fomm_lib.media.faces import has_detector, read_faces
 from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import to_tensor
@@ -190,7 +190,7 @@ def evaluate_to_files(
         InputError: as `evaluate`, or a file exists already, or another process writes the report.
     """
     report = Path(report)
-    parts = Path(cache) if cache is not None else report.with_name(report.name + ".parts")
+    parts = Path(cache) if cache is not None else neighbour(report, "", ".parts")
     if cache is None:
         _remove_if_empty(parts)  # of a run that was killed after all its work
     writing = parts / _WRITING  # there from the first file of the result to the last

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,6 +77,45 @@ def test_every_backend_and_precision(folder, backend, precision):
         assert decibels(found, expected) > {"float32": 100, "bfloat16": 35, "int8": 30}[precision]
     if precision == "int8":
         assert not torch.allclose(found, expected, atol=1e-4)  # it is another graph
+
+
+# OpenVINO sets a stack on which Python's handlers do not fit; a process that has one may die at any signal.
+SIGNALS = """
+import ctypes, gc, os, signal, sys
+import torch
+from torch.utils.data import DataLoader
+from fomm_lib.animation.export import ExportedModel
+from fomm_lib.releases import _SignalStack
+
+def stack():
+    now = _SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(now)) == 0
+    return now.place, now.flags, now.size
+
+came = []
+signal.signal(signal.SIGUSR1, lambda *_: came.append(stack()))
+before = stack()
+model = ExportedModel(sys.argv[1], backend="openvino")
+model.encode(torch.rand(1, 3, 32, 32))
+assert stack() == before, (stack(), before)
+for _ in range(100):
+    os.kill(os.getpid(), signal.SIGUSR1)
+assert len(came) == 100
+assert [part.tolist() for part in DataLoader(list(range(4)), 2, num_workers=2)] == [[0, 1], [2, 3]]
+del model
+gc.collect()
+assert stack() == before, (stack(), before)
+print("whole")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a stack here")
+@pytest.mark.parametrize("options", [[], ["-X", "faulthandler"]])  # without and with a stack of its own
+def test_openvino_leaves_the_stack_of_signal_handlers(folder, options):
+    pytest.importorskip("openvino")
+    command = [sys.executable, *options, "-c", SIGNALS, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", list(VARIANTS)[1:])
