@@ -8,6 +8,7 @@ movement     changes of keypoints: relative motion, strength, smoothing, distanc
 fast         `FastModel`: a trained model, rearranged to run faster
 winograd     Winograd's fast convolution, for `fast` and for training
 export       `export_model` and `ExportedModel`: ONNX files, run by onnxruntime or OpenVINO
+eight_bits   what makes the exported generator compute with integers of 8 bits
 augment      `augment`: animates every portrait of a folder by every video of another
 live         `LiveAnimator`: a portrait that follows a camera
 live_server  the page of `fomm live` (`live.html`) and the server behind it

@@ -20,23 +20,23 @@ Needs the extra `export`: pip install "fomm-lib[export]".
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import itertools
-import logging
 import os
-import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fomm_lib.animation.animator import Animator
+from fomm_lib.animation.animator import AnimatableModel, Animator
+from fomm_lib.animation.eight_bits import balance, quantize
 from fomm_lib.animation.fast import faster, multiplies_bfloat16
 from fomm_lib.errors import InputError
 from fomm_lib.files import atomic_folder
@@ -93,10 +93,12 @@ def export_model(
         raise InputError("this model has no dense motion network: nothing in it moves, nothing to export")
     names = [f"{part}.onnx" for part in PARTS] + ["generate.int8.onnx"] * (calibration is not None)
     with atomic_folder(folder, overwrite, replaceable=r"(\w+\.)+onnx") as temporary:
-        for part, graph in _graphs(model).items():
+        for part, graph in _graphs(model, calibration).items():
             _write(graph, temporary / f"{part}.onnx")
         if calibration is not None:
-            _quantize(temporary, *calibration)
+            animator, moved = _moved(ExportedModel(temporary), *calibration)
+            examples = (_arrays(_inputs(animator.encoded, animator.kp_source, kp)) for kp in moved)
+            quantize(temporary / "generate.onnx", temporary / "generate.int8.onnx", examples)
     return [Path(folder) / name for name in names]
 
 
@@ -269,10 +271,19 @@ class _Graph(nn.Module):
         return self.function(*tensors)
 
 
-def _graphs(model: FirstOrderMotionModel) -> dict[str, _Graph]:
+def _moved(model: AnimatableModel, source: Tensor, driving: Tensor) -> tuple[Animator, Iterator[Keypoints]]:
+    """An animator of the source, and its keypoints at each of the driving frames."""
+    animator = Animator(model, source)
+    return animator, (animator.move(animator.detect(frame)) for frame in driving.split(1))
+
+
+def _graphs(model: FirstOrderMotionModel, calibration: tuple[Tensor, Tensor] | None) -> dict[str, _Graph]:
     """The parts with example inputs of batch 2, so that no batch of 1 becomes a constant."""
     networks = (model.kp_detector, model.generator)
-    detector, generator = (faster(network, rearrange=False).cpu() for network in networks)
+    detector, generator = (faster(network, exported=True).cpu() for network in networks)
+    if calibration is not None:
+        animator, moved = _moved(copy.deepcopy(model).cpu(), *calibration)
+        balance(generator, (partial(generator, animator.encoded, animator.kp_source, kp) for kp in moved))
 
     def encode(source: Tensor) -> tuple[Tensor, ...]:
         encoded = generator.encode(source)
@@ -320,64 +331,6 @@ def _write(graph: _Graph, path: Path) -> None:
             opset_version=OPSET,
             **options,
         )
-
-
-def _quantize(folder: Path, source: Tensor, driving: Tensor) -> None:
-    """Write generate.int8.onnx: its convolutions read and multiply integers of 8 bits.
-
-    Weights have one scale per channel, activations one per tensor; the largest values seen during calibration
-    are the largest that can be represented. The first and the last convolutions of the dense motion stay in
-    float32, because an error of the flow shows more than one of the colours: with `heads-128` 8 bits are
-    48.8 dB from float32, and 37.7 dB without this rule.
-    """
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    animator = Animator(ExportedModel(folder), source)
-
-    moved = (animator.move(animator.detect(frame)) for frame in driving.split(1))
-    examples = (_arrays(_inputs(animator.encoded, animator.kp_source, kp)) for kp in moved)
-
-    class Examples(CalibrationDataReader):
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(examples, None)
-
-    with _quiet():
-        quantize_static(
-            folder / "generate.onnx",
-            folder / "generate.int8.onnx",
-            Examples(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=_sensitive(onnx.load(folder / "generate.onnx", load_external_data=False)),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-
-
-def _sensitive(model) -> list[str]:
-    """Names of the nodes of generate.onnx that are first and last in the dense motion."""
-    blocks = r"mask|occlusion|hourglass/encoder/down_blocks\.0|hourglass/decoder/up_blocks\.(\d+)"
-    found = [re.search(rf"dense_motion_network/(?:{blocks})/", node.name) for node in model.graph.node]
-    last = max(int(match[1]) for match in found if match and match[1])
-    return [
-        node.name
-        for node, match in zip(model.graph.node, found, strict=True)
-        if match and match[1] in (None, f"{last}")
-    ]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the advice to merge batch norms first, which is done already."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 # --- what runs them --------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ the order of operations, not the result, which differs by rounding alone:
 
 - a batch norm in eval mode is a scale and a shift, and goes into the convolution before it (`folded`);
 - nearest doubling and then a convolution are one transposed convolution, with 4/9 of the multiplications
-  (`FusedUpsampling`);
+  (`FusedUpsampling`), or a convolution of the small map (`PixelUpsampling`);
 - a convolution to few channels does not fill the vector units, which handle 16 at a time: a 2x2 block of
   pixels is computed as 4 times the channels (`FewChannels`);
 - a 3x3 convolution of many channels is cheaper as 36 matrix products on 6x6 tiles (`Winograd`).
@@ -168,7 +168,13 @@ FUSED_OUT_CHANNELS = 256  # at most; small maps of many channels wait for weight
 FEW_CHANNELS = 7  # at most
 
 
-def faster(network: nn.Module, *, dtype: torch.dtype = torch.float32, rearrange: bool = True) -> nn.Module:
+def faster(
+    network: nn.Module,
+    *,
+    dtype: torch.dtype = torch.float32,
+    rearrange: bool = True,
+    exported: bool = False,
+) -> nn.Module:
     """A copy of a network in eval mode, its blocks and convolutions replaced by faster ones that compute the
     same.
 
@@ -178,6 +184,8 @@ def faster(network: nn.Module, *, dtype: torch.dtype = torch.float32, rearrange:
             blocks are float32 in either case.
         rearrange: False only folds batch norms, and leaves the convolutions to the library, which on a GPU
             chooses fast algorithms itself.
+        exported: use only what other programs have, too: `PixelUpsampling` instead of `FusedUpsampling`, and
+            no `Winograd`.
     Raises:
         ValueError: the network is in training mode, in which batch norms are not constant.
 
@@ -191,18 +199,18 @@ def faster(network: nn.Module, *, dtype: torch.dtype = torch.float32, rearrange:
     """
     if network.training:
         raise ValueError("a network in training mode cannot be rearranged: its batch norms are no constants")
-    replacement = _replacement(network, dtype, rearrange)
+    replacement = _replacement(network, dtype, rearrange, exported)
     if replacement is not None:
         return replacement.eval()
     result = copy.copy(network)
     for table in ("_parameters", "_buffers", "_modules"):  # tables of its own, which hold the same tensors
         setattr(result, table, dict(getattr(network, table)))
     for name, child in network.named_children():
-        result._modules[name] = faster(child, dtype=dtype, rearrange=rearrange)
+        result._modules[name] = faster(child, dtype=dtype, rearrange=rearrange, exported=exported)
     return result
 
 
-def _replacement(module: nn.Module, dtype: torch.dtype, rearrange: bool) -> nn.Module | None:
+def _replacement(module: nn.Module, dtype: torch.dtype, rearrange: bool, exported: bool) -> nn.Module | None:
     if isinstance(module, DownBlock):
         convolution = _Convolution(*folded(module.conv, module.norm), dtype)
         return nn.Sequential(convolution, nn.ReLU(inplace=True), nn.AvgPool2d(2))
@@ -212,11 +220,12 @@ def _replacement(module: nn.Module, dtype: torch.dtype, rearrange: bool) -> nn.M
     if isinstance(module, UpBlock):
         weight, bias = folded(module.conv, module.norm)
         if rearrange and module.conv.out_channels <= FUSED_OUT_CHANNELS:
-            return nn.Sequential(FusedUpsampling(weight, bias, dtype), nn.ReLU(inplace=True))
+            doubling = PixelUpsampling if exported else FusedUpsampling
+            return nn.Sequential(doubling(weight, bias, dtype), nn.ReLU(inplace=True))
         convolution = _Convolution(weight, bias, dtype)
         return nn.Sequential(nn.Upsample(scale_factor=2), convolution, nn.ReLU(inplace=True))
     if isinstance(module, ResidualBlock):
-        return _FasterResidual(module, dtype, rearrange)
+        return _FasterResidual(module, dtype, rearrange and not exported)
     if isinstance(module, nn.Conv2d):
         few = rearrange and module.out_channels <= FEW_CHANNELS
         return (FewChannels if few else _Convolution)(module.weight, module.bias, dtype, module.padding[0])
@@ -277,6 +286,31 @@ class FusedUpsampling(_Convolution):
     def forward(self, x: Tensor) -> Tensor:
         x = to_layout_of(self.weight, x)
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=self.padding)
+
+
+class PixelUpsampling(_Convolution):
+    """The same as a 2x2 convolution, for programs that convolve faster than they convolve transposed.
+
+    The four pixels of the result between two rows and two columns of the small map see the same 2x2 pixels of
+    it. So one convolution gives all four as 4 times the channels, at (H + 1, W + 1) places; `pixel_shuffle`
+    arranges them, and the outermost pixels are cut off.
+
+    Example:
+        >>> weight, bias, x = torch.rand(2, 3, 3, 3), torch.rand(2), torch.rand(1, 3, 4, 5)
+        >>> expected = FusedUpsampling(weight, bias, torch.float32)(x)
+        >>> torch.allclose(PixelUpsampling(weight, bias, torch.float32)(x), expected, atol=1e-5)
+        True
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype):
+        kernel = fused_upsampling_kernel(weight.double()).transpose(0, 1)  # (out, in, 4, 4)
+        parts = ([2, 0], [3, 1])  # of the pixel below or right of the middle of 2x2, of that above or left
+        four = [kernel[:, :, rows][..., columns] for rows in parts for columns in parts]
+        weight = torch.stack(four, dim=1).flatten(0, 1)
+        super().__init__(weight, bias.repeat_interleave(4), dtype, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(super().forward(x), 2)[..., 1:-1, 1:-1]
 
 
 class FewChannels(_Convolution):

@@ -17,6 +17,7 @@ from fomm_lib.animation.fast import (
     FastModel,
     FewChannels,
     FusedUpsampling,
+    PixelUpsampling,
     faster,
     folded,
     multiplies_bfloat16,
@@ -60,12 +61,13 @@ def test_a_batch_norm_goes_into_the_convolution():
 # --- rearrangements ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("doubling", [FusedUpsampling, PixelUpsampling])
 @pytest.mark.parametrize("size", [(4, 4), (3, 5), (1, 1)])
 @torch.inference_mode()
-def test_doubling_is_doubling_and_then_a_convolution(size):
+def test_doubling_is_doubling_and_then_a_convolution(size, doubling):
     x, weight, bias = double(2, 3, *size), double(4, 3, 3, 3, seed=1), double(4, seed=2)
     expected = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), weight, bias, padding=1)
-    torch.testing.assert_close(FusedUpsampling(weight, bias, torch.float64)(x), expected)
+    torch.testing.assert_close(doubling(weight, bias, torch.float64)(x), expected)
 
 
 @pytest.mark.parametrize(("kernel", "padding"), [(7, 3), (7, 0), (3, 1)])
@@ -88,14 +90,14 @@ BLOCKS = {
 }
 
 
-@pytest.mark.parametrize("rearrange", [False, True])
+@pytest.mark.parametrize("settings", [{"rearrange": False}, {}, {"exported": True}])
 @pytest.mark.parametrize("name", BLOCKS)
 @torch.inference_mode()
-def test_every_block(name, rearrange):
+def test_every_block(name, settings):
     block = BLOCKS[name]().eval()
     fill(block, 1)
     block = block.double()
-    quick = faster(block, dtype=torch.float64, rearrange=rearrange)
+    quick = faster(block, dtype=torch.float64, **settings)
     x = double(2, fast.WINOGRAD_CHANNELS if name == "wide residual" else 3, 8, 8)
     torch.testing.assert_close(quick(x), block(x))
 
@@ -110,6 +112,8 @@ def test_only_wide_convolutions_go_through_winograd():
     deep, shallow = UpBlock(2, fast.FUSED_OUT_CHANNELS + 1), UpBlock(2, fast.FUSED_OUT_CHANNELS)
     assert FusedUpsampling in kinds(shallow) and FusedUpsampling not in kinds(deep)
     assert FusedUpsampling not in kinds(shallow, rearrange=False)
+    exported = kinds(shallow, exported=True) | kinds(wide, exported=True)
+    assert PixelUpsampling in exported and not exported & {FusedUpsampling, Winograd}
 
 
 @torch.inference_mode()

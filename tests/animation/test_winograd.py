@@ -71,3 +71,83 @@ def test_the_rounding_of_winograd():
     by_winograd = relative_error(Winograd(weight, bias, torch.bfloat16)(x).double(), exact)
     plain = relative_error(F.conv2d(*(t.bfloat16() for t in (x, weight, bias)), padding=1).double(), exact)
     assert plain < 0.003 and by_winograd > 4 * plain
+
+
+# --- matrix products by the library that is faster -------------------------------------------------------
+
+
+@pytest.fixture
+def by_onednn(monkeypatch):
+    """Products of every size by oneDNN; gives how many calls there were."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this PyTorch has no oneDNN")
+    monkeypatch.setattr(winograd, "MKL_IS_SLOW", True)
+    monkeypatch.setattr(winograd, "ONEDNN_PRODUCT", 1)
+    calls, forward = [], winograd._Products.forward
+
+    def counted(context, a, b):
+        calls.append(a.shape)
+        return forward(context, a, b)
+
+    monkeypatch.setattr(winograd._Products, "forward", staticmethod(counted))
+    return calls
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4, 6), (36, 256, 128, 64), (1, 1, 1, 1)])
+def test_products_by_onednn(by_onednn, shape):
+    """Values, gradients, and gradients of gradients, which the R1 penalty needs."""
+    number, rows, inner, columns = shape
+    matrices = torch.randn(number, rows, inner), torch.randn(number, inner, columns)
+    results = []
+    for multiply, dtype in ((winograd.products, torch.float32), (torch.bmm, torch.float64)):
+        a, b = (matrix.to(dtype).requires_grad_() for matrix in matrices)
+        product = multiply(a, b)
+        slopes = torch.autograd.grad(product.square().mean(), (a, b), create_graph=True)
+        second = torch.autograd.grad(sum(slope.square().sum() for slope in slopes), (a, b))
+        results.append([product.detach(), *(slope.detach() for slope in slopes), *second])
+    assert len(by_onednn) > 3  # forward, both gradients, and their gradients
+    for found, expected in zip(*results, strict=True):
+        assert found.dtype == torch.float32
+        largest = expected.abs().max().item()
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5 * largest)
+
+
+def test_only_large_products_of_float32_go_by_onednn(by_onednn, monkeypatch):
+    monkeypatch.setattr(winograd, "ONEDNN_PRODUCT", 1000)
+    for a, b, calls in (
+        (torch.ones(1, 10, 10), torch.ones(1, 10, 10), 1),
+        (torch.ones(1, 10, 10), torch.ones(1, 10, 9), 0),
+        (torch.ones(1, 10, 10).double(), torch.ones(1, 10, 10).double(), 0),
+        (torch.ones(1, 10, 10).bfloat16(), torch.ones(1, 10, 10).bfloat16(), 0),
+    ):
+        by_onednn.clear()
+        assert torch.equal(winograd.products(a, b), torch.bmm(a, b))
+        assert len(by_onednn) == calls
+    monkeypatch.setattr(winograd, "MKL_IS_SLOW", False)
+    by_onednn.clear()
+    winograd.products(torch.ones(1, 10, 10), torch.ones(1, 10, 10))
+    assert by_onednn == []
+
+
+@pytest.mark.parametrize(
+    ("text", "slow"),
+    [
+        ("vendor_id : AuthenticAMD\nflags : avx2 avx512f", True),
+        ("vendor_id : AuthenticAMD\nflags : avx2", False),
+        ("vendor_id : GenuineIntel\nflags : avx2 avx512f", False),
+        (None, False),
+    ],
+)
+def test_where_the_usual_library_is_slow(text, slow, tmp_path):
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    has = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
+    assert winograd._mkl_is_slow(tmp_path / "cpuinfo") == (slow and has)
+
+
+@torch.inference_mode()
+def test_winograd_by_onednn_is_the_convolution(by_onednn):
+    x, weight, bias = torch.randn(2, 24, 16, 12), torch.randn(8, 24, 3, 3), torch.randn(8)
+    found = Winograd(weight, bias, torch.float32)(x)
+    assert relative_error(found, F.conv2d(x, weight, bias, padding=1)) < 3e-6
+    assert len(by_onednn) == 1
