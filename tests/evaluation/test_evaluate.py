@@ -22,9 +22,8 @@ from fomm_lib.evaluation.evaluate import compare_images, evaluate, evaluate_to_f
 from fomm_lib.evaluation.images import Metric
 from fomm_lib.evaluation.protocol import Protocol, Task
 from fomm_lib.evaluation.report import METRICS, OF_MODE, REAL, REPEATED
-from fomm_lib.media.faces import Faces
 from fomm_lib.media.tensors import to_tensor, to_uint8
-from tests.support.evaluation import SIDE, clip_of, read_brightness
+from tests.support.evaluation import SIDE, clip_of, read_brightness, read_nothing
 from tests.support.small_model import small_model
 
 # --- what is measured ---------------------------------------------------------------------------------------
@@ -77,8 +76,7 @@ def test_a_frame_without_a_face_is_a_gap_and_no_number(weights, clips, faces, tm
 
 
 def test_no_face_at_all(weights, clips, monkeypatch):
-    nothing = lambda p: Faces(np.full((len(p), 68, 2), np.nan), np.full((len(p), 128), np.nan))  # noqa: E731
-    monkeypatch.setattr(evaluate_module, "read_faces", nothing)
+    monkeypatch.setattr(evaluate_module, "read_faces", read_nothing)
     monkeypatch.setattr(evaluate_module, "has_detector", lambda: True)
     report = evaluate(weights[:1], clips, progress=False)
     assert set(report.metrics) == {"l1", "psnr", "ssim"}
@@ -96,7 +94,7 @@ def test_what_is_not_installed_is_named(weights, clips, no_faces, monkeypatch):
     assert set(report.metrics) == {"l1", "psnr", "ssim"} and report.frechet == {}
     assert [gap.split(":")[0] for gap in report.gaps] == [
         "LPIPS, Fréchet AlexNet",
-        "AKD, MKR, AED, jitter, movement",
+        "AKD, MKR, AED, sharpness, uncovered background, jitter, movements",
     ]
     assert "pip install lpips" in report.markdown() and "pip install dlib-bin" in report.markdown()
 
