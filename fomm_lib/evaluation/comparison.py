@@ -146,7 +146,7 @@ def following(
         y, x = np.asarray(y, float), np.asarray(x, float)
         both = np.isfinite(x) & np.isfinite(y)
         if both.sum() >= 2:
-            x, y = x[both] - x[both].mean(), y[both] - y[both].mean()
+            x, y = _centred(x[both]), _centred(y[both])
             sums.append((x @ x, x @ y, y @ y))
     sums = np.array(sums).reshape(-1, 3)
     drawn = np.random.default_rng(seed).integers(max(len(sums), 1), size=(resamples, len(sums)))
@@ -165,6 +165,13 @@ def following(
             interval(lambda s: np.where(s[..., 0] > 0, s[..., 1] / s[..., 0], np.nan)),
             interval(lambda s: s[..., 1] / np.sqrt(s[..., 0] * s[..., 2])),
         )
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    """Without their mean; exactly 0 where they differ by rounding only, which would have a correlation."""
+    if np.ptp(values) <= 1e-9 * np.abs(values).max():
+        return np.zeros_like(values)
+    return values - values.mean()
 
 
 def paired_comparison(

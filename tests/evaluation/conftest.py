@@ -50,6 +50,7 @@ def portraits(tmp_path_factory):
     for number, name in enumerate(("dora.png", "emil.webp")):
         image = np.full((40, 60, 3), 90 + 60 * number, np.uint8)
         image[10:30, 20:40] = [200, 40, 90]
+        image[:, ::4] += 30
         Image.fromarray(image).save(folder / name)
     (folder / "notes.txt").write_text("no portrait")
     return folder

@@ -176,7 +176,7 @@ def test_what_is_not_there_is_left_out():
     nothing = following([np.full(6, np.nan), holes[:1]], [x, x[:1]])
     assert np.isnan(nothing.slope.mean) and nothing.slope.videos == 0 and np.isnan(nothing.correlation.mean)
     assert np.isnan(following([], []).slope.mean)
-    frozen = following([np.ones(6), np.ones(6)], [x, x])
+    frozen = following([np.full(6, 0.1), 0.1 + np.arange(6) * 1e-17], [x, x])
     assert frozen.slope.mean == 0 and frozen.slope.high == 0 and np.isnan(frozen.correlation.mean)
     assert np.isnan(following([x, x], [np.ones(6), np.ones(6)]).slope.mean)
 
