@@ -283,6 +283,8 @@ class TrainParams(_Section):
     # Beyond the paper: the perceptual loss also sees a square of this side, in pixels at full size, around
     # the mean of the driving keypoints; 0 for none.
     perceptual_crop: Annotated[int, Field(ge=0, le=8192), _NUMBER] = 0
+    # Beyond the paper: in this share of the pairs a rectangle of the source is hidden, to learn inpainting.
+    holes: Annotated[float, Field(ge=0, le=1), _NUMBER] = 0
     # For stability, beyond the paper; 0 is off, as in the published files.
     ema_decay: Annotated[float, Field(ge=0, lt=1), _NUMBER] = 0  # keep a moving average of the weights
     clip_grad_norm: Weight = 0  # shorten each network's gradient to this length
@@ -327,6 +329,12 @@ class Config(_Section):
             raise ValueError(
                 f"train_params.loss_weights.feature_matching = {weights}: the discriminator has num_blocks = "
                 f"{blocks}; give one weight per block"
+            )
+        generator = model.generator_params
+        if train.holes and not (generator.estimate_occlusion_map and generator.dense_motion_params):
+            raise ValueError(
+                f"train_params.holes = {train.holes}: needs generator_params.estimate_occlusion_map: true and "
+                "dense_motion_params"
             )
         for scale in model.discriminator_params.scales:
             if scale not in train.scales:

@@ -156,22 +156,27 @@ class OcclusionAwareGenerator(nn.Module):
         kp_driving: Keypoints,
         *,
         with_visuals: bool = False,
+        hole: Tensor | None = None,
     ) -> Generated:
         """
         Args:
             source: (B, C, H, W) in [0, 1], or the result of `encode`.
             kp_source, kp_driving: B sets of K keypoints.
             with_visuals: also return `sparse_deformed` and `deformed`, which are only for display.
+            hole: (B, 1, H, W), 1 where the source is hidden whatever the motion says, else 0; to learn and to
+                measure inpainting. Needs an occlusion map.
         """
         encoded = source if isinstance(source, EncodedSource) else self.encode(source)
         if self.dense_motion_network is None:
             return Generated(self.decode(encoded.features))
         motion = self.dense_motion_network(encoded.small, kp_source, kp_driving)
+        if hole is not None:
+            motion.occlusion = motion.occlusion * (1 - _resized(hole, motion.occlusion.shape[-2:]))
         features = self.deform(encoded.features, motion)
         if self.inpainter is not None:
             features = self.inpainter(features, self.hints(motion, kp_source, kp_driving, features))
         generated = Generated(
-            prediction=self.decode(features, *self.deform_skips(encoded.skips, motion)),
+            prediction=self.decode(features, *self.deform_skips(encoded.skips, motion, hole)),
             mask=motion.mask,
             deformation=motion.deformation,
             occlusion_map=motion.occlusion,
@@ -203,9 +208,11 @@ class OcclusionAwareGenerator(nn.Module):
             return occlusion
         return torch.cat([occlusion, heatmap_difference(kp_source, kp_driving, *size)[:, 1:]], dim=1)
 
-    def deform_skips(self, skips: tuple[Tensor, ...], motion: DenseMotion) -> tuple[Tensor, ...]:
+    def deform_skips(
+        self, skips: tuple[Tensor, ...], motion: DenseMotion, hole: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """What `SkipDecoder` takes beside features: the occlusion map at the size of the image, and the skips
-        of `EncodedSource`, warped, and all but the last, the image, masked.
+        of `EncodedSource`, warped, and all but the last, the image, masked. That has only the `hole` black.
         """
         if not skips:
             return ()
@@ -217,6 +224,8 @@ class OcclusionAwareGenerator(nn.Module):
             # At the border the source goes on; in published models, whose warps fill with zeros, it darkens.
             result.append(warp(skip, flow, align_corners=self.align_corners, padding_mode="border"))
         occlusions = [_resized(motion.occlusion, skip.shape[-2:]) for skip in skips]
+        if hole is not None:  # else a decoder learns that what is masked may be taken all the same
+            result[-1] = result[-1] * (1 - hole)
         masked = (skip * occlusion for skip, occlusion in zip(result[:-1], occlusions, strict=False))
         return occlusions[-1], *masked, result[-1]
 

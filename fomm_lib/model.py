@@ -89,9 +89,10 @@ class FirstOrderMotionModel(nn.Module):
         kp_driving: Keypoints,
         *,
         with_visuals: bool = False,
+        hole: Tensor | None = None,
     ) -> Generated:
         """The source, moved from its keypoints to the driving ones; see `OcclusionAwareGenerator.forward`."""
-        return self.generator(source, kp_source, kp_driving, with_visuals=with_visuals)
+        return self.generator(source, kp_source, kp_driving, with_visuals=with_visuals, hole=hole)
 
     def forward(self, source: Tensor, driving: Tensor, *, with_visuals: bool = False) -> Generated:
         """The source in the pose of the driving frame: two (B, C, H, W) in [0, 1] to one."""

@@ -81,10 +81,10 @@ class GeneratorPass(nn.Module):
         self.model = model
 
     def forward(
-        self, source: Tensor, driving: Tensor, transformed: Tensor | None
+        self, source: Tensor, driving: Tensor, transformed: Tensor | None, hole: Tensor | None = None
     ) -> tuple[Tensor, Keypoints, Keypoints | None]:
         kp_source, kp_driving = self.model.detect(source), self.model.detect(driving)
-        prediction = self.model.generate(source, kp_source, kp_driving).prediction
+        prediction = self.model.generate(source, kp_source, kp_driving, hole=hole).prediction
         return prediction, kp_driving, None if transformed is None else self.model.detect(transformed)
 
 
@@ -264,8 +264,9 @@ class TrainingStep:
         transformed = None  # nothing would be learned from it
         if not self.frozen:
             transformed = transform.warp_image(driving, align_corners=self.model.align_corners)
+        hole = random_holes(source, self.params.holes) if self.params.holes else None
         with self._precision():
-            prediction, kp_driving, kp_transformed = self.generator_pass(source, driving, transformed)
+            prediction, kp_driving, kp_transformed = self.generator_pass(source, driving, transformed, hole)
             images, real = (
                 self.views(at_least_float32(image), kp_driving) for image in (prediction, driving)
             )
@@ -475,6 +476,28 @@ class TrainingStep:
         if self.accelerator is not None:
             values = self.accelerator.reduce(values, "mean")
         return dict(zip(found[0], values, strict=True))
+
+
+def random_holes(images: Tensor, share: float) -> Tensor:
+    """A rectangle in a share of the images, for inpainting to be learned: (B, 1, H, W), 1 in it, else 0.
+
+    Its sides are a sixteenth to three eighths of the image's, small ones as often as large ones.
+
+    Example:
+        >>> random_holes(torch.zeros(4, 3, 64, 64), 0.0).sum()
+        tensor(0.)
+    """
+    batch, _, height, width = images.shape
+    drawn = torch.rand(batch, 5, dtype=torch.float64)
+    sides = (drawn[:, :2] * math.log(6)).exp() / 16
+    starts = drawn[:, 2:4] * (1 - sides)
+    inside = []
+    for axis, length in enumerate((height, width)):
+        place = (torch.arange(length) + 0.5) / length
+        start, side = starts[:, axis, None], sides[:, axis, None]
+        inside.append((place >= start) & (place < start + side) & (drawn[:, 4:] < share))
+    rows, columns = inside
+    return (rows[:, None, :, None] & columns[:, None, None, :]).to(images)
 
 
 def square_around(images: Tensor, centres: Tensor, side: int) -> Tensor:
