@@ -333,8 +333,8 @@ class Config(_Section):
         generator = model.generator_params
         if train.holes and not (generator.estimate_occlusion_map and generator.dense_motion_params):
             raise ValueError(
-                f"train_params.holes = {train.holes}: needs generator_params.estimate_occlusion_map: true and "
-                "dense_motion_params"
+                f"train_params.holes = {train.holes}: needs generator_params.estimate_occlusion_map: true "
+                "and dense_motion_params"
             )
         for scale in model.discriminator_params.scales:
             if scale not in train.scales:

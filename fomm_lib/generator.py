@@ -218,9 +218,7 @@ class OcclusionAwareGenerator(nn.Module):
             return ()
         result = []
         for skip in skips:
-            flow = resize_displacement(
-                motion.deformation, *skip.shape[-2:], align_corners=self.align_corners
-            )
+            flow = resize_displacement(motion.deformation, *skip.shape[-2:], align_corners=self.align_corners)
             # At the border the source goes on; in published models, whose warps fill with zeros, it darkens.
             result.append(warp(skip, flow, align_corners=self.align_corners, padding_mode="border"))
         occlusions = [_resized(motion.occlusion, skip.shape[-2:]) for skip in skips]

@@ -105,7 +105,9 @@ class TrueBatch:
     def mirrored(self, chosen: Tensor) -> TrueBatch:
         """The pairs of `chosen`, (B,) bool, mirrored left to right: a left eye becomes a right one."""
         turn = torch.tensor([-1.0, 1.0])
-        landmarks = (points[:, _MIRRORED] * turn for points in (self.source_landmarks, self.driving_landmarks))
+        landmarks = (
+            points[:, _MIRRORED] * turn for points in (self.source_landmarks, self.driving_landmarks)
+        )
         return TrueBatch(
             torch.where(chosen[:, None, None, None], self.source.flip(3), self.source),
             torch.where(chosen[:, None, None, None], self.driving.flip(3), self.driving),
@@ -165,8 +167,8 @@ class TruePairs:
             if truth.flow.shape[1:3] != tuple(motion_size):
                 has, wants = (f"{height}x{width}" for height, width in (truth.flow.shape[1:3], motion_size))
                 raise InputError(
-                    f"{clip.path}: its truth is {has}, the motion of the config is {wants}; change frame_shape "
-                    "or dense_motion_params.scale_factor"
+                    f"{clip.path}: its truth is {has}, the motion of the config is {wants}; change "
+                    "frame_shape or dense_motion_params.scale_factor"
                 )
             images = [to_tensor(frame, size) for frame in clip]
             frames.append(torch.stack(images).mul(255).round().byte())

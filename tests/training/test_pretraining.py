@@ -194,9 +194,7 @@ def test_landmarks_count_with_a_weight(data):
     motion = exact(truth)
     motion.deformation = truth.flow + 0.01
     loss = true_motion_losses(motion, truth, 30.0)["landmarks"].item()
-    alone = landmarks_loss(
-        motion.deformation, truth.flow, truth.source_landmarks, truth.driving_landmarks
-    )
+    alone = landmarks_loss(motion.deformation, truth.flow, truth.source_landmarks, truth.driving_landmarks)
     assert loss == pytest.approx(30 * alone.item())
 
 
@@ -351,7 +349,7 @@ def test_bad_input(data, tmp_path):
         pretrain(few, data, tmp_path / "out", 1, progress=False)
     half = small_config()
     half["model_params"]["generator_params"]["dense_motion_params"]["scale_factor"] = 0.5
-    with pytest.raises(InputError, match=r"truth is 32x32, the motion of the config is 16x16; change frame_s"):
+    with pytest.raises(InputError, match=r"truth is 32x32, the motion of the config is 16x16; change fr"):
         pretrain(half, data, tmp_path / "half", 1, progress=False)
     with pytest.raises(InputError, match=r"has no test/ in it; render it: fomm synthesize --truth 10"):
         pretrain(small_config(), data / "train", tmp_path / "out", 1, progress=False)
