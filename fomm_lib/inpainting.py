@@ -34,7 +34,7 @@ class Inpainter(nn.Module):
         features: c.
         hints: channels of the hints: the occlusion map, and what else says what to paint.
         num_blocks: of the hourglass, each of which halves the map.
-        max_features: of the hourglass, whose levels have min(max_features, c 2^i) channels.
+        max_features: of the hourglass, whose level i has min(max_features, c 2^i) channels.
 
     Raises:
         InputError: h or w is not a multiple of 2^num_blocks.
@@ -51,7 +51,7 @@ class Inpainter(nn.Module):
     def __init__(self, features: int, hints: int, num_blocks: int, max_features: int):
         super().__init__()
         self.hint = nn.Conv2d(hints, features, kernel_size=3, padding=1)
-        self.hourglass = Hourglass(features, features, num_blocks, max_features)
+        self.hourglass = Hourglass(min(features, max_features), features, num_blocks, max_features)
         self.project = nn.Conv2d(self.hourglass.out_features, features, kernel_size=1)
         for layer in (self.hint, self.project):
             nn.init.zeros_(layer.weight)

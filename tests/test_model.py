@@ -518,7 +518,7 @@ def test_extensions_are_switched_on_by_the_config():
 
 
 def test_no_part_that_fits(data):
-    changes = {"model_params.common_params.num_kp": 7}
+    changes = {"model_params.common_params.num_kp": 2}  # more would be possible
     changes["model_params.generator_params.block_expansion"] = 6
     model = FirstOrderMotionModel(small_config(changes))
     with pytest.warns(UserWarning, match="anew"), pytest.raises(InputError, match="no part of it fits"):
