@@ -293,8 +293,8 @@ def test_the_perceptual_loss_sees_the_crop():
     assert views["crop"].shape == (4, 3, 8, 8) and views["full"] is source
     views["crop"].sum().backward()
     places = source.grad[0, 0].nonzero()
-    assert places.min(0).values.tolist() == [19, 0] and places.max(0).values.tolist() == [26, 7]
-    assert (source.grad[..., 19:27, :8] == 1).all()
+    assert places.min(0).values.tolist() == [20, 0] and places.max(0).values.tolist() == [27, 7]
+    assert (source.grad[..., 20:28, :8] == 1).all()
     assert list(a_step()[0].views(source, kp)) == [*step.params.scales]
 
 
