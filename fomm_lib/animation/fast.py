@@ -114,9 +114,17 @@ class FastModel:
         detector = faster(model.kp_detector, dtype=exact, rearrange=on_cpu)
         generator = faster(model.generator, dtype=exact, rearrange=on_cpu)
         generator.bottleneck = faster(model.generator.bottleneck, dtype=dtype, rearrange=on_cpu)
-        layers = nn.Sequential(*model.generator.up_blocks, model.generator.final).eval()
-        decoder = _Decoder(faster(layers, dtype=dtype, rearrange=on_cpu), at_once=1 if on_cpu else None)
-        generator.up_blocks, generator.final = nn.ModuleList([decoder]), nn.Identity()
+        plain, at_once = model.generator.decoder is None, 1 if on_cpu else None
+        layers = model.generator.decoder
+        if plain:
+            layers = nn.Sequential(*model.generator.up_blocks, model.generator.final).eval()
+        decoder = _Decoder(faster(layers, dtype=dtype, rearrange=on_cpu), at_once)
+        if plain:
+            generator.up_blocks, generator.final = nn.ModuleList([decoder]), nn.Identity()
+        else:
+            generator.decoder = decoder
+        if model.generator.inpainter is not None:
+            generator.inpainter = faster(model.generator.inpainter, dtype=dtype, rearrange=on_cpu)
         self.kp_detector, self.generator = detector, generator
         self._detect, self._generate = detector, generator
         if compile:
@@ -157,9 +165,10 @@ class _Decoder(nn.Module):
         super().__init__()
         self.layers, self.at_once = layers, at_once
 
-    def forward(self, features: Tensor) -> Tensor:
-        parts = features.split(self.at_once or len(features))
-        return torch.cat([at_least_float32(self.layers(part)) for part in parts])
+    def forward(self, *inputs: Tensor) -> Tensor:
+        count = self.at_once or len(inputs[0])
+        parts = zip(*(tensor.split(count) for tensor in inputs), strict=True)
+        return torch.cat([at_least_float32(self.layers(*part)) for part in parts])
 
 
 # Each rearrangement is faster on one side of a limit only; measured on a processor with AVX-512.

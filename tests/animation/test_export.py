@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,13 +20,15 @@ from fomm_lib.animation.export import BACKENDS, ExportedModel, export_model
 from fomm_lib.animation.fast import FastModel
 from fomm_lib.errors import InputError
 from tests.support.odd_files import encode, moving_frames, portrait
-from tests.support.small_model import small_model
+from tests.support.small_model import EXTENSIONS, small_model
 
 VARIANTS = {
     "as published": {},
     "no occlusion map": {"model_params.generator_params.estimate_occlusion_map": False},
     "zeroth order": {"model_params.common_params.estimate_jacobian": False},
     "align_corners false": {"model_params.align_corners": False},
+    "beyond the paper": {"model_params.extension_params": EXTENSIONS},
+    "skips alone": {"model_params.extension_params": {"skips": True}},
 }
 EVERY = [(backend, precision) for backend, precisions in BACKENDS.items() for precision in precisions]
 
@@ -32,7 +36,8 @@ EVERY = [(backend, precision) for backend, precisions in BACKENDS.items() for pr
 def vivid_model(changes=None):
     model = small_model(changes)
     with torch.no_grad():
-        model.generator.final.weight.mul_(30)
+        generator = model.generator
+        (generator.final if generator.decoder is None else generator.decoder.final).weight.mul_(30)
     return model
 
 
@@ -178,6 +183,30 @@ def test_files_are_what_they_say(folder):
         "final",
     ]
     assert weights == len(convolutions) - len(exact) > 6  # all others compute with 8 bits
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_skips_in_every_backend(tmp_path, backend):
+    pytest.importorskip("onnx")
+    pytest.importorskip(backend)
+    model = vivid_model({"model_params.extension_params": EXTENSIONS})
+    export_model(model, tmp_path / "model", calibration=images())
+    source, driving = images()
+    expected = Animator(model, source)(driving).prediction
+    for precision, least in (("float32", 90), ("int8", 20)):
+        exported = ExportedModel(tmp_path / "model", backend=backend, precision=precision)
+        animator = Animator(exported, source)
+        assert [tuple(skip.shape) for skip in animator.encoded.skips] == [(1, 8, 16, 16), (1, 3, 32, 32)]
+        assert decibels(animator(driving).prediction, expected) > least
+    (tmp_path / "model" / "encode.onnx").write_bytes(_encode_without_skips())
+    with pytest.raises(InputError, match="its files are not the parts of one exported model"):
+        ExportedModel(tmp_path / "model", backend=backend)
+
+
+def _encode_without_skips() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        export_model(small_model(), Path(folder) / "model")
+        return (Path(folder) / "model" / "encode.onnx").read_bytes()
 
 
 def test_a_video(folder, tmp_path):
