@@ -224,7 +224,7 @@ def test_a_full_disk_is_one_line(tmp_path, code):
         atomic_output(tmp_path / "a.png"),
     ):
         raise OSError(code, os.strerror(code))
-    with pytest.raises(InputError, match="make room$"), atomic_output(tmp_path / "a.png"):
+    with pytest.raises(InputError, match=r"make room$"), atomic_output(tmp_path / "a.png"):
         raise RuntimeError(f"write(): fd 6 failed with {os.strerror(code)}")  # of PyTorch
     with pytest.raises(RuntimeError, match="a bug"), atomic_output(tmp_path / "a.png"):
         raise RuntimeError("a bug")

@@ -27,10 +27,10 @@ import importlib
 import inspect
 import itertools
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 

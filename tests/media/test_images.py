@@ -276,7 +276,7 @@ def test_floats_that_are_all_alike(tmp_path):
 def test_greys_that_are_none(values, tmp_path):
     """A black portrait without a word is no answer."""
     Image.fromarray(np.full((4, 4), values)).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="damaged .none of its greys is a number from 0 on.; save or"):
+    with pytest.raises(InputError, match=r"damaged .none of its greys is a number from 0 on.; save or"):
         read_image(tmp_path / "a.tif")
 
 
