@@ -171,6 +171,8 @@ def evaluate(
     _add_frechet(report, results)
     _add_squares(report, setting)
     if faces:
+        if protocol.mode == "reconstruction" and "uncovered" not in report.metrics:
+            report.gaps.append("uncovered: not measured: in no frame has a head uncovered 0.2 % of the image")
         frames = sum(len(task.driving) for task, _ in results)
         for method in methods:
             seen = sum(np.isfinite(found[method]["_landmarks"][:, 0, 0]).sum() for _, found in results)

@@ -145,7 +145,7 @@ def uncovered(source: Tensor, truth: Tensor, before: np.ndarray, landmarks: np.n
     Pixels inside the head's outline in the source, outside it in the driving frame, and different in the two
     by more than 0.05 (mean over the channels). The source does not show what is there, so a model must invent
     it. The outline (`head_outline`) is an estimate from landmarks. On rendered heads, whose exact mask is
-    known (`true_motion`), 0.67 of these pixels are uncovered background, most others hair and shoulders
+    known (`true_motion`), 0.68 of these pixels are uncovered background, most others hair and shoulders
     (`python -m experiments.landmarks`).
 
     Args:

@@ -172,6 +172,7 @@ def test_no_face_at_all(weights, clips, monkeypatch):
     assert set(report.metrics) == {"l1", "psnr", "ssim"}
     assert "model-0: no face was found in 15 of 15 frames" in report.gaps
     assert "model-0, slope" not in report.markdown()
+    assert "uncovered: not measured: in no frame has a head uncovered 0.2 % of the image" in report.gaps
     assert any("Fréchet identity of model-0: fewer than two faces" in gap for gap in report.gaps)
 
 

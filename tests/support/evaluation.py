@@ -39,10 +39,10 @@ def read_brightness(images):
 
 
 def read_template(images):
-    """A mean head in every image: its lips part by the image's mean red, and it is turned by its green."""
+    """A mean head in every image: its lips part by the mean red of the upper half, its yaw is the green."""
     landmarks = []
     for image in images.numpy():
-        red, green, _ = image.mean(axis=(1, 2))
+        red, green, _ = image[:, : image.shape[1] // 2].mean(axis=(1, 2))
         head = TEMPLATE.copy()
         head[65:68, 1] -= red
         turned = head @ rotation_matrix(0, green, 0).astype(float).T
