@@ -36,11 +36,12 @@ seen, sliced Wasserstein distance times 1000 by size (`real`: two halves of the 
 after each quarter of the time (`images_seen_25`, `swd_25` ...), the growing ones enlarged to 16 pixels.
 
 `monkeynet`: reconstruction of the clips of data/heads/test from their first frame, every sixth frame, at
-64 pixels; beside heads-64 (first order), heads-128-zeroth, and the first frame itself. l1; akd and identity
-where a face is found in both images (their number: `faces`); epe, the end-point error of the flow where the
-source shows the point, in pixels of 256; each for all pairs, and for those whose head has turned less and
-more than three of four (`_small_turn`, `_large_turn`). monkeynet/VARIANT.csv has a row a pair. Images: of
-six clips the frame with the largest turn. Needs the extras `synthetic`, `metrics` and `faces`.
+64 pixels; beside heads-64, heads-128-zeroth and heads-128 (which differ in their order alone), and the first
+frame itself. l1; akd and identity where a face is found in both images (their number: `faces`); epe, the
+end-point error of the flow where the source shows the point, in pixels of 256; each for all pairs, and for
+those whose head has turned less and more than three of four (`_small_turn`, `_large_turn`).
+monkeynet/VARIANT.csv has a row a pair. Images: of six clips the frame with the largest turn. Needs the extras
+`synthetic`, `metrics` and `faces`.
 """
 
 from __future__ import annotations
@@ -506,6 +507,7 @@ def monkeynet(results: Results) -> None:
         "first frame": lambda seed: (_unmoved, {}),
         "heads-64": lambda seed: (_animated("heads-64"), {}),
         "heads-128-zeroth": lambda seed: (_animated("heads-128-zeroth"), {}),
+        "heads-128": lambda seed: (_animated("heads-128"), {}),
         "Monkey-Net": lambda seed: _monkeynet(results, seed),
     }
     wanted = [(name, seed) for name, seed in results.wanted(variants) if not seed or name == "Monkey-Net"]

@@ -240,7 +240,7 @@ def sample_images_of(model: FamilyModel, count: int, seed: int = 0) -> Iterator[
         InputError: another system, or a count below 1.
 
     Example:
-        >>> next(sample_images_of(load_family("progressive"), 1)).shape  # doctest: +SKIP
+        >>> next(sample_images_of(load_family("progressive"), 1)).shape
         torch.Size([3, 32, 32])
     """
     if model.config.system != "progressive":
@@ -282,7 +282,7 @@ def sample_family(
         InputError: another system, a number out of range, or an output that cannot be written.
 
     Example:
-        >>> sample_family(load_family("progressive"), "sheet.png", 4).size  # doctest: +SKIP
+        >>> sample_family(load_family("progressive"), "sheet.png", 4).size
         (32, 32)
     """
     if zoom < 1:
