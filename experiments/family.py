@@ -32,8 +32,9 @@ heads-64 and for true frames made smaller: PSNR, LPIPS, sharpness, and distance 
 `metrics` and `faces`.
 
 `progressive`: 16 pixels, grown, flat from the beginning, grown without minibatch standard deviation. Images
-seen, sliced Wasserstein distance times 1000 by size (`real`: two halves of the true images), spread; and
-after each quarter of the time (`images_seen_25`, `swd_25` ...), the growing ones enlarged to 16 pixels.
+seen; sliced Wasserstein distance times 1000 by size, of 32 patches an image (`real`: two halves of the true
+images); spread. `swd_25` and so on are those after a quarter of the time, the growing ones enlarged to 16
+pixels. Last the weights of the course, of 32 pixels (`weights 32 px`, `real 32 px`).
 
 `monkeynet`: reconstruction of the clips of data/heads/test from their first frame, every sixth frame, at
 64 pixels; beside heads-64, heads-128-zeroth and heads-128 (which differ in their order alone), and the first
@@ -66,7 +67,7 @@ from fomm_lib.evaluation.comparison import mean_or_nan
 from fomm_lib.evaluation.faces import average_euclidean_distance, average_keypoint_distance
 from fomm_lib.evaluation.images import l1, lpips_network, psnr, ssim
 from fomm_lib.evaluation.true_motion import end_point_error
-from fomm_lib.family.apply import enlarge, super_resolution, write_image
+from fomm_lib.family.apply import enlarge, sample_images_of, super_resolution, write_image
 from fomm_lib.family.config import FamilyConfig, family_config
 from fomm_lib.family.cyclegan import ResNetGenerator
 from fomm_lib.family.data import course_heads, open_data
@@ -382,17 +383,10 @@ CPU_SECONDS, QUARTERS = 100.0, (25, 50, 75, 100)
 def progressive(results: Results) -> None:
     """Grown against flat at equal processor time, without that of the measures; a training is not resumed."""
     config = family_config("progressive", size=16, fade=3000, stable=5000)
-    data = open_data("progressive", None, config.size)
-    real = data.sets[0].float() / 255
-    half = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))].split(len(real) // 2)
-
-    def measured(made: Tensor) -> Row:
-        distances = sliced_wasserstein(half[0], made, smallest=8)
-        row = {f"swd_{size}px": 1000 * value for size, value in distances.items()}
-        return row | {"swd": float(np.mean(list(row.values()))), "spread": spread(made, real)}
-
+    measured, half = swd_against_half(config.size)
     for variant, seed in results.once("real"):
-        results.add(variant, seed, measured(half[1]), half[1][:SHOWN])
+        results.add(variant, seed, measured(half), half[:SHOWN])
+    data = open_data("progressive", None, config.size)
     for variant, seed in results.wanted(PROGRESSIVE):
         torch.manual_seed(seed)
         system = make_system(config.model_copy(update=PROGRESSIVE[variant]))
@@ -403,12 +397,30 @@ def progressive(results: Results) -> None:
                 finite_step(system, data.draw(config.batch_size, generator), done, generator)
                 done += 1
                 spent = time.process_time() - started
-            made = grown_images(system, len(half[0]), seed)
+            made = grown_images(system, len(half), seed)
             last = measured(made)
             row |= {f"images_seen_{quarter}": done * config.batch_size, f"swd_{quarter}": last["swd"]}
-        row |= {"steps": done, "cpu_seconds": spent, "images_seen": done * config.batch_size}
-        row |= {"level": system.level, "alpha": system.alpha}
+        row |= {"steps": done, "cpu_seconds": spent, "level": system.level, "alpha": system.alpha}
         results.add(variant, seed, row | last, made[:SHOWN])
+    if results.once("weights 32 px"):
+        measured, half = swd_against_half(32)
+        results.add("real 32 px", 0, measured(half), half[:SHOWN])
+        made = torch.stack(list(sample_images_of(load_family("progressive", "cpu"), len(half))))
+        results.add("weights 32 px", 0, measured(made), made[:SHOWN])
+
+
+def swd_against_half(size: int) -> tuple[Callable[[Tensor], Row], Tensor]:
+    """A measure of images by one half of the heads of the course at this size, and the other half."""
+    real = open_data("progressive", None, size).sets[0].float() / 255
+    order = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))
+    half, other = real[order].split(len(real) // 2)
+
+    def measured(made: Tensor) -> Row:
+        distances = sliced_wasserstein(half, made, smallest=8, patches=32)
+        row = {f"swd_{side}px": 1000 * value for side, value in distances.items()}
+        return row | {"swd": float(np.mean(list(row.values()))), "spread": spread(made, real)}
+
+    return measured, other
 
 
 def grown_images(system: ProgressiveSystem, count: int, seed: int) -> Tensor:
@@ -504,7 +516,7 @@ def by_turn(errors: dict[str, np.ndarray], turns: np.ndarray) -> Row:
 def monkeynet(results: Results) -> None:
     """Reconstruction from the first frame, frame by frame, and how far the head has turned."""
     variants: dict[str, Callable[[int], tuple[Mover, Row]]] = {
-        "first frame": lambda seed: (_unmoved, {}),
+        "first frame": lambda seed: (lambda source, _: (source, coordinate_grid(64, 64)[None]), {}),
         "heads-64": lambda seed: (_animated("heads-64"), {}),
         "heads-128-zeroth": lambda seed: (_animated("heads-128-zeroth"), {}),
         "heads-128": lambda seed: (_animated("heads-128"), {}),
@@ -536,10 +548,6 @@ def monkeynet(results: Results) -> None:
             ]
             path = results.path.with_suffix("") / f"{variant.replace(' ', '-')}.csv"
             write_cells(path, [list(table), *cells], overwrite=True)
-
-
-def _unmoved(source: Tensor, driving: Tensor) -> tuple[Tensor, Tensor]:
-    return source, coordinate_grid(*source.shape[-2:])[None]
 
 
 def _animated(name: str) -> Mover:

@@ -373,18 +373,17 @@ print(f"a sharp one {decibels(pairs.square().mean()):.2f} dB")
 # @title bicubic, MSE, VGG, GAN, truth
 enlarged = Results("srgan")
 ways = ["bicubic", "SRResNet-MSE", "SRResNet-VGG", "SRGAN"]
-names = {"SRResNet-MSE": "MSE", "SRResNet-VGG": "VGG"}
-rows = [list(small)] + [list(enlarged.images(way)[0]) for way in [*ways, "truth"]]
-titles = ["16 px"] + [names.get(way, way) for way in [*ways, "truth"]]
+names = ["16 px", "bicubic", "MSE", "VGG", "SRGAN", "truth"]
+columns = [small] + [enlarged.images(way)[0] for way in [*ways, "truth"]]
 plots.show(
-    plots.image_grid(rows, None, titles),
-    alt="bicubic is blurred; the squared error is smoother with clearer outlines; features "
-    "add texture; the GAN adds sharp edges and some false detail; the truth is sharper",
+    plots.image_grid([[column[i] for column in columns] for i in (0, 1, 4)], names),
+    alt="bicubic is blurred; the squared error has clearer outlines; features add contrast; "
+    "SRGAN has sharp edges and some false detail; the truth is sharper than all",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 8. From above: the input, four ways, the truth.* PRELIMINARY-WAYS
+# *Figure 8. The input, four ways to enlarge it, the truth.* PRELIMINARY-WAYS
 
 # %%
 enlarged.show(ways, ["psnr", "ssim", "lpips", "sharpness"])
@@ -485,12 +484,12 @@ plots.show(
         list(map(list, rows)), None, ["bicubic", "enlarged", "each 4th", "enlarged"]
     ),
     alt="From small images without anti-aliasing the network makes jagged outlines and spots. "
-    "The painted face gets smooth regions and hard edges, and no features of its own.",
+    "The photograph gets smooth regions and hard edges, and no features of its own.",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 10. Small images of another kind give ragged edges and spots; the painting (last column) becomes a
+# *Figure 10. Small images of another kind give ragged edges and spots; the photograph (last column) becomes a
 # face of no one.* What a network invents comes from its training data. An enlarged face is **no evidence**
 # of what a person looks like.
 

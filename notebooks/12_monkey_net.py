@@ -231,7 +231,9 @@ plots.show(
     "order turns it",
 )
 distance = grid[32, 48].norm()
-print(f"at distance {distance:.2f} a shift should miss by {2 * distance * math.sin(angle / 2):.3f}")
+print(
+    f"at distance {distance:.2f} a shift should miss by {2 * distance * math.sin(angle / 2):.3f}"
+)
 for name, flow in orders.items():
     print(f"{name} order misses by {(flow[0] - grid @ turn).norm(dim=-1)[32, 48]:.3f}")
 
