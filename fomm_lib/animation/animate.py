@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from fomm_lib.media.faces import find_faces, has_detector, landmarks68
 from fomm_lib.media.outputs import open_output
 from fomm_lib.media.overlays import PasteBack, Watermark
 from fomm_lib.media.pipeline import BackgroundWriter, Progress, prefetch, progress_bar
-from fomm_lib.media.squares import Shape, Square, choose_square, cut
+from fomm_lib.media.squares import Shape, Square, choose_square, clamp_square, cut
 from fomm_lib.media.tensors import (
     bytes_tensor,
     check_image,
@@ -130,7 +130,7 @@ def animate(
     _, size = sizes_of(model, chosen.size, chosen.fast)
     portrait = read_portrait(source)
     if chosen.paste_back:
-        portrait = _at_most(portrait, LARGEST_PASTED)
+        portrait, chosen = _reduced(portrait, chosen, model.size)
     video = VideoReader(driving)
     times = chosen.enlarge.scale if chosen.enlarge else chosen.zoom
     each = portrait.shape[:2] if chosen.paste_back else (size[0] * times, size[1] * times)
@@ -468,6 +468,18 @@ def _composer(
         return image if mark is None else mark(image)
 
     return compose
+
+
+def _reduced(
+    portrait: np.ndarray, options: AnimateOptions, shape: Shape
+) -> tuple[np.ndarray, AnimateOptions]:
+    """The portrait with at most `LARGEST_PASTED` pixels, and the options with the same crop in its pixels."""
+    small = _at_most(portrait, LARGEST_PASTED)
+    if small is portrait or options.crop in (None, "auto", "middle"):
+        return small, options
+    square, _ = choose_square(portrait, options.crop, "the portrait", shape=shape)
+    x, y, side = (number * small.shape[1] / portrait.shape[1] for number in square)
+    return small, replace(options, crop=clamp_square((x, y, side), small.shape[1::-1], shape))
 
 
 def _at_most(image: np.ndarray, longest: int) -> np.ndarray:
