@@ -10,7 +10,8 @@
 Written to data/family/results, or to --out: NAME.csv, a row a variant and seed, and NAME/VARIANT.jpg, test
 images of seed 0. A row that is there already is not measured again, and a training that was stopped goes
 on. Variants of a system are trained for equal steps on equal data, those of `progressive` for equal
-processor time. All measures are of people not trained on. --seeds, --variants and --steps take a part.
+processor time. All measures are of people not trained on. --seeds, --variants and --steps take a part;
+--no-train measures weights as they are, e.g. those of a training that has not ended.
 
 `pix2pix`: labels to heads by L1, by a conditional GAN, by both; and by discriminators that see patches of
 1, 16 and 70 pixels (34 otherwise). l1, sharpness (mean gradient magnitude, over that of the true images),
@@ -31,18 +32,26 @@ heads-64 and for true frames made smaller: PSNR, LPIPS, sharpness, and distance 
 `metrics` and `faces`.
 
 `progressive`: 16 pixels, grown, flat from the beginning, grown without minibatch standard deviation. Images
-seen, sliced Wasserstein distance times 1000 by size (`real`: two halves of the true images), spread.
+seen; sliced Wasserstein distance times 1000 by size, of 32 patches an image (`real`: two halves of the true
+images); spread. `swd_25` and so on are those after a quarter of the time, the growing ones enlarged to 16
+pixels. Last the weights of the course, of 32 pixels (`weights 32 px`, `real 32 px`).
 
-`monkeynet`: reconstruction of the clips of data/heads/test from their first frame, every sixth frame, with
-the turn of the head in degrees; beside heads-64 (first order) and heads-128-zeroth. Needs the extra
-`synthetic`.
+`monkeynet`: reconstruction of the clips of data/heads/test from their first frame, every sixth frame, at
+64 pixels; beside heads-64, heads-128-zeroth and heads-128 (which differ in their order alone), and the first
+frame itself. l1; akd and identity where a face is found in both images (their number: `faces`); epe, the
+end-point error of the flow where the source shows the point, in pixels of 256; each for all pairs, and for
+those whose head has turned less and more than three of four (`_small_turn`, `_large_turn`).
+monkeynet/VARIANT.csv has a row a pair. Images: of six clips the frame with the largest turn. Needs the extras
+`synthetic`, `metrics` and `faces`.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -52,10 +61,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import make_grid
 
-from fomm_lib.data.clips import find_clips
+from fomm_lib.data.clips import Clip, find_clips
 from fomm_lib.data.tables import read_cells, write_cells
-from fomm_lib.evaluation.faces import average_euclidean_distance
+from fomm_lib.evaluation.comparison import mean_or_nan
+from fomm_lib.evaluation.faces import average_euclidean_distance, average_keypoint_distance
 from fomm_lib.evaluation.images import l1, lpips_network, psnr, ssim
+from fomm_lib.evaluation.true_motion import end_point_error
 from fomm_lib.family.apply import enlarge, sample_images_of, super_resolution, write_image
 from fomm_lib.family.config import FamilyConfig, family_config
 from fomm_lib.family.cyclegan import ResNetGenerator
@@ -67,16 +78,18 @@ from fomm_lib.family.metrics import (
     opponent_colours,
     sliced_wasserstein,
 )
-from fomm_lib.family.pix2pix import to_signed
-from fomm_lib.family.systems import make_system, sampling, shrink_images, translate
+from fomm_lib.family.pix2pix import to_signed, to_unsigned
+from fomm_lib.family.systems import ProgressiveSystem, make_system, sampling, shrink_images, translate
 from fomm_lib.family.training import finite_step, train_family
 from fomm_lib.family.weights import FamilyModel, load_family
 from fomm_lib.files import data_path
-from fomm_lib.media.faces import read_faces
+from fomm_lib.geometry import coordinate_grid, resize_displacement
+from fomm_lib.media.faces import Faces, read_faces
 from fomm_lib.media.tensors import resize, resize_bicubic, to_tensor, to_uint8
 from fomm_lib.model import load_model
+from fomm_lib.synthetic.clip import TrueMotion
 from fomm_lib.synthetic.labels import colour_labels, nearest_labels
-from fomm_lib.synthetic.truth import true_clip
+from fomm_lib.synthetic.truth import true_clip, true_pairs
 
 SHOWN = 6
 Row = dict[str, float]
@@ -92,7 +105,7 @@ class Results:
 
     def __init__(self, path: Path, arguments: argparse.Namespace):
         self.path, self.seeds, self.variants = path, range(arguments.seeds), arguments.variants
-        self.runs, self.steps = arguments.runs, arguments.steps
+        self.runs, self.steps, self.no_train = arguments.runs, arguments.steps, arguments.no_train
         self.rows = [row for _, row in read_cells(path, "results")] if path.is_file() else []
 
     def wanted(self, variants: Iterable[str]) -> list[tuple[str, int]]:
@@ -125,14 +138,24 @@ class Results:
     def train(
         self, config: FamilyConfig, variant: str, seed: int, init: Path | None = None
     ) -> tuple[FamilyModel, Row]:
-        """Train a variant, or go on with it; the model, the steps and the processor time."""
+        """Train a variant, or go on with it; the model, the steps and the processor time.
+
+        With --no-train the weights are taken as they are, and so is the number of steps.
+        """
         if self.steps:
             config = config.model_copy(update={"steps": self.steps})
-        started = time.process_time()
         out = self.runs / f"{config.system}-{variant}-{seed}".replace(" ", "-")
+        if self.no_train:
+            model = load_family(out, "cpu")
+            return model, {"steps": int(model.notes["steps"])}
+        spent, resumed, started = out / "cpu_seconds.txt", (out / "states").is_dir(), time.process_time()
         quiet = {"sample_every": 10**9, "keep": 1, "progress": False, "device": "cpu"}
         train_family(config, None, out, seed=seed, init=init, resume=True, checkpoint_every=250, **quiet)
-        numbers = {"steps": config.steps, "cpu_seconds": time.process_time() - started}
+        if not resumed:  # the time of a training in parts is not known
+            spent.write_text(f"{time.process_time() - started:.5g}")
+        numbers: Row = {"steps": config.steps}
+        if spent.is_file():
+            numbers["cpu_seconds"] = float(spent.read_text())
         return load_family(out, "cpu"), numbers
 
 
@@ -354,88 +377,198 @@ def _without_stddev() -> dict:
 
 
 PROGRESSIVE = {"grown": {}, "flat": {"grow": False}, "grown without stddev": _without_stddev()}
-CPU_SECONDS = 100.0
+CPU_SECONDS, QUARTERS = 100.0, (25, 50, 75, 100)
 
 
 def progressive(results: Results) -> None:
-    """Grown against flat at equal processor time; a training is not resumed."""
+    """Grown against flat at equal processor time, without that of the measures; a training is not resumed."""
     config = family_config("progressive", size=16, fade=3000, stable=5000)
-    data = open_data("progressive", None, config.size)
-    real = data.sets[0].float() / 255
-    half = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))].split(len(real) // 2)
-
-    def measured(made: Tensor) -> Row:
-        distances = sliced_wasserstein(half[0], made, smallest=8)
-        row = {f"swd_{size}": 1000 * value for size, value in distances.items()}
-        return row | {"swd": float(np.mean(list(row.values()))), "spread": spread(made, real)}
-
+    measured, half = swd_against_half(config.size)
     for variant, seed in results.once("real"):
-        results.add(variant, seed, measured(half[1]), half[1][:SHOWN])
+        results.add(variant, seed, measured(half), half[:SHOWN])
+    data = open_data("progressive", None, config.size)
     for variant, seed in results.wanted(PROGRESSIVE):
         torch.manual_seed(seed)
         system = make_system(config.model_copy(update=PROGRESSIVE[variant]))
-        generator, done, started = torch.Generator().manual_seed(seed), 0, time.process_time()
-        while time.process_time() - started < CPU_SECONDS and done != results.steps:
-            finite_step(system, data.draw(config.batch_size, generator), done, generator)
-            done += 1
-        row = {"steps": done, "cpu_seconds": time.process_time() - started}
-        row["images_seen"] = done * config.batch_size
-        row["level"], row["alpha"] = (float(number) for number in system.at(done))
-        model = FamilyModel(system.config, {"generator": system.average.module})
-        made = torch.stack(list(sample_images_of(model, len(half[0]), seed)))
-        results.add(variant, seed, row | measured(made), made[:SHOWN])
+        generator, done, spent, row = torch.Generator().manual_seed(seed), 0, 0.0, {}
+        for quarter in QUARTERS:
+            started = time.process_time() - spent
+            while spent < CPU_SECONDS * quarter / 100 and done != results.steps:
+                finite_step(system, data.draw(config.batch_size, generator), done, generator)
+                done += 1
+                spent = time.process_time() - started
+            made = grown_images(system, len(half), seed)
+            last = measured(made)
+            row |= {f"images_seen_{quarter}": done * config.batch_size, f"swd_{quarter}": last["swd"]}
+        row |= {"steps": done, "cpu_seconds": spent, "level": system.level, "alpha": system.alpha}
+        results.add(variant, seed, row | last, made[:SHOWN])
+    if results.once("weights 32 px"):
+        measured, half = swd_against_half(32)
+        results.add("real 32 px", 0, measured(half), half[:SHOWN])
+        made = torch.stack(list(sample_images_of(load_family("progressive", "cpu"), len(half))))
+        results.add("weights 32 px", 0, measured(made), made[:SHOWN])
+
+
+def swd_against_half(size: int) -> tuple[Callable[[Tensor], Row], Tensor]:
+    """A measure of images by one half of the heads of the course at this size, and the other half."""
+    real = open_data("progressive", None, size).sets[0].float() / 255
+    order = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))
+    half, other = real[order].split(len(real) // 2)
+
+    def measured(made: Tensor) -> Row:
+        distances = sliced_wasserstein(half, made, smallest=8, patches=32)
+        row = {f"swd_{side}px": 1000 * value for side, value in distances.items()}
+        return row | {"swd": float(np.mean(list(row.values()))), "spread": spread(made, real)}
+
+    return measured, other
+
+
+def grown_images(system: ProgressiveSystem, count: int, seed: int) -> Tensor:
+    """Samples of the averaged generator at its level and alpha, (count, 3, size, size) in [0, 1]."""
+    network = system.average.module
+    latents = torch.randn(count, network.first.weight.shape[0], generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        made = to_unsigned(network(latents, system.level, system.alpha)).clamp(0, 1)
+    return F.interpolate(made, size=(system.config.size,) * 2, mode="nearest")
 
 
 # --- Monkey-Net ---------------------------------------------------------------------------------------------
 
+# Moves a source to a driving frame: the image (1, 3, 64, 64), and the flow (1, h, w, 2) that it comes from.
+Mover = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+TURNS_APART = 0.75
+
+
+@dataclass
+class TurnedPairs:
+    """Pairs of frames of the test clips, at 64 pixels, with what the renderer knows of them.
+
+    Attributes:
+        clips, frames: names of the clips, and numbers of the driving frames.
+        sources, drivings: (N, 3, 64, 64).
+        turns: (N,), by how many degrees the head has turned.
+        motions: the true motion of each.
+    """
+
+    clips: list[str]
+    frames: list[int]
+    sources: Tensor
+    drivings: Tensor
+    turns: np.ndarray
+    motions: list[TrueMotion]
+
+    @functools.cached_property
+    def faces(self) -> Faces:
+        """Those of the driving frames."""
+        return read_faces(self.drivings)
+
+    @property
+    def widest(self) -> list[int]:
+        """Of each clip the pair with the largest turn."""
+        clips = np.array(self.clips)
+        return [int(np.where(clips == clip, self.turns, -1).argmax()) for clip in dict.fromkeys(self.clips)]
+
+
+def turned_pairs(clips: Sequence[Clip], every: int = 6) -> TurnedPairs:
+    """The first frame of every clip with every sixth other; renders the truth."""
+    pairs, frames, turns = [], [], []
+    for clip in clips:
+        truth, numbers = true_clip(clip.path), range(every, len(clip), every)
+        pairs += true_pairs(clip, truth, 0, numbers)
+        first = truth.head_pose(0).rotation
+        for number in numbers:
+            cosine = (torch.trace(first.T @ truth.head_pose(number).rotation) - 1) / 2
+            turns.append(float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))))
+            frames.append(number)
+    sources, drivings = (
+        resize(torch.stack([getattr(pair, part) for pair in pairs]), (64, 64))
+        for part in ("source", "driving")
+    )
+    names, motions = [pair.clip for pair in pairs], [pair.motion for pair in pairs]
+    return TurnedPairs(names, frames, sources, drivings, np.array(turns), motions)
+
+
+def transfer_errors(pairs: TurnedPairs, made: Tensor, flows: Sequence[Tensor]) -> dict[str, np.ndarray]:
+    """l1, akd, identity and epe of every pair, each (N,); NaN where a face is not found."""
+    faces = read_faces(made)
+    errors = [
+        end_point_error(resize_displacement(flow, *motion.visible.shape)[0], motion.flow, motion.visible)
+        for flow, motion in zip(flows, pairs.motions, strict=True)
+    ]
+    return {
+        "l1": l1(made, pairs.drivings).numpy(),
+        "akd": average_keypoint_distance(faces.landmarks, pairs.faces.landmarks),
+        "identity": average_euclidean_distance(faces.identity, pairs.faces.identity),
+        "epe": np.array(errors),
+    }
+
+
+def by_turn(errors: dict[str, np.ndarray], turns: np.ndarray) -> Row:
+    """Means of all pairs, and of those below and from the third quartile of the turns."""
+    limit = float(np.quantile(turns, TURNS_APART))
+    parts = {"": turns >= 0, "_small_turn": turns < limit, "_large_turn": turns >= limit}
+    row: Row = {"pairs": len(turns), "faces": int(np.isfinite(errors["akd"]).sum()), "large_turn": limit}
+    for name, values in errors.items():
+        row |= {f"{name}{part}": mean_or_nan(values[chosen]) for part, chosen in parts.items()}
+    return row
+
 
 def monkeynet(results: Results) -> None:
     """Reconstruction from the first frame, frame by frame, and how far the head has turned."""
-    variants: dict[str, Callable[[int], tuple[Callable, Row]]] = {
-        "first frame": lambda seed: (lambda source, driving: source, {}),
+    variants: dict[str, Callable[[int], tuple[Mover, Row]]] = {
+        "first frame": lambda seed: (lambda source, _: (source, coordinate_grid(64, 64)[None]), {}),
         "heads-64": lambda seed: (_animated("heads-64"), {}),
         "heads-128-zeroth": lambda seed: (_animated("heads-128-zeroth"), {}),
+        "heads-128": lambda seed: (_animated("heads-128"), {}),
         "Monkey-Net": lambda seed: _monkeynet(results, seed),
     }
-    clips = find_clips(data_path("heads"), "test")
-    for variant, seed in results.wanted(variants):
-        if seed and variant != "Monkey-Net":
-            continue
-        reconstruct, row = variants[variant](seed)
-        errors, turns, shown = [], [], []
-        for clip in clips:
-            truth = true_clip(clip.path)
-            numbers = list(range(0, len(clip), 6))
-            frames = torch.stack([to_tensor(frame, (64, 64)) for frame in clip.read(numbers)])
-            first = truth.head_pose(0).rotation
-            for number, driving in zip(numbers[1:], frames[1:], strict=True):
-                with torch.no_grad():
-                    made = reconstruct(frames[:1], driving[None])
-                errors.append(float(l1(made, driving[None])))
-                cosine = (torch.trace(first.T @ truth.head_pose(number).rotation) - 1) / 2
-                turns.append(float(torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))))
-            shown.append(made[0])
-        far = np.array(turns) >= np.quantile(turns, 0.75)
-        row |= {"l1": float(np.mean(errors)), "l1_small_turn": float(np.array(errors)[~far].mean())}
-        row |= {"l1_large_turn": float(np.array(errors)[far].mean())}
-        row |= {"large_turn": float(np.array(turns)[far].min())}
-        results.add(variant, seed, row, torch.stack(shown[:SHOWN]))
+    wanted = [(name, seed) for name, seed in results.wanted(variants) if not seed or name == "Monkey-Net"]
+    movers = [(variant, seed, *variants[variant](seed)) for variant, seed in wanted]
+    if not movers and not results.once("truth"):
+        return
+    pairs = turned_pairs(find_clips(data_path("heads"), "test"))
+    for variant, seed in results.once("truth"):
+        flows = [motion.flow[None] for motion in pairs.motions]
+        errors = transfer_errors(pairs, pairs.drivings, flows)
+        results.add(variant, seed, by_turn(errors, pairs.turns), pairs.drivings[pairs.widest[:SHOWN]])
+    for variant, seed, move, row in movers:
+        with torch.no_grad():
+            moved = [
+                move(source[None], driving[None])
+                for source, driving in zip(pairs.sources, pairs.drivings, strict=True)
+            ]
+        made, flows = torch.cat([image for image, _ in moved]), [flow for _, flow in moved]
+        errors = transfer_errors(pairs, made, flows)
+        results.add(variant, seed, row | by_turn(errors, pairs.turns), made[pairs.widest[:SHOWN]])
+        if not seed:
+            table = {"clip": pairs.clips, "frame": pairs.frames, "turn": pairs.turns, **errors}
+            cells = [
+                [f"{v:.5g}" if isinstance(v, float) else v for v in line]
+                for line in zip(*table.values(), strict=True)
+            ]
+            path = results.path.with_suffix("") / f"{variant.replace(' ', '-')}.csv"
+            write_cells(path, [list(table), *cells], overwrite=True)
 
 
-def _animated(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+def _animated(name: str) -> Mover:
     model = load_model(name, device="cpu")
 
-    def reconstruct(source: Tensor, driving: Tensor) -> Tensor:
+    def move(source: Tensor, driving: Tensor) -> tuple[Tensor, Tensor]:
         source, driving = resize(source, model.size), resize(driving, model.size)
-        made = model.generate(source, model.detect(source), model.detect(driving)).prediction
-        return resize(made, (64, 64))
+        made = model.generate(source, model.detect(source), model.detect(driving))
+        return resize(made.prediction, (64, 64)), made.deformation
 
-    return reconstruct
+    return move
 
 
-def _monkeynet(results: Results, seed: int) -> tuple[Callable[[Tensor, Tensor], Tensor], Row]:
+def _monkeynet(results: Results, seed: int) -> tuple[Mover, Row]:
     model, row = results.train(family_config("monkeynet"), "Monkey-Net", seed)
-    return lambda source, driving: model.networks["model"](source, driving).prediction, row
+
+    def move(source: Tensor, driving: Tensor) -> tuple[Tensor, Tensor]:
+        made = model.networks["model"](source, driving)
+        return made.prediction, made.motion.flow
+
+    return move, row
 
 
 EXPERIMENTS = {
@@ -457,6 +590,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--variants", nargs="+")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--no-train", action="store_true", help="measure the weights that lie in --runs")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     EXPERIMENTS[arguments.name](Results(arguments.out / f"{arguments.name}.csv", arguments))

@@ -12,7 +12,8 @@ moment:
     seed, step  step of the generator
     covered     modes with at least a quarter of the samples that they have in the data, 0 to 8
     precision   fraction of 2000 samples within three standard deviations of a mode
-    disc_loss   the discriminator's loss, mean of the steps since the last row, without the penalty
+    disc_loss   the discriminator's loss, mean of the seeds and of the steps since the last row,
+                without the penalty
 
 `islands.npz` has 400 samples of the last step of seed 0, an array for each `balance, method`.
 

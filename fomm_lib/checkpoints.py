@@ -10,15 +10,17 @@ import os
 import pickle
 import pickletools
 import re
+import tempfile
 import warnings
 import zipfile
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from fomm_lib.config import Config, load_config, published_content, read_json, shown
 from fomm_lib.errors import InputError, error_text, printable
@@ -170,10 +172,7 @@ def write_weights(
     metadata = {name: str(note) for name, note in (notes or {}).items()}
     metadata |= {"format": _FORMAT, "config": config.model_dump_json()}
     with atomic_output(path, overwrite) as temporary:
-        try:
-            save_file(tensors, temporary, metadata=metadata)
-        except SafetensorError as error:  # what safetensors makes of an OSError
-            raise InputError(f"{path}: cannot be written ({error_text(error)}); make room") from error
+        temporary.write_bytes(save(tensors, metadata))
     return path
 
 
@@ -380,7 +379,7 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, dict[str, Tenso
     """
     networks: dict[str, dict[str, Tensor]] = {}
     try:
-        with safe_open(path, framework="pt") as file:
+        with _in_unicode(path) as name, safe_open(name, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             _check_count(path, keys := file.keys())
             for key in keys:
@@ -392,6 +391,19 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, dict[str, Tenso
     for network, entries in networks.items():
         check_tensors(path, network, entries)
     return networks, metadata
+
+
+@contextmanager
+def _in_unicode(path: str | os.PathLike) -> Iterator[str]:
+    """The path of a file, or of a link to it where the path is not UTF-8, which safetensors cannot open."""
+    try:
+        os.fspath(path).encode()
+        yield os.fspath(path)
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="fomm-") as folder:
+            link = os.path.join(folder, "weights.safetensors")
+            os.symlink(os.path.abspath(path), link)
+            yield link
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -192,6 +192,18 @@ class DiscriminatorParams(_Section):
     sn: bool = False
 
 
+class ExtensionParams(_Section):
+    """Parts of the networks beyond the paper; see `generator.OcclusionAwareGenerator` and
+    `keypoints.KeypointDetector`. All are off by default.
+    """
+
+    skips: bool = False
+    inpainting_blocks: Annotated[int, Field(ge=0, le=10), _NUMBER] = 0
+    inpainting_features: Width = 128
+    keypoint_maps: bool = False
+    detail_features: Annotated[int, Field(ge=0, le=64), _NUMBER] = 0
+
+
 class ModelParams(_Section):
     """The networks."""
 
@@ -203,6 +215,8 @@ class ModelParams(_Section):
     discriminator_params: DiscriminatorParams = DiscriminatorParams()
     # For every warp: see geometry. The published files lack it; their weights were trained with True.
     align_corners: bool = True
+    # Beyond the paper; the published code does not know them.
+    extension_params: ExtensionParams | None = None
 
 
 class TransformParams(_Section):
@@ -223,6 +237,26 @@ class LossWeights(_Section):
     perceptual: Annotated[list[Weight], Field(max_length=5)] = [10, 10, 10, 10, 10]  # relu1_1 to relu5_1
     equivariance_value: Weight = 10
     equivariance_jacobian: Weight = 10
+    # Beyond the paper.
+    pixel: Weight = 0  # mean |prediction - driving frame|, at full size
+    landmarks: Weight = 0  # of the flow at eyes and mouth; only for pretraining.pretrain
+
+
+class LedKeypoint(_Section):
+    """A keypoint that `pretraining.pretrain` leads to the mean of some of iBUG's 68 landmarks."""
+
+    keypoint: Annotated[int, Field(ge=0, le=999), _NUMBER]
+    landmarks: Annotated[
+        list[Annotated[int, Field(ge=0, le=67), _NUMBER]], Field(min_length=1, max_length=68)
+    ]
+
+
+# Without these all keypoints gather between the eyes and the nose, where they explain most of the motion, and
+# mouths do not move.
+LIPS = [
+    LedKeypoint(keypoint=2, landmarks=[50, 51, 52, 61, 62, 63]),
+    LedKeypoint(keypoint=6, landmarks=[56, 57, 58, 65, 66, 67]),
+]
 
 
 class TrainParams(_Section):
@@ -244,6 +278,13 @@ class TrainParams(_Section):
     perceptual_network: Literal["vgg19", "vgg16-lpips"] = "vgg19"
     # Beyond the paper: keep the pretrained detector and dense motion fixed; train the rest.
     freeze_motion: bool = False
+    # Beyond the paper: keypoints with a place of their own in `pretraining.pretrain`, by default on the lips.
+    led_keypoints: Annotated[list[LedKeypoint], Field(max_length=1000)] = LIPS
+    # Beyond the paper: the perceptual loss also sees a square of this side, in pixels at full size, around
+    # the mean of the driving keypoints; 0 for none.
+    perceptual_crop: Annotated[int, Field(ge=0, le=8192), _NUMBER] = 0
+    # Beyond the paper: in this share of the pairs a rectangle of the source is hidden, to learn inpainting.
+    holes: Annotated[float, Field(ge=0, le=1), _NUMBER] = 0
     # For stability, beyond the paper; 0 is off, as in the published files.
     ema_decay: Annotated[float, Field(ge=0, lt=1), _NUMBER] = 0  # keep a moving average of the weights
     clip_grad_norm: Weight = 0  # shorten each network's gradient to this length
@@ -268,7 +309,10 @@ class Config(_Section):
     def _fits_together(self):
         model, train = self.model_params, self.train_params
         height, width, _ = self.dataset_params.frame_shape
-        multiples = {"generator_params": 2**model.generator_params.num_down_blocks}
+        extensions = model.extension_params or ExtensionParams()
+        _check_extensions(extensions, model)
+        levels = model.generator_params.num_down_blocks + extensions.inpainting_blocks
+        multiples = {"generator_params": 2**levels}
         hourglasses = {"kp_detector_params": model.kp_detector_params}
         if model.generator_params.dense_motion_params is not None:
             hourglasses["dense_motion_params"] = model.generator_params.dense_motion_params
@@ -286,6 +330,12 @@ class Config(_Section):
                 f"train_params.loss_weights.feature_matching = {weights}: the discriminator has num_blocks = "
                 f"{blocks}; give one weight per block"
             )
+        generator = model.generator_params
+        if train.holes and not (generator.estimate_occlusion_map and generator.dense_motion_params):
+            raise ValueError(
+                f"train_params.holes = {train.holes}: needs generator_params.estimate_occlusion_map: true "
+                "and dense_motion_params"
+            )
         for scale in model.discriminator_params.scales:
             if scale not in train.scales:
                 raise ValueError(
@@ -293,6 +343,26 @@ class Config(_Section):
                     f"{scale} is not one of train_params.scales = {train.scales}; add it there"
                 )
         return self
+
+
+def _check_extensions(extensions: ExtensionParams, model: ModelParams) -> None:
+    """Raise a ValueError if extensions miss what they need."""
+    generator = model.generator_params
+    masked = generator.estimate_occlusion_map and generator.dense_motion_params is not None
+    name = "model_params.extension_params"
+    for key in ("skips", "inpainting_blocks"):
+        if getattr(extensions, key) and not masked:
+            raise ValueError(
+                f"{name}.{key}: needs generator_params.estimate_occlusion_map: true and dense_motion_params"
+            )
+    if extensions.skips and not generator.num_down_blocks:
+        raise ValueError(f"{name}.skips: needs generator_params.num_down_blocks of at least 1")
+    if extensions.keypoint_maps and not extensions.inpainting_blocks:
+        raise ValueError(f"{name}.keypoint_maps: needs inpainting_blocks of at least 1")
+    if extensions.detail_features and model.kp_detector_params.scale_factor == 1:
+        raise ValueError(
+            f"{name}.detail_features: needs a kp_detector_params.scale_factor below 1: nothing is averaged"
+        )
 
 
 def load_config(source: str | os.PathLike | dict | Config) -> Config:
@@ -351,10 +421,17 @@ def published_content(config: Config) -> dict:
     Sections that are switched off are left out. Keys that only this library knows stay, in `model_params` and
     `train_params`, of which that code reads single keys.
 
+    Raises:
+        InputError: the networks have parts that the published code does not have.
+
     Example:
         >>> published_content(load_config("vox-256"))["model_params"]["discriminator_params"]["scales"]
         [1]
     """
+    if config.model_params.extension_params is not None:
+        raise InputError(
+            "model_params.extension_params: the published code has no such parts; write a .safetensors"
+        )
     content = _whole_numbers(config.model_dump(mode="json", exclude_none=True))
     content["train_params"]["checkpoint_freq"] = 50
     return content | copy.deepcopy(_PUBLISHED_SECTIONS)

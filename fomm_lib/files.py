@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -101,6 +102,39 @@ def existing_file(path: str | os.PathLike) -> Path:
     return path
 
 
+def real_path(path: str | os.PathLike) -> Path:
+    """The absolute path, with links followed as far as they lead.
+
+    Before Python 3.13 `Path.resolve` fails at a link that leads to itself, which any folder may hold.
+
+    Example:
+        >>> real_path("no-such-folder/../a.mp4").name
+        'a.mp4'
+    """
+    return Path(os.path.realpath(path))
+
+
+def neighbour(path: str | os.PathLike, before: str, after: str) -> Path:
+    """The path of a file that belongs to another one: its name between two texts, with `path` beside it.
+
+    A name that would be longer than file systems allow (255 bytes) is shortened, and a digest of it keeps it
+    apart from others.
+
+    Example:
+        >>> neighbour("runs/report.csv", ".", ".lock").as_posix()
+        'runs/.report.csv.lock'
+        >>> len(neighbour("n" * 255, "", ".parts").name)
+        255
+    """
+    path = Path(path)
+    name, room = os.fsencode(path.name), 255 - len(os.fsencode(before + after))
+    if len(name) > room:
+        digest = hashlib.sha256(name).hexdigest()[:16]
+        kept = name[: room - len(digest) - 1].decode("utf-8", "ignore")  # no half of a character
+        return path.with_name(f"{before}{kept}-{digest}{after}")
+    return path.with_name(f"{before}{path.name}{after}")
+
+
 @contextmanager
 def atomic_output(path: str | os.PathLike, overwrite: bool = False) -> Iterator[Path]:
     """Write a file whole or not at all.
@@ -194,12 +228,16 @@ def _exists_already(path: Path) -> InputError:
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether an error, or one that caused it, says that a file cannot grow.
 
+    PyTorch raises a `RuntimeError` of what the system says.
+
     Example:
         >>> disk_is_full(OSError(28, "No space left on device"))
         True
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            return True
+        if isinstance(error, RuntimeError) and any(os.strerror(code) in str(error) for code in _DISK_FULL):
             return True
         error = error.__cause__
     return False
@@ -227,7 +265,7 @@ def _beside(path: Path) -> Iterator[Path]:
         raise InputError(one_line(path, f"cannot write there ({error_text(error)})")) from error
     try:
         yield holder
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         if not disk_is_full(error):
             raise
         raise InputError(one_line(path, f"cannot be written ({error_text(error)}); make room")) from error
@@ -323,7 +361,7 @@ def only_writer(path: str | os.PathLike) -> Iterator[None]:
         ...     train_and_save()
     """
     path = Path(path)
-    place = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
+    place = path / ".lock" if path.is_dir() else neighbour(path, ".", ".lock")
     _check_parent(place)
     try:
         lock = _lock(place)

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fomm_lib.blocks import DownBlock, ResidualBlock, SameBlock, UpBlock, channel_widths
-from fomm_lib.geometry import resize_flow, warp
+from fomm_lib.geometry import resize_displacement, resize_flow, warp
+from fomm_lib.inpainting import Inpainter, SkipDecoder
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.motion import DenseMotion, DenseMotionNetwork
+from fomm_lib.motion import DenseMotion, DenseMotionNetwork, heatmap_difference
 
 
 @dataclass
@@ -22,16 +23,23 @@ class EncodedSource:
         image: (B, C, H, W), the source; only visuals need it, and an exported generator is not given it.
         features: (B, c, H/2^n, W/2^n), of the encoder.
         small: (B, C, h, w), the source at the size at which motion is estimated; None without dense motion.
+        skips: features of the sizes between that of `features` and that of the image, small to large, and the
+            image; empty in a generator without skips.
     """
 
     image: Tensor | None
     features: Tensor
     small: Tensor | None
+    skips: tuple[Tensor, ...] = ()
 
     def expand(self, batch: int) -> EncodedSource:
         """One source for `batch` driving frames, without copying it; B must be 1."""
-        parts = (self.image, self.features, self.small)
-        return EncodedSource(*(None if part is None else part.expand(batch, -1, -1, -1) for part in parts))
+
+        def repeated(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part.expand(batch, -1, -1, -1)
+
+        parts = (repeated(part) for part in (self.image, self.features, self.small))
+        return EncodedSource(*parts, tuple(map(repeated, self.skips)))
 
 
 @dataclass
@@ -67,6 +75,13 @@ class OcclusionAwareGenerator(nn.Module):
         estimate_occlusion_map: whether an occlusion map is estimated and applied.
         dense_motion_params: arguments of `DenseMotionNetwork`, or None for a plain auto-encoder.
         align_corners: of every warp, here and in the dense motion; see `geometry`.
+        skips: decode with warped features of the source at every size, see `inpainting.SkipDecoder`.
+        inpainting_blocks, inpainting_features: depth and width of an `inpainting.Inpainter` before the
+            bottleneck; none with 0 blocks. Its hint is the occlusion map.
+        keypoint_maps: give the inpainter also the differences of the keypoints' heatmaps, which say e.g. that
+            lids close.
+
+    The last four are beyond the paper. With them an occlusion map must be estimated.
 
     Example:
         >>> generator = OcclusionAwareGenerator(dense_motion_params={"scale_factor": 0.25})
@@ -88,9 +103,14 @@ class OcclusionAwareGenerator(nn.Module):
         estimate_occlusion_map: bool = False,
         dense_motion_params: dict | None = None,
         align_corners: bool = True,
+        skips: bool = False,
+        inpainting_blocks: int = 0,
+        inpainting_features: int = 128,
+        keypoint_maps: bool = False,
     ):
         super().__init__()
         self.align_corners = align_corners
+        self.keypoint_maps = keypoint_maps
         self.dense_motion_network = None
         if dense_motion_params is not None:
             self.dense_motion_network = DenseMotionNetwork(
@@ -108,6 +128,13 @@ class OcclusionAwareGenerator(nn.Module):
         self.bottleneck = nn.Sequential()
         for i in range(num_bottleneck_blocks):
             self.bottleneck.add_module(f"r{i}", ResidualBlock(width[-1]))
+        self.inpainter = self.decoder = None
+        if inpainting_blocks:
+            hints = 1 + num_kp * keypoint_maps
+            self.inpainter = Inpainter(width[-1], hints, inpainting_blocks, inpainting_features)
+        if skips:
+            self.decoder = SkipDecoder(width, num_channels)
+            return
         self.up_blocks = nn.ModuleList(
             UpBlock(width[i + 1], width[i]) for i in reversed(range(num_down_blocks))
         )
@@ -115,11 +142,12 @@ class OcclusionAwareGenerator(nn.Module):
 
     def encode(self, source: Tensor) -> EncodedSource:
         """The part that depends on the source alone, (B, C, H, W) in [0, 1]."""
-        features = self.first(source)
+        levels = [self.first(source)]
         for block in self.down_blocks:
-            features = block(features)
+            levels.append(block(levels[-1]))
         small = None if self.dense_motion_network is None else self.dense_motion_network.downsample(source)
-        return EncodedSource(source, features, small)
+        skips = () if self.decoder is None else (*reversed(levels[1:-1]), source)
+        return EncodedSource(source, levels[-1], small, skips)
 
     def forward(
         self,
@@ -128,20 +156,27 @@ class OcclusionAwareGenerator(nn.Module):
         kp_driving: Keypoints,
         *,
         with_visuals: bool = False,
+        hole: Tensor | None = None,
     ) -> Generated:
         """
         Args:
             source: (B, C, H, W) in [0, 1], or the result of `encode`.
             kp_source, kp_driving: B sets of K keypoints.
             with_visuals: also return `sparse_deformed` and `deformed`, which are only for display.
+            hole: (B, 1, H, W), 1 where the source is hidden whatever the motion says, else 0; to learn and to
+                measure inpainting. Needs an occlusion map.
         """
         encoded = source if isinstance(source, EncodedSource) else self.encode(source)
         if self.dense_motion_network is None:
             return Generated(self.decode(encoded.features))
         motion = self.dense_motion_network(encoded.small, kp_source, kp_driving)
+        if hole is not None:
+            motion.occlusion = motion.occlusion * (1 - _resized(hole, motion.occlusion.shape[-2:]))
         features = self.deform(encoded.features, motion)
+        if self.inpainter is not None:
+            features = self.inpainter(features, self.hints(motion, kp_source, kp_driving, features))
         generated = Generated(
-            prediction=self.decode(features),
+            prediction=self.decode(features, *self.deform_skips(encoded.skips, motion, hole)),
             mask=motion.mask,
             deformation=motion.deformation,
             occlusion_map=motion.occlusion,
@@ -159,13 +194,55 @@ class OcclusionAwareGenerator(nn.Module):
         occlusion = motion.occlusion
         if occlusion is None:
             return features
-        if occlusion.shape[-2:] != size:
-            occlusion = F.interpolate(occlusion, size=size, mode="bilinear", align_corners=False)
-        return features * occlusion
+        return features * _resized(occlusion, size)
 
-    def decode(self, features: Tensor) -> Tensor:
-        """Deformed features to an image: (B, c, h, w) to (B, C, H, W) in [0, 1]."""
+    def hints(
+        self, motion: DenseMotion, kp_source: Keypoints, kp_driving: Keypoints, features: Tensor
+    ) -> Tensor:
+        """What the inpainter is told, at the size of `features`: the occlusion map, and with `keypoint_maps`
+        the difference of the heatmaps of each keypoint; (B, 1 or K + 1, h, w).
+        """
+        size = features.shape[-2:]
+        occlusion = _resized(motion.occlusion, size)
+        if not self.keypoint_maps:
+            return occlusion
+        return torch.cat([occlusion, heatmap_difference(kp_source, kp_driving, *size)[:, 1:]], dim=1)
+
+    def deform_skips(
+        self, skips: tuple[Tensor, ...], motion: DenseMotion, hole: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """What `SkipDecoder` takes beside features: the occlusion map at the size of the image, and the skips
+        of `EncodedSource`, warped, and all but the last, the image, masked. That has only the `hole` black.
+        """
+        if not skips:
+            return ()
+        result = []
+        for skip in skips:
+            flow = resize_displacement(motion.deformation, *skip.shape[-2:], align_corners=self.align_corners)
+            # At the border the source goes on; in published models, whose warps fill with zeros, it darkens.
+            result.append(warp(skip, flow, align_corners=self.align_corners, padding_mode="border"))
+        occlusions = [_resized(motion.occlusion, skip.shape[-2:]) for skip in skips]
+        if hole is not None:  # else a decoder learns that what is masked may be taken all the same
+            result[-1] = result[-1] * (1 - hole)
+        masked = (skip * occlusion for skip, occlusion in zip(result[:-1], occlusions, strict=False))
+        return occlusions[-1], *masked, result[-1]
+
+    def decode(self, features: Tensor, *skips: Tensor) -> Tensor:
+        """Deformed features to an image: (B, c, h, w) to (B, C, H, W) in [0, 1].
+
+        Args:
+            skips: in a generator with skips what `deform_skips` gives.
+        """
         features = self.bottleneck(features)
+        if self.decoder is not None:
+            return self.decoder(features, *skips)
         for block in self.up_blocks:
             features = block(features)
         return torch.sigmoid(self.final(features))
+
+
+def _resized(occlusion: Tensor, size: tuple[int, int]) -> Tensor:
+    """An occlusion map (B, 1, h, w) at another size, bilinearly."""
+    if tuple(occlusion.shape[-2:]) == tuple(size):
+        return occlusion
+    return F.interpolate(occlusion, size=size, mode="bilinear", align_corners=False)

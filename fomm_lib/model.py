@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fomm_lib.checkpoints import check_entries, load_network, read_checkpoint
-from fomm_lib.config import Config, load_config
+from fomm_lib.config import Config, ExtensionParams, load_config
 from fomm_lib.discriminator import MultiScaleDiscriminator
 from fomm_lib.errors import InputError
 from fomm_lib.generator import EncodedSource, Generated, OcclusionAwareGenerator
@@ -43,15 +43,21 @@ class FirstOrderMotionModel(nn.Module):
         self.config = load_config(config)
         params = self.config.model_params
         common = params.common_params
-        self.kp_detector = KeypointDetector(**common.model_dump(), **params.kp_detector_params.model_dump())
+        extensions = params.extension_params or ExtensionParams()
+        self.kp_detector = KeypointDetector(
+            **common.model_dump(),
+            **params.kp_detector_params.model_dump(),
+            detail_features=extensions.detail_features,
+        )
         self.generator = OcclusionAwareGenerator(
             num_kp=common.num_kp,
             num_channels=common.num_channels,
             align_corners=params.align_corners,
             **params.generator_params.model_dump(),
+            **extensions.model_dump(exclude={"detail_features"}),
         )
         self.align_corners = params.align_corners
-        self.size_multiple = 2 ** len(self.generator.down_blocks)
+        self.size_multiple = 2 ** (len(self.generator.down_blocks) + extensions.inpainting_blocks)
         self.size = tuple(self.config.dataset_params.frame_shape[:2])
 
     def detect(self, image: Tensor) -> Keypoints:
@@ -83,9 +89,10 @@ class FirstOrderMotionModel(nn.Module):
         kp_driving: Keypoints,
         *,
         with_visuals: bool = False,
+        hole: Tensor | None = None,
     ) -> Generated:
         """The source, moved from its keypoints to the driving ones; see `OcclusionAwareGenerator.forward`."""
-        return self.generator(source, kp_source, kp_driving, with_visuals=with_visuals)
+        return self.generator(source, kp_source, kp_driving, with_visuals=with_visuals, hole=hole)
 
     def forward(self, source: Tensor, driving: Tensor, *, with_visuals: bool = False) -> Generated:
         """The source in the pose of the driving frame: two (B, C, H, W) in [0, 1] to one."""
@@ -200,10 +207,11 @@ def start_from(
 ) -> None:
     """Load weights part by part: detector, dense motion, the rest of the generator, discriminator.
 
-    A part that does not fit (e.g. of another width) keeps its weights, with a warning. Two differences are
-    allowed: the scale of a network's input image, and Jacobians in only one of the two detectors. A detector
+    A part that does not fit (e.g. of another width) keeps its weights, with a warning. These differences are
+    allowed: the scale of a network's input image; Jacobians in only one of the two detectors (a detector
     without Jacobians ignores the layer that predicts them; one with Jacobians keeps its own layer, which
-    predicts the identity at the start.
+    predicts the identity at the start); and in detector and dense motion more keypoints or more channels of
+    the detector's input than the weights have, see `grown`.
 
     Args:
         init: a name, a `.safetensors`, or a published `.pth.tar`; see `checkpoints.read_checkpoint`.
@@ -229,8 +237,11 @@ def start_from(
     for name, (network, entries) in parts.items():
         if not entries:
             continue
+        entries = _with_own_jacobian(_with_own_down(entries, network), network)
+        if name in ("kp_detector", "dense motion"):
+            entries = grown(entries, network)
         try:
-            load_network(network, _with_own_jacobian(_with_own_down(entries, network), network), name)
+            load_network(network, entries, name)
             taken.append(name)
         except InputError as error:
             warnings.warn(f"{init}: {name} starts anew: {error}", stacklevel=2)
@@ -238,6 +249,52 @@ def start_from(
         raise InputError(
             f"{init}: no part of it fits the config; choose other weights, or train without init"
         )
+
+
+NEW_MOTION_BIAS = -2.0
+"""Logit of the masks of keypoints that trained weights do not know, see `grown`."""
+
+
+def grown(entries: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The entries of a smaller detector or dense motion network, enlarged for one with more keypoints or with
+    more channels of its input image.
+
+    What is new comes last, in outputs and in inputs of convolutions: keypoints after keypoints, and in an
+    hourglass the input after the features. New inputs get the weight 0, so the known outputs stay as they
+    are. New outputs begin as the network has them; the masks of new keypoints, which share a softmax with the
+    known ones, as `NEW_MOTION_BIAS`. Entries that differ in another way are returned as they are, and do not
+    fit.
+
+    Args:
+        entries: state_dict of the smaller network.
+        network: the larger one.
+
+    Example:
+        >>> small, large = KeypointDetector(num_kp=3), KeypointDetector(num_kp=5)
+        >>> large.load_state_dict(grown(small.state_dict(), large))
+        <All keys matched successfully>
+        >>> image = torch.rand(1, 3, 32, 32)
+        >>> torch.allclose(large.eval()(image).value[:, :3], small.eval()(image).value, atol=1e-6)
+        True
+    """
+    own = network.state_dict()
+    result = {}
+    for name, old in entries.items():
+        new = own.get(name)
+        may_grow = name.endswith("weight") or name.split(".")[0] in ("kp", "jacobian", "mask")
+        smaller = new is not None and old.ndim == new.ndim and old.shape != new.shape
+        if not may_grow or not smaller or any(a > b for a, b in zip(old.shape, new.shape, strict=True)):
+            result[name] = old
+            continue
+        filled = new.to(old.dtype).clone()
+        if name.startswith("mask."):
+            filled = torch.full_like(filled, NEW_MOTION_BIAS if name.endswith("bias") else 0)
+        filled[: len(old)] = 0
+        filled[tuple(slice(side) for side in old.shape)] = old
+        result[name] = filled
+    # Parts that only the larger network has, such as the detector's `detail`.
+    extra = {name: tensor for name, tensor in own.items() if name.startswith("detail.")}
+    return extra | result
 
 
 def _with_own_down(entries: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

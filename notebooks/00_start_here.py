@@ -125,8 +125,9 @@ plots.show(
 # %% [markdown]
 # *Figure 2. Six moments: the portrait turns when the driving head turns.*
 #
-# The images are small and soft: this model works at 64 x 64 pixels, and was trained only on rendered
-# heads. The published model of 256 x 256 pixels has the same architecture; only the shapes are larger.
+# The model works at 64 x 64 pixels, and was trained only on rendered heads. `animate_frames` enlarges its
+# images and adds detail of the source; the model's own, below, are softer. The published model of 256 x 256
+# pixels has the same architecture.
 #
 # > **Think!** Which pixels of a turned head can be *copied* from the source, and which must be *invented*?
 # > Keep your answer.

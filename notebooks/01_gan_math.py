@@ -698,9 +698,9 @@ columns = ["balance", "bound", "covered, 8 seeds", "precision", "loss of D / und
 plots.show_table(columns, rows, digits=2)
 
 # %% [markdown]
-# *Table 2. With a fast discriminator, least squares covers a little more than nothing, a bound more than
-# that, but its samples scatter. An even balance helps most: even without a bound 6 to 8 islands and a
-# precision of 0.74. With spectral norm too, every seed covers all eight, at a little less precision.*
+# *Table 2. With a fast discriminator: no bound 1 to 3 islands, least squares 2 to 4, a bound 4 to 7, but
+# samples scatter. An even balance helps most: without a bound 6 to 8, at a precision of 0.74; with spectral
+# norm every seed covers all eight, at a little less precision.*
 
 # %% tags=["hide-input"]
 # @title Samples of seed 0, at the end

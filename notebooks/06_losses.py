@@ -651,8 +651,9 @@ for top in (0, 128):
 #   true frame: strong contrast and bands, no detail. The mean slope also counts slopes at wrong positions.
 # - **With pixels instead of features** L1 is among the best of the table, and VGG's distance a fifth worse:
 #   the effect of section 1. By L1 you might choose this variant. Look at it.
-# - **For the other five losses this table shows nothing.** Removing one changes L1 by up to 6 %, in both
-#   directions, and no second seed says how much is chance. The detector was trained before, with
+# - **For the other losses this table shows little.** Removing one changes L1 by up to 6 %, in both
+#   directions. Without a loss of equivariance its own error is the largest of its column, by 3 and 9 %. No
+#   second seed says how much is chance. The detector was trained before, with
 #   equivariance; the discriminator has hardly begun to learn. Their effects are in figures 5 to 7, in section
 #   4, and in notebook 03, which trains a detector from the start.
 #

@@ -293,7 +293,7 @@ print(f"once: {1000 * fast / 8:.0f} ms a frame, {slow / fast:.1f} times as fast"
 
 # %% [markdown]
 # One part of the gain is the cache, the other that the animator also rearranges the networks (batch norms are
-# folded into the convolutions before them). The README has a table of all ways to be faster.
+# folded into the convolutions before them). `docs/speed.md` has a table of all ways to be faster.
 #
 # The steps between source and prediction in one figure:
 

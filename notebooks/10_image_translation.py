@@ -109,7 +109,7 @@ plots.show(
 # | $G(a)$ | generated image | (B, 3, H, W) | (-1, 1), by a tanh | `fake` |
 # | $D(a, \cdot)$ | logit for each patch: real or generated | (B, 1, h, w) | any | `discriminator` |
 #
-# Take one class of pixels, clothes, and one number for each: the strength of its colour, blue minus yellow.
+# Take one class of pixels, clothes, and one number for each: the strength of its colour, yellow minus blue.
 # What is the median over all people, and how large is the spread that it hides?
 
 # %%

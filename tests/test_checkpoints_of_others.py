@@ -138,15 +138,16 @@ def test_networks_are_compared_before_they_are_built(tmp_path, networks, monkeyp
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
-def test_convert_on_a_full_disk_is_one_line(tmp_path, networks, model):
+@pytest.mark.parametrize("name", ["b.safetensors", "b.pth.tar"])
+def test_convert_on_a_full_disk_is_one_line(tmp_path, networks, model, name):
     import resource
 
     write_weights(tmp_path / "a.safetensors", networks, model.config)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))  # the config beside b.pth.tar fits
     try:
-        with pytest.raises(InputError, match=r"b\.safetensors: cannot be written \(.*\); make room"):
-            convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+        with pytest.raises(InputError, match=rf"{name}: cannot be written \(.*\); make room"):
+            convert(tmp_path / "a.safetensors", tmp_path / name)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]

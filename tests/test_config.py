@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fomm_lib import config as module
-from fomm_lib.config import Config, config_names, load_config
+from fomm_lib.config import Config, config_names, load_config, published_content
 from fomm_lib.errors import InputError
 from fomm_lib.files import data_path
 from tests.support.paths import GOLDEN, ROOT
@@ -212,7 +212,7 @@ def test_a_config_passes_through():
     assert load_config(config) is config
 
 
-@pytest.mark.parametrize("name", ["vox-256", "mgif-256", "heads-64"])
+@pytest.mark.parametrize("name", ["vox-256", "mgif-256", "heads-64", "heads-256-motion"])
 def test_written_and_read_again_it_is_the_same(tmp_path, name):
     config = load_config(name)
     assert load_config(config.model_dump()) == config
@@ -275,7 +275,24 @@ BAD = [  # a key, its value, and what comes after the key in the error
     (TRAIN + "perceptual_network", "vgg", " = 'vgg': input should be 'vgg19' or 'vgg16-lpips'"),
     (WEIGHTS + "perceptual", [10, -1], ".1 = -1: input should be greater than or equal to 0"),
     (WEIGHTS + "perceptual", [1] * 6, " = [1, 1, 1, 1, 1, 1]: list should have at most 5 items"),
+    (MODEL + "extension_params.skip", True, ": unknown key; allowed here: skips, inpainting_blocks, inpaint"),
+    (MODEL + "extension_params.inpainting_blocks", 11, " = 11: input should be less than or equal to 10"),
+    (MODEL + "extension_params.detail_features", 65, " = 65: input should be less than or equal to 64"),
+    (TRAIN + "holes", 1.5, " = 1.5: input should be less than or equal to 1"),
+    (TRAIN + "perceptual_crop", -1, " = -1: input should be greater than or equal to 0"),
+    (WEIGHTS + "landmarks", -1, " = -1: input should be greater than or equal to 0"),
+    (TRAIN + "led_keypoints", [{"keypoint": 3}], ".0 = {'keypoint': 3}: landmarks is missing"),
+    (
+        TRAIN + "led_keypoints",
+        [{"keypoint": 3, "landmarks": [68]}],
+        ".0.landmarks.0 = 68: input should be less than or equal to 67",
+    ),
     # Of several keys together.
+    (
+        MODEL + "extension_params",
+        {"keypoint_maps": True},
+        ".keypoint_maps: needs inpainting_blocks of at least 1",
+    ),
     (
         WEIGHTS + "feature_matching",
         [10, 10],
@@ -372,6 +389,67 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ("extensions", "others", "message"),
+    [
+        (
+            {"skips": True},
+            {"estimate_occlusion_map": False},
+            "skips: needs generator_params.estimate_occlusi",
+        ),
+        ({"skips": True}, {"dense_motion_params": None}, "skips: needs generator_params.estimate_occlusion_"),
+        (
+            {"skips": True},
+            {"num_down_blocks": 0},
+            "skips: needs generator_params.num_down_blocks of at least",
+        ),
+        (
+            {"inpainting_blocks": 1},
+            {"estimate_occlusion_map": False},
+            "inpainting_blocks: needs generator_params.estimate_occlusion_map: true",
+        ),
+        ({"inpainting_blocks": 6}, {}, "multiples of 256"),
+    ],
+)
+def test_extensions_and_what_they_need(extensions, others, message):
+    content = load_config("vox-256").model_dump()
+    content["dataset_params"]["frame_shape"] = [128, 128, 3]
+    content["model_params"]["generator_params"] |= others
+    content["model_params"]["extension_params"] = extensions
+    with pytest.raises(InputError, match=message):
+        load_config(content)
+
+
+def test_detail_needs_a_small_image():
+    content = load_config("vox-256").model_dump()
+    content["model_params"]["extension_params"] = {"detail_features": 2}
+    assert load_config(content).model_params.extension_params.detail_features == 2
+    content["model_params"]["kp_detector_params"]["scale_factor"] = 1
+    with pytest.raises(
+        InputError, match=r"detail_features: needs a kp_detector_params\.scale_factor below 1"
+    ):
+        load_config(content)
+
+
+def test_holes_need_a_mask():
+    content = load_config("vox-256").model_dump()
+    content["train_params"]["holes"] = 0.5
+    assert load_config(content).train_params.holes == 0.5
+    content["model_params"]["generator_params"]["estimate_occlusion_map"] = False
+    with pytest.raises(
+        InputError, match=r"train_params\.holes = 0\.5: needs generator_params\.estimate_occl"
+    ):
+        load_config(content)
+
+
+def test_published_models_have_no_extensions():
+    for name in config_names():
+        extensions = load_config(name).model_params.extension_params
+        assert (extensions is not None) == name.startswith("heads-256"), name
+    with pytest.raises(InputError, match="extension_params: the published code has no such parts; write a"):
+        published_content(load_config("heads-256"))
+
+
 # --- bounds -------------------------------------------------------------------------------------------------
 
 LARGE = {
@@ -391,6 +469,13 @@ LARGE = {
     TRAIN + "epoch_milestones": [[1] * 1001],
     TRAIN + "transform_params.points_tps": [10**6],
     TRAIN + "loss_weights.perceptual": [[1e300]],
+    TRAIN + "loss_weights.pixel": [1e300],
+    TRAIN + "led_keypoints": [
+        [{"keypoint": 0, "landmarks": [0]}] * 1001,
+        [{"keypoint": 10**9, "landmarks": [0]}],
+    ],
+    TRAIN + "perceptual_crop": [10**9],
+    MODEL + "extension_params.inpainting_features": [10**9],
 }
 
 

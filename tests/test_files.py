@@ -224,6 +224,10 @@ def test_a_full_disk_is_one_line(tmp_path, code):
         atomic_output(tmp_path / "a.png"),
     ):
         raise OSError(code, os.strerror(code))
+    with pytest.raises(InputError, match=r"make room$"), atomic_output(tmp_path / "a.png"):
+        raise RuntimeError(f"write(): fd 6 failed with {os.strerror(code)}")  # of PyTorch
+    with pytest.raises(RuntimeError, match="a bug"), atomic_output(tmp_path / "a.png"):
+        raise RuntimeError("a bug")
     assert files.disk_is_full(OSError(code, "")) and not files.disk_is_full(None)
     with pytest.raises(PermissionError), atomic_output(tmp_path / "a.png"):
         raise PermissionError(13, "of something that the body reads")
@@ -606,3 +610,21 @@ def test_what_only_looks_like_an_address(tmp_path, monkeypatch):
 def test_what_is_no_name_at_all(thing):
     with pytest.raises(InputError, match=f"a {type(thing).__name__} was given; give the name of a file"):
         existing_file(thing)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows counts characters, not bytes")
+@pytest.mark.parametrize("name", ["n" * 255, "ü" * 127 + "n", os.fsdecode(b"\xff" * 250), "n" * 251])
+def test_names_that_are_as_long_as_names_can_be(tmp_path, name):
+    """The lock and whatever else stands beside a file has a name that is no longer."""
+    path = tmp_path / name
+    with files.only_writer(path), atomic_output(path) as temporary:
+        temporary.write_text("whole")
+        (lock,) = set(names(tmp_path)) - {temporary.parent.name}
+        assert lock.startswith(".") and lock.endswith(".lock")
+        with pytest.raises(InputError, match="another process is writing there"):
+            files.only_writer(path).__enter__()
+    assert names(tmp_path) == [name]
+    parts = files.neighbour(path, "", ".parts")
+    parts.mkdir()
+    other = files.neighbour(tmp_path / ("x" + name[1:]), "", ".parts")
+    assert other != parts and files.neighbour("a.csv", ".", ".lock") == Path(".a.csv.lock")

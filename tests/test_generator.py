@@ -12,8 +12,8 @@ from fomm_lib import generator as module
 from fomm_lib.generator import EncodedSource, Generated, OcclusionAwareGenerator
 from fomm_lib.geometry import coordinate_grid, resize_flow, warp
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.motion import DenseMotion
-from tests.support.small_model import small_model
+from fomm_lib.motion import DenseMotion, heatmap_difference
+from tests.support.small_model import EXTENSIONS, small_model
 
 SOURCE = Keypoints(torch.tensor([[[0.1, 0.2], [-0.5, 0.3], [0.4, -0.6]]]), torch.eye(2).expand(1, 3, 2, 2))
 DRIVING = Keypoints(SOURCE.value + 0.3, 1.2 * SOURCE.jacobian)
@@ -220,3 +220,81 @@ def test_autocast_and_bfloat16_weights_give_nearly_the_same():
         assert rough.prediction.dtype == torch.bfloat16
         assert rough.deformation.dtype == torch.float32
         assert (rough.prediction - exact.prediction).abs().max() < 0.02
+
+
+# --- beyond the paper ---------------------------------------------------------------------------------------
+
+
+def extended(**changes) -> OcclusionAwareGenerator:
+    return small_model({"model_params.extension_params": {**EXTENSIONS, **changes}}).generator
+
+
+def test_a_source_with_skips_is_encoded_at_every_size():
+    encoded = extended().encode(IMAGE)
+    assert [tuple(skip.shape) for skip in encoded.skips] == [(1, 8, 16, 16), (1, 3, 32, 32)]
+    assert torch.equal(encoded.skips[-1], IMAGE)
+    assert [len(skip) for skip in encoded.expand(3).skips] == [3, 3]
+    assert network().encode(IMAGE).skips == ()
+
+
+@pytest.mark.parametrize("missing", [None, "skips", "inpainting_blocks", "keypoint_maps"])
+def test_every_extension_may_be_absent(missing):
+    changes = {} if missing is None else {missing: 0 if missing == "inpainting_blocks" else False}
+    changes |= {"keypoint_maps": False} if missing == "inpainting_blocks" else {}
+    model = extended(**changes)
+    generated = model(IMAGE, SOURCE, DRIVING)
+    assert generated.prediction.shape == IMAGE.shape
+    assert ((generated.prediction > 0) & (generated.prediction < 1)).all()
+    assert (model.decoder is None) == (missing == "skips")
+    assert (model.inpainter is None) == (missing == "inpainting_blocks")
+    torch.testing.assert_close(model(model.encode(IMAGE), SOURCE, DRIVING).prediction, generated.prediction)
+
+
+def test_at_rest_skips_are_what_they_were():
+    """Where the flow is the identity, the warped source is the source, up to the border."""
+    model, flow = extended(), coordinate_grid(16, 16)[None]
+    encoded = model.encode(IMAGE)
+    occlusion, skip, warped = model.deform_skips(encoded.skips, motion(torch.ones(1, 1, 16, 16), flow))
+    assert occlusion.shape == (1, 1, 32, 32) and (occlusion == 1).all()
+    torch.testing.assert_close(skip, encoded.skips[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(warped, IMAGE, rtol=0, atol=1e-5)
+    assert network().deform_skips((), motion(None, flow)) == ()
+
+
+def test_features_are_masked_and_the_source_is_not():
+    model, flow = extended(), coordinate_grid(16, 16)[None]
+    encoded = model.encode(IMAGE)
+    hidden = motion(torch.full((1, 1, 16, 16), 0.25), flow)
+    _, skip, warped = model.deform_skips(encoded.skips, hidden)
+    torch.testing.assert_close(skip, 0.25 * encoded.skips[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(warped, IMAGE, rtol=0, atol=1e-5)
+
+
+def test_the_inpainter_is_told_the_mask_and_how_keypoints_move():
+    model = extended()
+    features = torch.zeros(1, 16, 8, 8)
+    mask = motion(torch.rand(1, 1, 8, 8), coordinate_grid(16, 16)[None])
+    hints = model.hints(mask, SOURCE, DRIVING, features)
+    assert torch.equal(hints[:, :1], mask.occlusion)
+    assert torch.equal(hints[:, 1:], heatmap_difference(SOURCE, DRIVING, 8, 8)[:, 1:])
+    assert not model.hints(mask, SOURCE, SOURCE, features)[:, 1:].any()
+    assert torch.equal(extended(keypoint_maps=False).hints(mask, SOURCE, DRIVING, features), mask.occlusion)
+
+
+def test_a_hole_hides_the_source():
+    """What is in it cannot be told from the image; elsewhere the image stays."""
+    model = extended(inpainting_blocks=0, keypoint_maps=False)
+    still = Keypoints(torch.zeros(1, 3, 2), torch.eye(2).expand(1, 3, 2, 2))
+    hole = torch.zeros(1, 1, 32, 32)
+    hole[..., 8:24, 8:24] = 1
+    with_hole = model(IMAGE, still, still, hole=hole)
+    assert (with_hole.occlusion_map[..., 5:11, 5:11] == 0).all()
+    kept = model.deform_skips(
+        model.encode(IMAGE).skips,
+        DenseMotion(with_hole.deformation, None, with_hole.occlusion_map, None, None),
+        hole,
+    )
+    assert not kept[-1][..., 8:24, 8:24].any() and kept[-1][..., :8].any()
+    plain = model(IMAGE, still, still, hole=torch.zeros_like(hole)).prediction
+    assert torch.equal(plain, model(IMAGE, still, still).prediction)
+    assert not torch.equal(plain, with_hole.prediction)

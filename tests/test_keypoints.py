@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from fomm_lib.blocks import AntiAliasDownsample
 from fomm_lib.errors import InputError
 from fomm_lib.geometry import coordinate_grid
 from fomm_lib.keypoints import KeypointDetector, Keypoints, soft_argmax
@@ -204,3 +205,30 @@ def test_what_is_not_there_stays_away():
     bare = Keypoints(torch.rand(1, 3, 2))
     for changed in (bare.detach(), bare.to("cpu"), bare[0:1], bare.expand(5)):
         assert changed.jacobian is None and changed.heatmap is None
+
+
+# --- beyond the paper ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detail_features", [0, 4])
+def test_the_detector_sees_what_downsampling_averages(detail_features):
+    """Of two images with the same small image only a detector with detail tells which it is."""
+    down = AntiAliasDownsample(1, 0.5)
+    matrix = torch.autograd.functional.jacobian(down, torch.zeros(1, 1, 8, 8)).reshape(16, 64)
+    pattern = torch.linalg.svd(matrix).Vh[-1].reshape(1, 1, 8, 8)
+    assert down(pattern).abs().max() < 1e-6 and pattern.abs().max() > 0.1
+    params = {**SMALL, "num_channels": 1, "pad": 3, "detail_features": detail_features}
+    detector = KeypointDetector(**params).eval()
+    assert detector.predictor.encoder.down_blocks[0].conv.in_channels == 1 + detail_features
+    image = torch.full((1, 1, 8, 8), 0.5)
+    moved = (detector(image + pattern).value - detector(image).value).abs().max()
+    assert (moved > 1e-4) == bool(detail_features)
+
+
+def test_detail_is_a_convolution_of_what_one_small_pixel_covers():
+    detector = KeypointDetector(**SMALL, detail_features=4)
+    unshuffle, convolution, _ = detector.detail
+    assert (convolution.in_channels, convolution.out_channels) == (3 * 4, 4)
+    image = torch.rand(1, 3, 16, 16)
+    assert torch.equal(unshuffle(image)[0, :, 2, 5], image[0, :, 4:6, 10:12].flatten())
+    assert KeypointDetector(**SMALL).detail is None

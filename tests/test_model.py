@@ -15,8 +15,17 @@ from fomm_lib.config import load_config
 from fomm_lib.errors import InputError
 from fomm_lib.geometry import coordinate_grid
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.model import FirstOrderMotionModel, build_discriminator, choose_device, load_model, start_from
-from tests.support.small_model import small_config, small_model
+from fomm_lib.model import (
+    NEW_MOTION_BIAS,
+    FirstOrderMotionModel,
+    build_discriminator,
+    choose_device,
+    grown,
+    load_model,
+    start_from,
+)
+from fomm_lib.motion import DenseMotionNetwork
+from tests.support.small_model import EXTENSIONS, small_config, small_model
 
 SOURCE, DRIVING = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -441,8 +450,75 @@ def test_weights_go_on_with_and_without_jacobians(order, data, tmp_path):
         torch.testing.assert_close(found.jacobian, torch.eye(2).expand(found.jacobian.shape))
 
 
+GROWN = {
+    "model_params.common_params.num_kp": 5,
+    "model_params.kp_detector_params.pad": 3,
+    "model_params.extension_params": EXTENSIONS,
+}
+
+
+def test_weights_go_on_with_more_keypoints(tmp_path):
+    """What was learned stays: the keypoints, and the dense motion up to a little weight of the new ones."""
+    few = small_model({"model_params.kp_detector_params.pad": 3})
+    networks = {"generator": few.generator.state_dict(), "kp_detector": few.kp_detector.state_dict()}
+    write_weights(tmp_path / "few.safetensors", networks, few.config, dtype=None)
+    model = FirstOrderMotionModel(small_config(GROWN)).eval()
+    with pytest.warns(UserWarning, match="generator starts anew") as warned:  # its decoder is another
+        start_from(tmp_path / "few.safetensors", model)
+    assert len(warned) == 1, "detector and dense motion fit"
+    old, new = few.detect(SOURCE), model.detect(SOURCE)
+    torch.testing.assert_close(new.value[:, :3], old.value, rtol=0, atol=1e-5)
+    torch.testing.assert_close(new.jacobian[:, :3], old.jacobian, rtol=0, atol=1e-4)
+    torch.testing.assert_close(new.jacobian[:, 3:], torch.eye(2).expand(len(SOURCE), 2, 2, 2))
+    kp, driving = (few.detect(image) for image in (SOURCE, DRIVING))
+    before = few.dense_motion(SOURCE, kp, driving)
+    after = model.dense_motion(SOURCE, model.detect(SOURCE), model.detect(DRIVING))
+    torch.testing.assert_close(after.occlusion, before.occlusion, rtol=0, atol=1e-5)
+    known = after.mask[:, :4] / after.mask[:, :4].sum(1, keepdim=True)
+    torch.testing.assert_close(known, before.mask, rtol=0, atol=1e-5)
+    logits = before.mask.log().detach()
+    assert torch.equal(after.mask[:, 4], after.mask[:, 5]) and logits.isfinite().all()
+
+
+def test_new_keypoints_have_a_small_weight_at_first():
+    few, many = DenseMotionNetwork(2, block_expansion=4), DenseMotionNetwork(3, block_expansion=4)
+    for parameter in few.mask.parameters():
+        torch.nn.init.zeros_(parameter)
+    many.load_state_dict(grown(few.state_dict(), many))
+    zeros = Keypoints(torch.zeros(1, 3, 2))
+    mask = many.eval()(torch.rand(1, 3, 32, 32), zeros, zeros).mask[0, :, 5, 5]
+    torch.testing.assert_close(mask, torch.tensor([0.0, 0.0, 0.0, NEW_MOTION_BIAS]).softmax(0))
+
+
+def test_weights_do_not_shrink(tmp_path):
+    """Fewer keypoints than the weights have: which should go?"""
+    many = FirstOrderMotionModel(small_config({"model_params.common_params.num_kp": 5}))
+    networks = {"generator": many.generator.state_dict(), "kp_detector": many.kp_detector.state_dict()}
+    write_weights(tmp_path / "many.safetensors", networks, many.config, dtype=None)
+    model = FirstOrderMotionModel(small_config())
+    with pytest.warns(UserWarning) as warned:
+        start_from(tmp_path / "many.safetensors", model)  # the rest of the generator fits
+    anew = [re.search(r": ([\w ]+) starts anew: .* should be", str(warning.message))[1] for warning in warned]
+    assert sorted(anew) == ["dense motion", "kp_detector"]
+
+
+def test_extensions_are_switched_on_by_the_config():
+    model = small_model({"model_params.extension_params": EXTENSIONS})
+    assert model.size_multiple == 16  # two blocks down, two more of the inpainter
+    assert model(SOURCE, DRIVING, with_visuals=True).prediction.shape == SOURCE.shape
+    kp = [model.detect(image) for image in (SOURCE, DRIVING)]
+    encoded = model.encode(SOURCE)
+    torch.testing.assert_close(model.generate(encoded, *kp).prediction, model(SOURCE, DRIVING).prediction)
+    plain = {name for name, _ in small_model().named_parameters()}
+    added = {name.split(".")[1] for name, _ in model.named_parameters() if name not in plain}
+    assert added == {"detail", "inpainter", "decoder"}
+    with torch.enable_grad():
+        model.train()(SOURCE, DRIVING).prediction.square().mean().backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
 def test_no_part_that_fits(data):
-    changes = {"model_params.common_params.num_kp": 7}
+    changes = {"model_params.common_params.num_kp": 2}  # more would be possible
     changes["model_params.generator_params.block_expansion"] = 6
     model = FirstOrderMotionModel(small_config(changes))
     with pytest.warns(UserWarning, match="anew"), pytest.raises(InputError, match="no part of it fits"):

@@ -10,6 +10,7 @@ their code is brought up to date; outputs stay, because that cell does nothing o
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -76,9 +77,14 @@ def rename(new: str, root: Path = ROOT) -> list[Path]:
 
 def main(arguments: list[str]) -> int:
     """The command; 2 for an address that is none, and where there is no checkout."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.repository", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("url", nargs="?", help="the new address")
+    new = parser.parse_args(arguments).url
     try:
-        if arguments:
-            print(f"{arguments[0]}: {len(rename(arguments[0]))} files")
+        if new is not None:
+            print(f"{new}: {len(rename(new))} files")
         else:
             places = files_with(address())
             print("\n".join([address(), *(str(path.relative_to(ROOT)) for path in places)]))

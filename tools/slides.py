@@ -10,6 +10,7 @@ has the decks in its folder `slides`.
 
 from __future__ import annotations
 
+import argparse
 import base64
 import html
 import itertools
@@ -161,7 +162,14 @@ def build(out: Path) -> None:
         subprocess.run([*command, *config, temporary, str(out)], check=True)
 
 
+def main(arguments: list[str]) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.slides", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="a folder to write into")
+    build(parser.parse_args(arguments).out)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("give one folder to write into: python -m tools.slides OUT")
-    build(Path(sys.argv[1]))
+    main(sys.argv[1:])

@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,14 @@ from fomm_lib.animation.animator import AnimatableModel, Animator, sizes_of
 from fomm_lib.animation.movement import exaggerated, pose_distance, smoothed
 from fomm_lib.animation.options import AnimateOptions, show_options
 from fomm_lib.errors import InputError, one_line
+from fomm_lib.files import real_path
 from fomm_lib.keypoints import Keypoints
+from fomm_lib.media.credentials import Credentials, signed_format
 from fomm_lib.media.faces import find_faces, has_detector, landmarks68
 from fomm_lib.media.outputs import open_output
 from fomm_lib.media.overlays import PasteBack, Watermark
 from fomm_lib.media.pipeline import BackgroundWriter, Progress, prefetch, progress_bar
-from fomm_lib.media.squares import Shape, Square, choose_square, cut
+from fomm_lib.media.squares import Shape, Square, choose_square, clamp_square, cut
 from fomm_lib.media.tensors import (
     bytes_tensor,
     check_image,
@@ -82,6 +84,7 @@ def animate(
     output: str | os.PathLike | None = None,
     *,
     overwrite: bool = False,
+    credentials: Credentials | None = None,
     progress: Progress = True,
     **options: Any,
 ) -> Animation | np.ndarray:
@@ -100,6 +103,8 @@ def animate(
             for a folder of frames (see `outputs.open_output`); None for an array of frames instead, which
             must fit into memory.
         overwrite: whether an existing file may be replaced.
+        credentials: who signs the result, see `media.credentials`; the signed statement names the files of
+            portrait and driving video with their SHA-256. None does not sign.
         progress: show a bar; or a function that shows it, called with the number of frames done and of all
             of them (None where the file does not say).
         options: how to animate, e.g. `relative=False`, `crop="auto"`; see `options.AnimateOptions`.
@@ -120,10 +125,12 @@ def animate(
     """
     started = time.monotonic()
     chosen = AnimateOptions.of(options)
+    if output is None and credentials is not None:
+        raise InputError("credentials are written into a file: give an output, or leave out credentials")
     _, size = sizes_of(model, chosen.size, chosen.fast)
     portrait = read_portrait(source)
     if chosen.paste_back:
-        portrait = _at_most(portrait, LARGEST_PASTED)
+        portrait, chosen = _reduced(portrait, chosen, model.size)
     video = VideoReader(driving)
     times = chosen.enlarge.scale if chosen.enlarge else chosen.zoom
     each = portrait.shape[:2] if chosen.paste_back else (size[0] * times, size[1] * times)
@@ -131,6 +138,7 @@ def animate(
     with ExitStack() as stack:
         if output is not None:  # before anything else, so that a bad name is reported before the work is done
             _refuse_inputs(output, source, driving)
+            finish = None if credentials is None else _signing(credentials, output, source, driving)
             notices = dict.fromkeys(["comment", "description"], GENERATED_NOTICE)
             writer = open_output(
                 output,
@@ -140,6 +148,7 @@ def animate(
                 metadata=notices | {"title": "Animated portrait"},
                 overwrite=overwrite,
                 time_base=video.time_base,
+                finish=finish,
             )
             stack.enter_context(writer)
         square, driving_square, notes = _squares(
@@ -418,11 +427,20 @@ def _refuse_inputs(output: str | os.PathLike, source: object, driving: str | os.
     """Refuse to write over what is read, or over the folder that holds it: `overwrite` means an earlier
     result.
     """
-    place = Path(output).resolve()
+    place = real_path(output)
     for what, path in (("portrait", source), ("driving video", driving)):
         is_name = isinstance(path, (str, os.PathLike))  # else an image in memory
-        if is_name and place in (Path(path).resolve(), Path(path).resolve().parent):
+        if is_name and place in (real_path(path), real_path(path).parent):
             raise InputError(f"{output}: the {what} is read from there; choose another name for the result")
+
+
+def _signing(
+    credentials: Credentials, output: str | os.PathLike, source: object, driving: str | os.PathLike
+) -> Callable[[Path], None]:
+    """The function that signs the finished file. A portrait in memory has no file to name."""
+    signed_format(output)
+    inputs = [path for path in (source, driving) if isinstance(path, (str, os.PathLike))]
+    return lambda finished: credentials.sign(finished, Path(output).name, inputs)
 
 
 def _composer(
@@ -450,6 +468,18 @@ def _composer(
         return image if mark is None else mark(image)
 
     return compose
+
+
+def _reduced(
+    portrait: np.ndarray, options: AnimateOptions, shape: Shape
+) -> tuple[np.ndarray, AnimateOptions]:
+    """The portrait with at most `LARGEST_PASTED` pixels, and the options with the same crop in its pixels."""
+    small = _at_most(portrait, LARGEST_PASTED)
+    if small is portrait or options.crop in (None, "auto", "middle"):
+        return small, options
+    square, _ = choose_square(portrait, options.crop, "the portrait", shape=shape)
+    x, y, side = (number * small.shape[1] / portrait.shape[1] for number in square)
+    return small, replace(options, crop=clamp_square((x, y, side), small.shape[1::-1], shape))
 
 
 def _at_most(image: np.ndarray, longest: int) -> np.ndarray:

@@ -78,6 +78,8 @@ def _readers(generator: nn.Module) -> Iterator[tuple[nn.Module, list[Tensor]]]:
     for block in generator.bottleneck:
         yield block.conv1, [block.scale, block.shift]
         yield block.conv2, [block.conv1.weight, block.conv1.bias]
+    if getattr(generator, "decoder", None) is not None:  # it reads maps of the encoder, too
+        return
     decoder = [next(layer for layer in block if hasattr(layer, "weight")) for block in generator.up_blocks]
     first = [*decoder, generator.final][0].weight
     entry = Scaled(torch.ones_like(first[0, :, 0, 0]))

@@ -8,6 +8,8 @@ Three graphs, with any number of driving frames at a time:
                     value, jacobian                                           -> prediction, deformation,
                                                                                  occlusion
 
+A generator with skips has outputs of `encode` more, and inputs of `generate`: skip_0, skip_1, ...
+
 `encode` runs once per source, `detect` and `generate` once per batch of driving frames. Between the two,
 keypoints are changed outside the graphs (`movement`), in the same way for every backend. A zeroth-order model
 has no Jacobians. `deformation` and `occlusion` carry the detail of the source (`detail`); files of earlier
@@ -25,9 +27,10 @@ import importlib
 import inspect
 import itertools
 import os
+import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -46,7 +49,7 @@ from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
 from fomm_lib.model import FirstOrderMotionModel
-from fomm_lib.releases import importing, without_telemetry
+from fomm_lib.releases import importing, same_signal_stack, without_telemetry
 
 PARTS = ("encode", "detect", "generate")
 # Outputs of generate.onnx, the first or all, as attributes of `Generated`.
@@ -163,8 +166,8 @@ class ExportedModel:
 
     def encode(self, source: Tensor) -> EncodedSource:
         """What depends on the source alone. (1, 3, H, W) in [0, 1]."""
-        features, small = self._encode(source=source)
-        return EncodedSource(source, features, small)
+        features, small, *skips = self._encode(source=source)
+        return EncodedSource(source, features, small, tuple(skips))
 
     def detect(self, image: Tensor) -> Keypoints:
         """Keypoints of images (B, 3, H, W) in [0, 1]."""
@@ -287,17 +290,18 @@ def _graphs(model: FirstOrderMotionModel, calibration: tuple[Tensor, Tensor] | N
 
     def encode(source: Tensor) -> tuple[Tensor, ...]:
         encoded = generator.encode(source)
-        return encoded.features, encoded.small
+        return encoded.features, encoded.small, *encoded.skips
 
     def detect(image: Tensor) -> tuple[Tensor, ...]:
         kp = detector(image)
         return (kp.value,) if kp.jacobian is None else (kp.value, kp.jacobian)
 
-    def generate(features: Tensor, small: Tensor, *keypoints: Tensor) -> tuple[Tensor, ...]:
-        half = len(keypoints) // 2
+    def generate(features: Tensor, small: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        skips, keypoints = others[:-number], others[-number:]
+        half = number // 2
         kp_source, kp_driving = Keypoints(*keypoints[:half]), Keypoints(*keypoints[half:])
         batch = kp_driving.value.shape[0]  # a number of the graph, unlike len()
-        source = EncodedSource(None, features, small).expand(batch)
+        source = EncodedSource(None, features, small, skips).expand(batch)
         made = generator(source, kp_source.expand(batch), kp_driving)
         return tuple(getattr(made, _GENERATED[name]) for name in names)
 
@@ -305,14 +309,21 @@ def _graphs(model: FirstOrderMotionModel, calibration: tuple[Tensor, Tensor] | N
     names = list(_GENERATED)[: (3 if masked else 2) if model.align_corners else 1]
     image = torch.rand(2, model.config.model_params.common_params.num_channels, *model.size)
     with torch.no_grad():
-        encoded = dict(zip(("features", "small"), encode(image[:1]), strict=True))
+        encoded = _encoded_names(encode(image[:1]))
         found = dict(zip(("value", "jacobian"), detect(image), strict=False))
+    number = 2 * len(found)
     inputs = encoded | {f"{name}_source": tensor[:1] for name, tensor in found.items()} | found
     return {
         "encode": _Graph(encode, generator, {"source": image[:1]}, list(encoded), set()),
         "detect": _Graph(detect, detector, {"image": image}, list(found), {"image", *found}),
         "generate": _Graph(generate, generator, inputs, names, {*names, *found}),
     }
+
+
+def _encoded_names(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Features, the small source and the skips of an encoded source, by the names of their ports."""
+    features, small, *skips = tensors
+    return {"features": features, "small": small} | {f"skip_{k}": skip for k, skip in enumerate(skips)}
 
 
 def _write(graph: _Graph, path: Path) -> None:
@@ -370,7 +381,8 @@ class _OpenVino:
         }
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
-        self.graph = openvino.Core().compile_model(str(file), "CPU", options)
+        with same_signal_stack():
+            self.graph = openvino.Core().compile_model(str(file), "CPU", options)
         self.inputs, self.outputs = (
             {name: _shape(port) for port in ports for name in port.names}  # a port may have several
             for ports in (self.graph.inputs, self.graph.outputs)
@@ -388,7 +400,8 @@ def _check_parts(folder: Path, graphs: dict[str, _OnnxRuntime | _OpenVino]) -> N
     """Check that three files are the parts of one model: outputs of two fit the inputs of the third."""
     encode, detect, generate = (graphs[part] for part in PARTS)
     given = encode.outputs | detect.outputs
-    names = {"features", "small", "value"} | ({"jacobian"} & (given.keys() | generate.inputs.keys()))
+    optional = {name for name in given.keys() | generate.inputs.keys() if re.match(r"jacobian$|skip_", name)}
+    names = {"features", "small", "value"} | optional
     images = [next(iter(graph.inputs.values()), ())[1:] for graph in (encode, detect)]
     whole = "source" in encode.inputs and images[0] == images[1]
     for name in names:
@@ -400,7 +413,7 @@ def _check_parts(folder: Path, graphs: dict[str, _OnnxRuntime | _OpenVino]) -> N
 
 def _inputs(encoded: EncodedSource, kp_source: Keypoints, kp_driving: Keypoints) -> dict[str, Tensor]:
     """What generate.onnx takes; the source once, for any number of driving frames."""
-    inputs = {"features": encoded.features[:1], "small": encoded.small[:1]}
+    inputs = _encoded_names([part[:1] for part in (encoded.features, encoded.small, *encoded.skips)])
     for name in ("value", "jacobian"):
         if getattr(kp_driving, name) is not None:
             inputs[f"{name}_source"] = getattr(kp_source, name)[:1]

@@ -113,10 +113,19 @@ class FastModel:
         exact = at_least_float32(weight).dtype
         detector = faster(model.kp_detector, dtype=exact, rearrange=on_cpu)
         generator = faster(model.generator, dtype=exact, rearrange=on_cpu)
-        layers = [*model.generator.bottleneck, *model.generator.up_blocks, model.generator.final]
-        layers = faster(nn.Sequential(*layers).eval(), dtype=dtype, rearrange=on_cpu)
-        generator.bottleneck = _Decoder(layers, by_frame=on_cpu)
-        generator.up_blocks, generator.final = nn.ModuleList(), nn.Identity()
+        plain, at_once = model.generator.decoder is None, 1 if on_cpu else None
+        bottleneck = faster(model.generator.bottleneck, dtype=dtype, rearrange=on_cpu)
+        generator.bottleneck = _Decoder(bottleneck, at_once)
+        layers = model.generator.decoder
+        if plain:
+            layers = nn.Sequential(*model.generator.up_blocks, model.generator.final).eval()
+        decoder = _Decoder(faster(layers, dtype=dtype, rearrange=on_cpu), at_once)
+        if plain:
+            generator.up_blocks, generator.final = nn.ModuleList([decoder]), nn.Identity()
+        else:
+            generator.decoder = decoder
+        if model.generator.inpainter is not None:
+            generator.inpainter = faster(model.generator.inpainter, dtype=dtype, rearrange=on_cpu)
         self.kp_detector, self.generator = detector, generator
         self._detect, self._generate = detector, generator
         if compile:
@@ -149,20 +158,19 @@ class FastModel:
 
 
 class _Decoder(nn.Module):
-    """The layers from the warp to the image, whose result is float32 whatever they compute with.
-
-    `by_frame` is for a CPU: the maps of a frame stay in its cache, and the next frame uses their memory
-    again. Four frames of vox-256 at once need new memory in each layer, which the system clears first: 8 of
-    29 ms a convolution.
+    """The bottleneck, or the layers from there to the image, for `at_once` frames at a time (None: all). So
+    the maps of a frame stay in the processor's cache, and the next frame uses their memory again: four frames
+    of vox-256 at once need new memory in each layer, which the system clears first, 8 of 29 ms a convolution.
     """
 
-    def __init__(self, layers: nn.Module, by_frame: bool):
+    def __init__(self, layers: nn.Module, at_once: int | None):
         super().__init__()
-        self.layers, self.by_frame = layers, by_frame
+        self.layers, self.at_once = layers, at_once
 
-    def forward(self, features: Tensor) -> Tensor:
-        parts = features.split(1 if self.by_frame else len(features))
-        return torch.cat([at_least_float32(self.layers(part)) for part in parts])
+    def forward(self, *inputs: Tensor) -> Tensor:
+        count = self.at_once or len(inputs[0])
+        parts = zip(*(tensor.split(count) for tensor in inputs), strict=True)
+        return torch.cat([at_least_float32(self.layers(*part)) for part in parts])
 
 
 # Each rearrangement is faster on one side of a limit only; measured on a processor with AVX-512.

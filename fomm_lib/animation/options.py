@@ -17,6 +17,7 @@ Function = TypeVar("Function", bound=Callable)
 
 
 # What is about relative movement, and what to do with absolute movement instead.
+MOST_IN_BATCH = 1024  # driving frames
 _OF_RELATIVE = {
     "adapt_scale": "leave out absolute, and the movement is scaled to the portrait's head; or leave out "
     "adapt_scale (the published code ignores it there), and crop the driving video so that its head is as "
@@ -99,6 +100,9 @@ class AnimateOptions:
         for name in ("zoom", "batch_size"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}: must be at least 1")
+        if self.batch_size is not None and self.batch_size > MOST_IN_BATCH:
+            text = f"must be at most {MOST_IN_BATCH}: all frames of a batch are in memory at once"
+            raise InputError(f"batch_size = {self.batch_size}: {text}")
         if not 0 <= self.strength <= 5:
             text = "should be a number from 0 to 5; 1 changes nothing"
             raise InputError(f"strength = {self.strength:g}: {text}")

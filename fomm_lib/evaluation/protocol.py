@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -111,17 +111,24 @@ def read_protocol(path: str | os.PathLike) -> Protocol:
         raise InputError(f"{path}: is no protocol; make one with `fomm evaluate --save-protocol`") from error
 
 
-def make_protocol(lengths: Mapping[str, int], mode: str = "reconstruction", runs: int = 6) -> Protocol:
+def make_protocol(
+    lengths: Mapping[str, int],
+    mode: str = "reconstruction",
+    runs: int = 6,
+    portraits: Sequence[str] = (),
+) -> Protocol:
     """A protocol for some clips: the first frame is the source, driving frames are spread evenly.
 
     In reconstruction the source is no driving frame, because redrawing it from itself measures nothing. In
     animation the first driving frame is the first of the clip, from which movement is measured; every clip
-    drives the first frame of the next clip of another identity (the part of its name before the first `#`).
+    drives the first frame of the next clip of another identity (the part of its name before the first `#`),
+    or, if there are portraits, one of these in turn.
 
     Args:
         lengths: name of a clip -> number of its frames. Clips of fewer than two frames are left out.
         mode: "reconstruction" or "animation".
         runs: how many runs of three frames a clip; of a short clip all frames are taken.
+        portraits: names of images to animate.
     Raises:
         InputError: no clip has two frames, an unknown mode, or a single clip (or identity) to animate.
 
@@ -137,7 +144,9 @@ def make_protocol(lengths: Mapping[str, int], mode: str = "reconstruction", runs
     tasks = []
     for number, name in enumerate(names):
         source_clip = name
-        if mode == "animation":
+        if mode == "animation" and portraits:
+            source_clip = portraits[number % len(portraits)]
+        elif mode == "animation":
             following = names[number + 1 :] + names[:number]
             others = [other for other in following if other.split("#")[0] != name.split("#")[0]]
             if not others:

@@ -25,10 +25,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from fomm_lib.animation.detail import enlarged
 from fomm_lib.data.clips import find_clips
 from fomm_lib.errors import InputError
 from fomm_lib.evaluation.comparison import bootstrap_interval, format_interval, markdown_table, mean_or_nan
 from fomm_lib.evaluation.images import Metric
+from fomm_lib.evaluation.regions import uncovered_error
 from fomm_lib.geometry import coordinate_grid, flow_at, resize_flow, to_pixels
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.media.tensors import resize
@@ -46,6 +48,7 @@ MOTION_METRICS = {
     "hidden": Metric("hidden", "", 3, "share of hidden pixels: the AP of guessing"),
     "keypoint_spread": Metric("keypoint spread", "lower", 1, "standard deviation on the head, mm"),
     "on_person": Metric("on the person", "", 2, "share of keypoints that lie on the person, 0 to 1"),
+    "uncovered": Metric("uncovered", "lower", 3, "L1 of background that the source does not show, 0 to 1"),
 }
 FACE_PARTS = ([*range(17, 22), *range(36, 42)], [*range(22, 27), *range(42, 48)], [*range(48, 68)])
 """Numbers of iBUG's landmarks: one eye with its brow, the other eye with its brow, the mouth."""
@@ -337,12 +340,43 @@ def evaluate_motion(
             means = {name: mean_or_nan([row[name] for row in scores]) for name in scores[0]}
             spread, share = keypoint_spread(points.get(method.removesuffix(", no Jacobians"), fixed), places)
             means |= {"keypoint_spread": mean_or_nan(spread), "on_person": mean_or_nan(share)}
+            means["uncovered"] = uncovered_true_error(model, pairs) if jacobians else np.nan
             found[method].append(means)
     videos = {
         method: {name: np.array([row[name] for row in rows]) for name in MOTION_METRICS}
         for method, rows in found.items()
     }
     return MotionReport(list(methods), videos, len(clips) * len(driving))
+
+
+@torch.inference_mode()
+def uncovered_true_error(model: FirstOrderMotionModel | None, pairs: Sequence[TruePair]) -> float:
+    """L1 of the background that is hidden in the source and seen in the driving frame, mean over pairs.
+
+    mean |x - y| over the pixels of the driving frame that show no person and whose point the source does not
+    show. From 0 up, lower is better. The mask is exact; `regions.uncovered` estimates it from landmarks.
+
+    Args:
+        model: None for one that shows the source again.
+        pairs: with their ground truth.
+    Returns:
+        NaN where no pair has 0.2 % of such pixels.
+
+    Example:
+        >>> error = uncovered_true_error(None, read_true_pairs())
+        >>> 0 < error < 1
+        True
+    """
+    errors = []
+    for pair in pairs:
+        mask = ~pair.motion.visible & ~pair.motion.surface
+        shown = pair.source[None]
+        if model is not None:
+            source, driving = (resize(image[None], model.size) for image in (pair.source, pair.driving))
+            shown = model(source.to(model.device), driving.to(model.device)).prediction.cpu()
+        shown = enlarged(shown, tuple(mask.shape))
+        errors += uncovered_error(shown, resize(pair.driving[None], mask.shape), mask[None].numpy()).tolist()
+    return mean_or_nan(errors)
 
 
 @torch.inference_mode()

@@ -21,7 +21,7 @@ from fomm_lib.family.data import square_tensor
 from fomm_lib.family.pix2pix import to_unsigned
 from fomm_lib.family.systems import levels_of, sampling, scale_of, translate
 from fomm_lib.family.weights import FamilyModel, load_family
-from fomm_lib.files import atomic_folder, atomic_output
+from fomm_lib.files import atomic_folder, atomic_output, real_path
 from fomm_lib.media.outputs import open_output
 from fomm_lib.media.pipeline import Progress, prefetch, progress_bar
 from fomm_lib.media.tensors import resize_bicubic, to_tensor, to_uint8
@@ -97,7 +97,7 @@ def apply_family(
         (64, 64)
     """
     made = image_function(model, direction, tile, seed)
-    if Path(source).resolve() == Path(output).resolve():
+    if real_path(source) == real_path(output):
         raise InputError(one_line(output, "is the input; choose another name for the result"))
     video = _video(source)
     if video is None:
@@ -240,7 +240,7 @@ def sample_images_of(model: FamilyModel, count: int, seed: int = 0) -> Iterator[
         InputError: another system, or a count below 1.
 
     Example:
-        >>> next(sample_images_of(load_family("progressive"), 1)).shape  # doctest: +SKIP
+        >>> next(sample_images_of(load_family("progressive"), 1)).shape
         torch.Size([3, 32, 32])
     """
     if model.config.system != "progressive":
@@ -282,7 +282,7 @@ def sample_family(
         InputError: another system, a number out of range, or an output that cannot be written.
 
     Example:
-        >>> sample_family(load_family("progressive"), "sheet.png", 4).size  # doctest: +SKIP
+        >>> sample_family(load_family("progressive"), "sheet.png", 4).size
         (32, 32)
     """
     if zoom < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -56,6 +57,7 @@ class VideoWriter:
             are read out of order.
         repeatable: the same frames give the same file on every computer, of one release of the encoder. For
             H.264: one thread, and no code for special processors, so it takes about four times as long.
+        finish: called with the path of the finished file before it gets its name, e.g. to sign it.
 
     Attributes:
         frames: number of frames written so far; a GIF leaves out frames less than 20 ms after the last, an
@@ -86,6 +88,7 @@ class VideoWriter:
         crf: int | None = None,
         keyframe_every: int | None = None,
         repeatable: bool = False,
+        finish: Callable[[Path], None] | None = None,
     ):
         self.path = Path(path)
         if self.path.suffix.lower() not in OUTPUT_FORMATS:
@@ -108,6 +111,7 @@ class VideoWriter:
         self.metadata = metadata or {}
         self.overwrite = overwrite
         self.crf, self.keyframe_every, self.repeatable = crf, keyframe_every, repeatable
+        self.finish = finish
         self.frames = 0
         self.end: Fraction | None = None
         self._last_ticks = -1
@@ -118,7 +122,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_output(self.path, self.overwrite))
-            stack.callback(self._label, temporary)
+            stack.callback(self._complete, temporary)
             options = {"format": self.format.container, "container_options": self.format.header}
             self._container = stack.enter_context(av.open(f"file:{temporary}", "w", **options))
             self._container.metadata.update(self.metadata)
@@ -217,8 +221,10 @@ class VideoWriter:
         if self._audio is not None:
             self._audio.copy_until(ticks * self.time_base)
 
-    def _label(self, temporary: Path) -> None:
-        """Add what FFmpeg leaves out of animated images: the metadata, and how long the last frame stays."""
+    def _complete(self, temporary: Path) -> None:
+        """Add what FFmpeg leaves out of animated images: the metadata, and how long the last frame stays;
+        then `finish`.
+        """
         if not self._is_whole:
             return
         last = None if self.end is None else Fraction(self.end) - self._last_ticks * self.time_base
@@ -226,6 +232,8 @@ class VideoWriter:
             label_gif(temporary, "\n".join(dict.fromkeys(self.metadata.values())), last)
         elif self.format.container == "apng":
             label_png(temporary, {key.title(): text for key, text in self.metadata.items()}, last)
+        if self.finish is not None:
+            self.finish(temporary)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -138,13 +138,17 @@ def _choose_page(image: Image.Image) -> None:
 
 
 def _refuse_misread(path: Path, image: Image.Image) -> None:
-    """Refuse the kinds of TIFF that Pillow takes for others: it gives a negative, or noise."""
+    """Refuse the kinds of TIFF that Pillow takes for others: it gives a negative, noise, or a dark image."""
     tags = image.tag_v2
-    bits = max(tags.get(_BITS, (1,)))
-    negative = tags.get(_PHOTOMETRIC) == 0 and image.mode.startswith(("I", "F"))
-    if negative or (bits > 8 and tags.get(_PLANAR) == 2):
-        how = "as a negative (MinIsWhite)" if negative else "colour by colour (planar)"
-        text = f"is a TIFF of {bits} bits that is stored {how}, which is not read here; save it as PNG"
+    bits, how = max(tags.get(_BITS, (1,))), None
+    if tags.get(_PHOTOMETRIC) == 0 and image.mode.startswith(("I", "F")):
+        how = " that is stored as a negative (MinIsWhite)"
+    elif bits > 8 and tags.get(_PLANAR) == 2:
+        how = " that is stored colour by colour (planar)"
+    elif bits > 8 and bits % 16:
+        how = ""  # Pillow reads 12 bits as if they were 16
+    if how is not None:
+        text = f"is a TIFF of {bits} bits{how}, which is not read here; save it as PNG"
         raise VideoError(path, Reason.UNREADABLE, text)
 
 
@@ -216,10 +220,16 @@ def _eight_bit(grey: np.ndarray) -> np.ndarray:
     Those of 32 bits do not say which range they use. The value that 99 % of them do not exceed tells 1, 255
     and 65535 apart: a few may be brighter than white, infinite, or no number. Floats up to 16 are taken for a
     range of 1 with highlights, as 16 of 255 would be almost black; likewise integers up to twice 255.
+
+    Raises:
+        ValueError: no value is a number from 0 on.
     """
     values, top = grey.astype(np.float32), 65535.0
     if grey.dtype.itemsize > 2:
         some = values.ravel()[:: max(1, values.size // 1_000_000)]
+        some = some[~np.isnan(some)]
+        if not some.size or some.max() < 0:  # Pillow's are signed: from 2**31 on all are negative
+            raise ValueError("none of its greys is a number from 0 on")
         some = some[np.isfinite(some)]
         high = np.percentile(some, 99) if some.size else 0
         top = 255.0 if high <= 2 * 255 else max(65535.0, high)

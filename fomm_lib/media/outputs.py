@@ -9,6 +9,7 @@ The endings of files are those of `formats.OUTPUT_FORMATS`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -35,11 +36,12 @@ def open_output(
     metadata: dict[str, str] | None = None,
     overwrite: bool = False,
     time_base: Fraction | None = None,
+    finish: Callable[[Path], None] | None = None,
 ) -> VideoWriter | FrameFolder:
     """The writer that fits a name: a `FrameFolder` for a name without an ending or with a slash at its end,
     else a `VideoWriter`.
 
-    Args and errors: as `VideoWriter`.
+    Args and errors: as `VideoWriter`; `finish` is for files only.
 
     Example:
         >>> with open_output("moving.gif", 25, (64, 64)) as writer:
@@ -51,7 +53,14 @@ def open_output(
             raise InputError(one_line(path, text))
         return FrameFolder(path, fps, size, metadata=metadata, overwrite=overwrite)
     return VideoWriter(
-        path, fps, size, audio_from=audio_from, metadata=metadata, overwrite=overwrite, time_base=time_base
+        path,
+        fps,
+        size,
+        audio_from=audio_from,
+        metadata=metadata,
+        overwrite=overwrite,
+        time_base=time_base,
+        finish=finish,
     )
 
 

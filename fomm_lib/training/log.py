@@ -16,6 +16,7 @@ from fomm_lib.training.state import writing
 LOSSES = tuple(LOSS_NAMES)
 TRAINING_COLUMNS = (
     *LOSSES,
+    "pixel",
     "r1",
     "learning_rate",
     "gradient_generator",

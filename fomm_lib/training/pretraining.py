@@ -8,19 +8,24 @@ taught directly, without a generator and without a perceptual network, at a fift
     flow                    mean |T - T*| over pixels that the source shows, T the dense motion, T* the truth
     expression              mean |e_j - mean e|, e_j the error of T at landmark j of an eye with its brow, or
                             of the mouth: whether lips part, lids close and brows rise relative to the head
-    lips                    mean |x_k - lip| of two keypoints, one for each lip, in both frames
+    landmarks               mean |T(z_j) - x_j|, T at landmark j of the driving face against that landmark of
+                            the source, at eyes and mouth; with `loss_weights.landmarks`, off by default
+    led                     mean |x_k - landmark| of keypoints that are led to landmarks, in both frames: two
+                            to the lips, and those of `train_params.led_keypoints`
     occlusion               binary cross-entropy between the occlusion map and what the source shows
     equivariance_value      as in training without labels: keypoints and Jacobians move with the image, also
     equivariance_jacobian   where there is no ground truth
 
-Training continues from the result (`fomm train --init`). All keypoints but those of the lips are chosen by
-the model itself.
+The last two work on landmarks because a lid or a lip is a line of a pixel: it hardly counts in a mean over
+pixels. Training continues from the result (`fomm train --init`). All keypoints but those that are led are
+chosen by the model itself.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,10 +34,11 @@ from torch import Tensor
 from torch.optim import Adam
 from tqdm.auto import tqdm
 
-from fomm_lib.config import Config, load_config
+from fomm_lib.config import Config, LedKeypoint, load_config
 from fomm_lib.data.clips import find_clips
 from fomm_lib.errors import InputError
 from fomm_lib.evaluation.true_motion import MOTION_METRICS, expression_errors
+from fomm_lib.geometry import flow_at
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.losses import RandomTransform, equivariance_jacobian_loss, equivariance_value_loss
 from fomm_lib.media.tensors import to_tensor
@@ -41,19 +47,38 @@ from fomm_lib.motion import DenseMotion
 from fomm_lib.synthetic.clip import TrueMotion
 from fomm_lib.synthetic.truth import TruePair, read_truth
 from fomm_lib.training.distributed import Processes
+from fomm_lib.training.fast import fuse_upsampling
 from fomm_lib.training.run import Run
 from fomm_lib.training.state import load_networks, load_optimizers
 from fomm_lib.training.step import NotFinite
 from fomm_lib.training.validation import mean_motion_scores
 
-LOSSES = ("flow", "expression", "lips", "occlusion", "equivariance_value", "equivariance_jacobian")
+LOSSES = (
+    "flow",
+    "expression",
+    "landmarks",
+    "led",
+    "occlusion",
+    "equivariance_value",
+    "equivariance_jacobian",
+)
 # The background does not move: it is easily learned, and most of the image, so it counts less.
 BACKGROUND_WEIGHT = 0.3
-FLOW_WEIGHT, EXPRESSION_WEIGHT, LIPS_WEIGHT, OCCLUSION_WEIGHT = 20.0, 40.0, 10.0, 1.0
-# Which keypoints lie on the lips, and the iBUG landmarks whose mean is their place. Without this,
-# all keypoints gather between the eyes and the nose, where they explain most of the motion, and mouths do
-# not move.
-LIPS = {2: [50, 51, 52, 61, 62, 63], 6: [56, 57, 58, 65, 66, 67]}
+FLOW_WEIGHT, EXPRESSION_WEIGHT, LED_WEIGHT, OCCLUSION_WEIGHT = 20.0, 40.0, 2.5, 1.0
+LANDMARKS = {"lids": list(range(36, 48)), "mouth": list(range(48, 68))}
+"""Which of iBUG's landmarks the loss `landmarks` is taken at; both parts count alike."""
+# A landmark that is farther than this from where the truth says that its pixel comes from is hidden.
+_SHOWN_WITHIN = 0.12
+_MIRRORED = [
+    *range(16, -1, -1),  # jaw
+    *range(26, 16, -1),  # brows
+    *range(27, 31),  # nose
+    *range(35, 30, -1),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),  # eyes
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),  # lips, outside
+    *(64, 63, 62, 61, 60, 67, 66, 65),  # and inside
+]
+"""The number of each of iBUG's landmarks in a mirrored image."""
 # Those of `true_motion.MOTION_METRICS` that are measured on the test split.
 ERRORS = ("epe", "epe_person", "expression", "occlusion_ap", "hidden")
 NOTES = {"what": "motion; the rest of the generator is as it was before"}
@@ -64,7 +89,7 @@ class TrueBatch:
     """Pairs of frames with their true motion.
 
     Attributes:
-        source, driving: (B, 3, h, w) in [0, 1].
+        source, driving: (B, 3, H, W) in [0, 1].
         flow: (B, h, w, 2); visible, surface: (B, h, w) bool; as in `synthetic.TrueMotion`.
         source_landmarks, driving_landmarks: (B, 68, 2); see `synthetic.SyntheticClip.landmarks`.
     """
@@ -78,16 +103,19 @@ class TrueBatch:
     driving_landmarks: Tensor
 
     def mirrored(self, chosen: Tensor) -> TrueBatch:
-        """The pairs of `chosen`, (B,) bool, mirrored left to right; landmarks keep their numbers."""
+        """The pairs of `chosen`, (B,) bool, mirrored left to right: a left eye becomes a right one."""
         turn = torch.tensor([-1.0, 1.0])
+        landmarks = (
+            points[:, _MIRRORED] * turn for points in (self.source_landmarks, self.driving_landmarks)
+        )
         return TrueBatch(
             torch.where(chosen[:, None, None, None], self.source.flip(3), self.source),
             torch.where(chosen[:, None, None, None], self.driving.flip(3), self.driving),
             torch.where(chosen[:, None, None, None], self.flow.flip(2) * turn, self.flow),
             torch.where(chosen[:, None, None], self.visible.flip(2), self.visible),
             torch.where(chosen[:, None, None], self.surface.flip(2), self.surface),
-            torch.where(chosen[:, None, None], self.source_landmarks * turn, self.source_landmarks),
-            torch.where(chosen[:, None, None], self.driving_landmarks * turn, self.driving_landmarks),
+            torch.where(chosen[:, None, None], next(landmarks), self.source_landmarks),
+            torch.where(chosen[:, None, None], next(landmarks), self.driving_landmarks),
         )
 
     def to(self, device: torch.device) -> TrueBatch:
@@ -108,11 +136,12 @@ class TrueBatch:
 class TruePairs:
     """All pairs of frames with a ground truth beside the clips of a folder; held in memory.
 
-    About 0.4 MB a clip of ten frames and ten pairs at 64x64.
+    About 0.4 MB a clip of ten frames and ten pairs at 64x64, and 2.2 MB with images of 256x256.
 
     Args:
         root, split: see `find_clips`; rendered with `synthesize(truth=N)`.
-        size: (height, width) of the images, which must be that of the truth.
+        size: (height, width) of the images.
+        motion_size: of the truth; by default that of the images.
 
     Raises:
         InputError: clips without truth, or truth of another size.
@@ -123,14 +152,24 @@ class TruePairs:
         torch.Size([2, 64, 64, 2])
     """
 
-    def __init__(self, root: str | os.PathLike, split: str | None, size: tuple[int, int]):
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        split: str | None,
+        size: tuple[int, int],
+        motion_size: tuple[int, int] | None = None,
+    ):
+        motion_size = motion_size or size
         frames, numbers, flows, visible, surface, landmarks = [], [], [], [], [], []
         first = 0
         for clip in tqdm(find_clips(root, split), desc=f"reading {split or root}", unit="clip", leave=False):
             truth = read_truth(clip.path)
-            if truth.flow.shape[1:3] != tuple(size):
-                has, wants = (f"{height}x{width}" for height, width in (truth.flow.shape[1:3], size))
-                raise InputError(f"{clip.path}: its truth is {has}, the config's frames are {wants}")
+            if truth.flow.shape[1:3] != tuple(motion_size):
+                has, wants = (f"{height}x{width}" for height, width in (truth.flow.shape[1:3], motion_size))
+                raise InputError(
+                    f"{clip.path}: its truth is {has}, the motion of the config is {wants}; change "
+                    "frame_shape or dense_motion_params.scale_factor"
+                )
             images = [to_tensor(frame, size) for frame in clip]
             frames.append(torch.stack(images).mul(255).round().byte())
             numbers.append(torch.from_numpy(truth.pairs) + first)
@@ -176,22 +215,28 @@ class TruePairs:
         return pairs.recoloured(1 + colour + contrast, brightness)
 
 
-def true_motion_losses(motion: DenseMotion, truth: TrueBatch) -> dict[str, Tensor]:
+def true_motion_losses(
+    motion: DenseMotion, truth: TrueBatch, landmarks_weight: float = 0
+) -> dict[str, Tensor]:
     """The weighted losses of a dense motion against the ground truth; see the top of this module.
 
+    Args:
+        landmarks_weight: of the loss `landmarks`, which is left out if it is 0.
     Raises:
         InputError: the motion and the ground truth have different sizes.
     """
     if motion.deformation.shape != truth.flow.shape:
         has, wants = (f"{flow.shape[1]}x{flow.shape[2]}" for flow in (motion.deformation, truth.flow))
-        raise InputError(f"the motion is estimated at {has}, the truth is {wants}; set scale_factor: 1")
-    error = (motion.deformation.float() - truth.flow).abs().sum(-1)
+        raise InputError(f"the motion is estimated at {has}, the truth is {wants}; change scale_factor")
+    flow = motion.deformation.float()
+    error = (flow - truth.flow).abs().sum(-1)
     weight = truth.visible * torch.where(truth.surface, 1.0, BACKGROUND_WEIGHT)
     losses = {"flow": FLOW_WEIGHT * (error * weight).sum() / weight.sum()}
-    expression = expression_errors(
-        motion.deformation.float(), truth.flow, truth.source_landmarks, truth.driving_landmarks
-    )
+    places = truth.source_landmarks, truth.driving_landmarks
+    expression = expression_errors(flow, truth.flow, *places)
     losses["expression"] = EXPRESSION_WEIGHT * expression.abs().sum(-1).mean()
+    if landmarks_weight:
+        losses["landmarks"] = landmarks_weight * landmarks_loss(flow, truth.flow, *places)
     if motion.occlusion is not None:
         shown = motion.occlusion[:, 0].float().clamp(1e-4, 1 - 1e-4)
         # Not the cross-entropy of torch, which raises an error at a NaN before its cause can be reported.
@@ -200,10 +245,41 @@ def true_motion_losses(motion: DenseMotion, truth: TrueBatch) -> dict[str, Tenso
     return losses
 
 
-def lips_loss(keypoints: Keypoints, landmarks: Tensor) -> Tensor:
-    """The weighted mean distance, |x| + |y|, of keypoints from lips; landmarks (B, 68, 2), see `LIPS`."""
-    errors = [keypoints.value[:, k] - landmarks[:, lip].mean(1) for k, lip in LIPS.items()]
-    return LIPS_WEIGHT / 2 * torch.stack(errors).abs().sum(-1).mean()
+def landmarks_loss(flow: Tensor, true_flow: Tensor, source: Tensor, driving: Tensor) -> Tensor:
+    """Mean |T(z_j) - x_j|, |x| + |y|, over the landmarks j of `LANDMARKS` that both frames show.
+
+    T is the flow, z_j landmark j of the driving face, x_j that of the source: T should say that the edge of a
+    lid comes from the edge of that lid. The true flow of a pixel, an average over a lid, is less exact.
+
+    Args:
+        flow, true_flow: (B, h, w, 2); the second only says which landmarks are hidden.
+        source, driving: (B, 68, 2).
+    Returns:
+        A scalar: the mean over the parts of the means over their landmarks.
+
+    Example:
+        >>> grid, face = coordinate_grid(8, 8)[None], torch.zeros(1, 68, 2)
+        >>> landmarks_loss(grid + 0.05, grid, face, face)     # a twentieth in x and in y
+        tensor(0.1000)
+    """
+    found, true = (flow_at(field, driving) for field in (flow, true_flow))
+    shown = (true - source).norm(dim=-1) < _SHOWN_WITHIN
+    error = (found - source).abs().sum(-1) * shown
+    parts = LANDMARKS.values()
+    return sum(error[:, part].sum() / shown[:, part].sum().clamp(min=1) for part in parts) / len(parts)
+
+
+def led_loss(keypoints: Keypoints, landmarks: Tensor, led: Sequence[LedKeypoint]) -> Tensor:
+    """The weighted distances, |x| + |y|, of keypoints from the landmarks they are led to: a sum over
+    keypoints of means over images.
+
+    Args:
+        keypoints: of B images.
+        landmarks: (B, 68, 2), iBUG's.
+        led: which keypoint to the mean of which landmarks.
+    """
+    errors = [keypoints.value[:, one.keypoint] - landmarks[:, one.landmarks].mean(1) for one in led]
+    return LED_WEIGHT * torch.stack(errors).abs().sum(-1).mean(1).sum()
 
 
 def pretrain(
@@ -233,7 +309,7 @@ def pretrain(
     computes what it would have computed without that; on one CPU thread bit by bit.
 
     Args:
-        config: see `load_config`; motion must be estimated at the size of the ground truth.
+        config: see `load_config`; motion must be estimated at the size of the ground truth, 64x64.
         data: a folder with `train/` and `test/`, both rendered by `synthesize(truth=N)`.
         out: a new folder, or one without a training in it; with `resume`, that of the training to continue.
         steps: the learning rate follows half a cosine over them, down to 2 % of `lr`, so a resumed training
@@ -269,11 +345,11 @@ def pretrain(
     torch.manual_seed(seed)
     model = FirstOrderMotionModel(config)
     check_motion(config, model)
-    test_pairs, training_pairs = read_splits(data, model.size)
+    test_pairs, training_pairs = read_splits(data, model.size, motion_size(model))
     init = None if run.resumed else init
     if init is not None:
         start_from(init, model)
-    model = model.to(processes.device, memory_format=torch.channels_last).train()
+    model = fuse_upsampling(model).to(processes.device, memory_format=torch.channels_last).train()
     step = MotionStep(model, config, bf16)
     run.start(step, steps, len(training_pairs), init)
 
@@ -302,12 +378,13 @@ class MotionStep:
 
     Args:
         model: in train mode, on its device.
-        config: weights of the equivariance losses.
+        config: weights of the losses of landmarks and of equivariance, and which keypoints are led.
         bf16: run the networks in bfloat16.
     """
 
     def __init__(self, model: FirstOrderMotionModel, config: Config, bf16: bool = False):
         self.model, self.weights, self.bf16 = model, config.train_params.loss_weights, bf16
+        self.led = config.train_params.led_keypoints
         network = model.generator.dense_motion_network
         self.parameters = [*model.kp_detector.parameters(), *network.parameters()]
         self.optimizer = Adam(self.parameters, betas=(0.9, 0.99))
@@ -337,9 +414,10 @@ class MotionStep:
             motion = model.dense_motion(batch.source, kp_source, kp_driving)
             transformed = transform.warp_image(batch.driving, align_corners=model.align_corners)
             kp_transformed = model.detect(transformed)
-        losses = true_motion_losses(motion, batch)
-        losses["lips"] = lips_loss(kp_source, batch.source_landmarks)
-        losses["lips"] = losses["lips"] + lips_loss(kp_driving, batch.driving_landmarks)
+        losses = true_motion_losses(motion, batch, self.weights.landmarks)
+        if self.led:
+            losses["led"] = led_loss(kp_source, batch.source_landmarks, self.led)
+            losses["led"] = losses["led"] + led_loss(kp_driving, batch.driving_landmarks, self.led)
         loss = equivariance_value_loss(kp_driving, kp_transformed, transform)
         losses["equivariance_value"] = self.weights.equivariance_value * loss
         if kp_driving.jacobian is not None:
@@ -383,33 +461,44 @@ def motion_errors(model: FirstOrderMotionModel, pairs: TruePairs) -> dict[str, f
 
 
 def check_motion(config: Config, model: FirstOrderMotionModel) -> None:
-    """Check that the model has a motion that can be compared with the ground truth.
+    """Check that the model has a motion that can be compared with the ground truth, and the led keypoints.
 
     Raises:
-        InputError: it has no dense motion network, or of another size, or too few keypoints.
+        InputError: it has no dense motion network, or too few keypoints.
     """
-    network = model.generator.dense_motion_network
-    if network is None:
+    if model.generator.dense_motion_network is None:
         raise InputError("this config has no dense motion network; there is no motion to learn")
-    if (count := config.model_params.common_params.num_kp) <= max(LIPS):
+    count = config.model_params.common_params.num_kp
+    last = max((one.keypoint for one in config.train_params.led_keypoints), default=0)
+    if count <= last:
         raise InputError(
-            f"num_kp = {count}: keypoints {' and '.join(map(str, LIPS))} are led to the lips; have at least "
-            f"{max(LIPS) + 1}"
-        )
-    if network.scale_factor != 1:
-        raise InputError(
-            f"dense_motion_params.scale_factor = {network.scale_factor:g}: the truth is as large as the "
-            "images, and so must the motion be; set it to 1, as in heads-128-motion"
+            f"num_kp = {count}: keypoint {last} is led to landmarks; have at least {last + 1}, or change "
+            "train_params.led_keypoints"
         )
 
 
-def read_splits(data: str | os.PathLike, size: tuple[int, int]) -> tuple[TruePairs, TruePairs]:
+def motion_size(model: FirstOrderMotionModel) -> tuple[int, int]:
+    """(height, width) at which a model estimates motion.
+
+    Example:
+        >>> motion_size(FirstOrderMotionModel("heads-128"))
+        (64, 64)
+    """
+    step = round(1 / model.generator.dense_motion_network.scale_factor)
+    height, width = model.size
+    return height // step, width // step
+
+
+def read_splits(
+    data: str | os.PathLike, size: tuple[int, int], motion_size: tuple[int, int]
+) -> tuple[TruePairs, TruePairs]:
     """The pairs of `test/` and of `train/`.
 
     Raises:
-        InputError: one of them does not exist, or has no ground truth of this size.
+        InputError: one of them does not exist, or has no ground truth of the size of the motion.
     """
     for split in ("test", "train"):
         if not (Path(data) / split).is_dir():
             raise InputError(f"{data}: has no {split}/ in it; render it: fomm synthesize --truth 10")
-    return TruePairs(data, "test", size), TruePairs(data, "train", size)
+    test, train = (TruePairs(data, split, size, motion_size) for split in ("test", "train"))
+    return test, train

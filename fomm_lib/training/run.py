@@ -176,6 +176,8 @@ class Run:
             state = checked_state(read_state(self._newest), self.states.step_of(self._newest))
             self._check(state)
             self.training.load_state(state.training)
+            self.generator.set_state(state.transforms)
+            set_random_states(state.random)
         except Exception as error:  # what is built in another way raises many types
             text = (
                 error
@@ -184,8 +186,6 @@ class Run:
             )
             path = "" if str(self._newest) in str(text) else f"{self._newest}: "
             raise InputError(f"{path}{text}") from error
-        self.generator.set_state(state.transforms)
-        set_random_states(state.random)
         self.step, self.best, self.origin = state.step, state.best, state.origin
         return state
 

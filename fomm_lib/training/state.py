@@ -19,7 +19,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -107,7 +106,7 @@ def read_state(path: str | os.PathLike) -> dict:
 def writing(path: str | os.PathLike) -> Iterator[None]:
     """Turn any error on writing a file of a training into one line, which says that nothing is lost.
 
-    PyTorch and safetensors raise their own errors when a disk is full.
+    PyTorch raises its own errors when a disk is full.
 
     Raises:
         InputError: the file could not be written.
@@ -121,9 +120,9 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, OSError, RuntimeError, SafetensorError) as error:
+    except (InputError, OSError, RuntimeError) as error:
         cause = error.__cause__ if isinstance(error, InputError) else error
-        if not isinstance(cause, (OSError, RuntimeError, SafetensorError)):
+        if not isinstance(cause, (OSError, RuntimeError)):
             raise
         raise InputError(
             f"{path}: could not be written ({error_text(cause)[:200]}); all that was saved before is whole: "
@@ -242,7 +241,9 @@ def _check_random_states(states: Mapping[str, Any]) -> None:
     try:
         torch.Generator().set_state(states["transforms"])
         torch.Generator().set_state(states["torch"])
-        if not all(isinstance(one, Tensor) and one.dtype == torch.uint8 for one in states["cuda"]):
+        of_cuda = states["cuda"]
+        alike = isinstance(of_cuda, list) and all(isinstance(one, Tensor) for one in of_cuda)
+        if not alike or any(one.dtype != torch.uint8 or one.ndim != 1 for one in of_cuda):
             raise ValueError("cuda")
         kind, key, position, *rest = states["numpy"]
         if not 0 <= position <= 624:  # NumPy would read beyond the end of its state

@@ -36,7 +36,7 @@ from fomm_lib.blocks import ImagePyramid, scale_name
 from fomm_lib.config import Config
 from fomm_lib.errors import InputError
 from fomm_lib.gan import r1_penalty
-from fomm_lib.geometry import at_least_float32
+from fomm_lib.geometry import at_least_float32, to_pixels
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.losses import (
     DiscriminatorOutput,
@@ -50,6 +50,9 @@ from fomm_lib.losses import (
 )
 from fomm_lib.model import FirstOrderMotionModel
 from fomm_lib.training.state import load_networks, load_optimizers
+
+CROP, FULL = "crop", "full"
+"""Forms of an image beside its scales, see `TrainingStep.views`."""
 
 PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -78,10 +81,10 @@ class GeneratorPass(nn.Module):
         self.model = model
 
     def forward(
-        self, source: Tensor, driving: Tensor, transformed: Tensor | None
+        self, source: Tensor, driving: Tensor, transformed: Tensor | None, hole: Tensor | None = None
     ) -> tuple[Tensor, Keypoints, Keypoints | None]:
         kp_source, kp_driving = self.model.detect(source), self.model.detect(driving)
-        prediction = self.model.generate(source, kp_source, kp_driving).prediction
+        prediction = self.model.generate(source, kp_source, kp_driving, hole=hole).prediction
         return prediction, kp_driving, None if transformed is None else self.model.detect(transformed)
 
 
@@ -261,12 +264,15 @@ class TrainingStep:
         transformed = None  # nothing would be learned from it
         if not self.frozen:
             transformed = transform.warp_image(driving, align_corners=self.model.align_corners)
+        hole = random_holes(source, self.params.holes) if self.params.holes else None
         with self._precision():
-            prediction, kp_driving, kp_transformed = self.generator_pass(source, driving, transformed)
-            images, real = self.pyramid(at_least_float32(prediction)), self.pyramid(driving)
+            prediction, kp_driving, kp_transformed = self.generator_pass(source, driving, transformed, hole)
+            images, real = (
+                self.views(at_least_float32(image), kp_driving) for image in (prediction, driving)
+            )
         seam = {scale: image.detach().requires_grad_() for scale, image in images.items()}
 
-        losses = self.perceptual(seam, real)
+        losses = self.perceptual(seam, real) | self.pixel(seam, real)
         if self.adversarial:
             losses |= self.adversarial_losses(seam, real, kp_driving.detach())
         equivariance = self.equivariance_losses(kp_driving, kp_transformed, transform)
@@ -280,6 +286,26 @@ class TrainingStep:
         torch.autograd.backward(ends, gradients)
         return {name: loss.detach() for name, loss in (losses | equivariance).items()}
 
+    def views(self, image: Tensor, kp_driving: Keypoints) -> dict[float | str, Tensor]:
+        """All forms of an image that losses see: at the scales of the config, and if a loss has use for them,
+        `CROP`, a part around the face, and `FULL`, the image itself.
+        """
+        views = self.pyramid(image)
+        if self.params.perceptual_crop:
+            centres = kp_driving.value.detach().mean(1)
+            views[CROP] = square_around(image, centres, self.params.perceptual_crop)
+        if self.params.loss_weights.pixel:
+            views[FULL] = image
+        return views
+
+    def pixel(self, fake: dict[float | str, Tensor], real: dict[float | str, Tensor]) -> dict[str, Tensor]:
+        """weight mean |fake - real| at full size, if it has a weight."""
+        if FULL not in fake:
+            return {}
+        loss = self.params.loss_weights.pixel * (fake[FULL] - real[FULL]).abs().mean()
+        self._scaled(loss).backward()
+        return {"pixel": loss.detach()}
+
     def perceptual(self, fake: dict[float, Tensor], real: dict[float, Tensor]) -> dict[str, Tensor]:
         """The perceptual loss, scale by scale: the features of one are freed before those of the next."""
         weights = self.params.loss_weights.perceptual
@@ -287,6 +313,8 @@ class TrainingStep:
             return {}
         total = torch.zeros((), device=self.device)
         for scale in fake:
+            if scale == FULL:
+                continue
             with self._precision():
                 loss = perceptual_loss(
                     self.perceptual_pass, {scale: fake[scale]}, {scale: real[scale]}, weights
@@ -448,6 +476,52 @@ class TrainingStep:
         if self.accelerator is not None:
             values = self.accelerator.reduce(values, "mean")
         return dict(zip(found[0], values, strict=True))
+
+
+def random_holes(images: Tensor, share: float) -> Tensor:
+    """A rectangle in a share of the images, for inpainting to be learned: (B, 1, H, W), 1 in it, else 0.
+
+    Its sides are a sixteenth to three eighths of the image's, small ones as often as large ones.
+
+    Example:
+        >>> random_holes(torch.zeros(4, 3, 64, 64), 0.0).sum()
+        tensor(0.)
+    """
+    batch, _, height, width = images.shape
+    drawn = torch.rand(batch, 5, dtype=torch.float64)
+    sides = (drawn[:, :2] * math.log(6)).exp() / 16
+    starts = drawn[:, 2:4] * (1 - sides)
+    inside = []
+    for axis, length in enumerate((height, width)):
+        place = (torch.arange(length) + 0.5) / length
+        start, side = starts[:, axis, None], sides[:, axis, None]
+        inside.append((place >= start) & (place < start + side) & (drawn[:, 4:] < share))
+    rows, columns = inside
+    return (rows[:, None, :, None] & columns[:, None, None, :]).to(images)
+
+
+def square_around(images: Tensor, centres: Tensor, side: int) -> Tensor:
+    """A square of each image around a point, moved inside where it would stick out: (B, C, h, w), with h and
+    w the smaller of `side` and the image's.
+
+    Args:
+        images: (B, C, H, W).
+        centres: (B, 2), (x, y) in [-1, 1].
+        side: in pixels.
+
+    Example:
+        >>> square_around(torch.arange(16.0).view(1, 1, 4, 4), torch.tensor([[1.0, -1.0]]), 2)[0, 0]
+        tensor([[2., 3.],
+                [6., 7.]])
+    """
+    height, width = images.shape[-2:]
+    sides = min(side, height), min(side, width)
+    corners = to_pixels(centres, height, width) - (torch.tensor(sides[::-1]) - 1).to(centres) / 2
+    parts = []
+    for image, (left, top) in zip(images, corners.round().long().tolist(), strict=True):
+        top, left = max(0, min(top, height - sides[0])), max(0, min(left, width - sides[1]))
+        parts.append(image[:, top : top + sides[0], left : left + sides[1]])
+    return torch.stack(parts)
 
 
 def _try_compiler(device: torch.device) -> None:

@@ -355,6 +355,12 @@ def test_a_huge_portrait_is_made_smaller_first(model, driving, monkeypatch):
     monkeypatch.setattr("fomm_lib.animation.animate.LARGEST_PASTED", 192)
     video = frames_of(model, portrait(64).repeat(40, 0).repeat(35, 1), driving, paste_back=True)
     assert video.shape == (11, 192, 168, 3)
+    whole = portrait(64).repeat(40, 0).repeat(35, 1)  # a crop counts its pixels, not those that are left
+    cropped = frames_of(model, whole, driving, paste_back=True, crop=(1120, 1280, 1120))
+    small = resize_bicubic(whole, (192, 168))
+    assert np.array_equal(cropped, frames_of(model, small, driving, paste_back=True, crop=(84, 96, 84)))
+    with pytest.raises(InputError, match="which is 2240x2560 pixels"):
+        frames_of(model, whole, driving, paste_back=True, crop=(1121, 1280, 1120))
     strip = np.zeros((2, 2000, 3), np.uint8)  # which would be made smaller than a pixel
     assert frames_of(model, strip, driving, paste_back=True).shape == (11, 1, 192, 3)
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,13 +20,15 @@ from fomm_lib.animation.export import BACKENDS, ExportedModel, export_model
 from fomm_lib.animation.fast import FastModel
 from fomm_lib.errors import InputError
 from tests.support.odd_files import encode, moving_frames, portrait
-from tests.support.small_model import small_model
+from tests.support.small_model import EXTENSIONS, small_model
 
 VARIANTS = {
     "as published": {},
     "no occlusion map": {"model_params.generator_params.estimate_occlusion_map": False},
     "zeroth order": {"model_params.common_params.estimate_jacobian": False},
     "align_corners false": {"model_params.align_corners": False},
+    "beyond the paper": {"model_params.extension_params": EXTENSIONS},
+    "skips alone": {"model_params.extension_params": {"skips": True}},
 }
 EVERY = [(backend, precision) for backend, precisions in BACKENDS.items() for precision in precisions]
 
@@ -30,7 +36,8 @@ EVERY = [(backend, precision) for backend, precisions in BACKENDS.items() for pr
 def vivid_model(changes=None):
     model = small_model(changes)
     with torch.no_grad():
-        model.generator.final.weight.mul_(30)
+        generator = model.generator
+        (generator.final if generator.decoder is None else generator.decoder.final).weight.mul_(30)
     return model
 
 
@@ -76,6 +83,45 @@ def test_every_backend_and_precision(folder, backend, precision):
         assert decibels(found, expected) > {"float32": 100, "bfloat16": 35, "int8": 30}[precision]
     if precision == "int8":
         assert not torch.allclose(found, expected, atol=1e-4)  # it is another graph
+
+
+# OpenVINO sets a stack on which Python's handlers do not fit; a process that has one may die at any signal.
+SIGNALS = """
+import ctypes, gc, os, signal, sys
+import torch
+from torch.utils.data import DataLoader
+from fomm_lib.animation.export import ExportedModel
+from fomm_lib.releases import _SignalStack
+
+def stack():
+    now = _SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(now)) == 0
+    return now.place, now.flags, now.size
+
+came = []
+signal.signal(signal.SIGUSR1, lambda *_: came.append(stack()))
+before = stack()
+model = ExportedModel(sys.argv[1], backend="openvino")
+model.encode(torch.rand(1, 3, 32, 32))
+assert stack() == before, (stack(), before)
+for _ in range(100):
+    os.kill(os.getpid(), signal.SIGUSR1)
+assert len(came) == 100
+assert [part.tolist() for part in DataLoader(list(range(4)), 2, num_workers=2)] == [[0, 1], [2, 3]]
+del model
+gc.collect()
+assert stack() == before, (stack(), before)
+print("whole")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a stack here")
+@pytest.mark.parametrize("options", [[], ["-X", "faulthandler"]])  # without and with a stack of its own
+def test_openvino_leaves_the_stack_of_signal_handlers(folder, options):
+    pytest.importorskip("openvino")
+    command = [sys.executable, *options, "-c", SIGNALS, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", list(VARIANTS)[1:])
@@ -137,6 +183,30 @@ def test_files_are_what_they_say(folder):
         "final",
     ]
     assert weights == len(convolutions) - len(exact) > 6  # all others compute with 8 bits
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_skips_in_every_backend(tmp_path, backend):
+    pytest.importorskip("onnx")
+    pytest.importorskip(backend)
+    model = vivid_model({"model_params.extension_params": EXTENSIONS})
+    export_model(model, tmp_path / "model", calibration=images())
+    source, driving = images()
+    expected = Animator(model, source)(driving).prediction
+    for precision, least in (("float32", 90), ("int8", 20)):
+        exported = ExportedModel(tmp_path / "model", backend=backend, precision=precision)
+        animator = Animator(exported, source)
+        assert [tuple(skip.shape) for skip in animator.encoded.skips] == [(1, 8, 16, 16), (1, 3, 32, 32)]
+        assert decibels(animator(driving).prediction, expected) > least
+    (tmp_path / "model" / "encode.onnx").write_bytes(_encode_without_skips())
+    with pytest.raises(InputError, match="its files are not the parts of one exported model"):
+        ExportedModel(tmp_path / "model", backend=backend)
+
+
+def _encode_without_skips() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        export_model(small_model(), Path(folder) / "model")
+        return (Path(folder) / "model" / "encode.onnx").read_bytes()
 
 
 def test_a_video(folder, tmp_path):

@@ -29,7 +29,7 @@ from fomm_lib.errors import InputError
 from fomm_lib.model import FirstOrderMotionModel, load_model
 from tests.support.golden_recipe import fill, image
 from tests.support.paths import GOLDEN
-from tests.support.small_model import small_model
+from tests.support.small_model import EXTENSIONS, small_model
 
 
 @pytest.fixture(scope="module")
@@ -320,3 +320,28 @@ def test_what_a_fast_model_is_not_made_of(model):
         FastModel(small_model().train())
     with pytest.raises(InputError, match="precision float8: there are auto, float32 and bfloat16"):
         FastModel(model, precision="float8")
+
+
+# --- beyond the paper ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{}, {"skips": False}, {"inpainting_blocks": 0, "keypoint_maps": False}])
+@pytest.mark.parametrize("size", [32, 64])
+@torch.inference_mode()
+def test_extensions_are_rearranged_too(changes, size):
+    model = small_model({"model_params.extension_params": {**EXTENSIONS, **changes}})
+    quick = FastModel(model)
+    generator = torch.Generator().manual_seed(1)
+    source, driving = (torch.rand(count, 3, 32, 32, generator=generator) for count in (1, 3))
+    images = [
+        Animator(one, source, size=size, relative=False).generate(model.detect(driving)).prediction
+        for one in (model, quick)
+    ]
+    plain = model.generate(model.encode(source), model.detect(source), model.detect(driving[:1])).prediction
+    assert images[0].shape == (3, 3, size, size)
+    torch.testing.assert_close(images[0], images[1], rtol=0, atol=1e-5)
+    if size == 32:
+        torch.testing.assert_close(images[1][:1], plain, rtol=0, atol=1e-5)
+    assert (images[0][0] - images[0][1]).abs().max() > 1e-3
+    rough = Animator(FastModel(model, precision="bfloat16"), source, size=size, relative=False)
+    torch.testing.assert_close(rough.generate(model.detect(driving)).prediction, images[0], rtol=0, atol=0.05)

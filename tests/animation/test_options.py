@@ -31,6 +31,7 @@ from fomm_lib.errors import InputError
         ({"driving_crop": "face"}, "crop face: should be auto, middle, or three numbers x, y, side"),
         ({"paste_back": True, "zoom": 2}, "leave out compare and zoom"),
         ({"zoom": 0}, "zoom = 0: must be at least 1"),
+        ({"batch_size": 10**9}, "batch_size = 1000000000: must be at most 1024"),
         ({"zoom": 2, "enlarge": lambda image: image}, "leave out zoom"),
     ],
 )

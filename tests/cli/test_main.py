@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import signal
 import subprocess
 import sys
@@ -105,6 +106,37 @@ def test_animate_writes_a_video_and_says_where(inputs, weights, tmp_path, capsys
     assert "moving.mp4: 5 frames of 256x256 at 25 a second" in text
     assert text.splitlines()[-1].endswith((" made a second in float32", " made a second in bfloat16"))
     assert str(inputs / "portrait.png") in text and str(inputs / "driving.mp4") in text
+
+
+def test_animate_signs_and_info_reads_it(inputs, weights, tmp_path, capsys):
+    pytest.importorskip("c2pa", reason="needs the extra: pip install 'fomm-lib[credentials]'")
+    from tests.support.certificates import write_certificates
+
+    chain, key, anchor = write_certificates(tmp_path)
+    assert animate(inputs, weights, "--credentials", chain, key) == 0
+    assert len(list(VideoReader("out.mp4"))) == 5 and VideoReader("out.mp4").has_audio
+    capsys.readouterr()
+    assert run("info", "out.mp4", "--anchors", anchor) == 0
+    text = capsys.readouterr().out
+    assert "comment: AI-generated: a still image animated by a neural network" in text
+    assert "as it was signed, by a signer whom the given certificates vouch for" in text
+    for name in ("portrait.png", "driving.mp4"):
+        assert f"from: {name} (sha256 {hashlib.sha256((inputs / name).read_bytes()).hexdigest()})" in text
+    for output, words in (("a.webm", "can be written into .mp4"), ("frames", "can be written into .mp4")):
+        assert animate(inputs, weights, "--credentials", chain, key, "--output", output) == 2
+        assert words in capsys.readouterr().err
+    assert animate(inputs, weights, "--credentials", chain, chain, "--output", "b.mp4") == 2
+    assert "holds no private key" in capsys.readouterr().err
+    assert not any((tmp_path / name).exists() for name in ("a.webm", "frames", "b.mp4"))
+
+
+def test_info_of_images_and_what_is_none(inputs, capsys):
+    assert run("info", inputs / "portrait.png") == 0
+    assert "portrait.png: an image of" in capsys.readouterr().out
+    assert run("info", "heads-64", "--anchors", "a.pem") == 2
+    assert "--anchors is for videos and images; heads-64 is none by its ending" in capsys.readouterr().err
+    assert run("info", "none.mp4") == 2
+    assert "none.mp4: " in capsys.readouterr().err
 
 
 def test_animate_twice_keeps_the_first(inputs, weights, tmp_path):

@@ -1,6 +1,7 @@
 """Every exercise in `fomm_lib/course/exercises/` is found here; a new one needs no new test."""
 
 import importlib
+import math
 import pkgutil
 
 import numpy as np
@@ -338,6 +339,26 @@ def test_an_error_keeps_its_cause_and_a_mistake_may_fail_itself():
     assert isinstance(error.value.__cause__, IndexError)
 
 
+def test_a_mistake_is_named_only_if_it_gives_all_answers():
+    cases = [Case("of 2", lambda f: f(2)), Case("of 3", lambda f: f(3))]
+    check = Exercise("f", lambda x: x**3, cases, {"squared": lambda x: x * x})
+    with pytest.raises(WrongAnswer, match="hint      squared"):
+        check(lambda x: x**2)
+    with pytest.raises(WrongAnswer, match="hint      squared"):
+        check(lambda x: x**2 if x < 3 else [][x])
+    with pytest.raises(WrongAnswer, match="expected  8\n  received  4") as error:
+        check(lambda x: x + x)
+    assert "hint" not in str(error.value)
+
+
+def test_a_tensor_for_a_list_and_too_few_values_are_named():
+    check = check_of(lambda x: [torch.zeros(2), torch.ones(2)])
+    with pytest.raises(WrongAnswer, match="hint      return a list, not a Tensor\n"):
+        check(lambda x: torch.zeros(4))
+    with pytest.raises(WrongAnswer, match="hint      return 2 values, not 1\n"):
+        check(lambda x: [torch.zeros(2)])
+
+
 def test_what_the_checks_found_is_known_whatever_was_printed(capsys):
     check = check_of(lambda x: x)
     for answer, outcome in ((stub, "todo"), (lambda x: x, "ok"), (stub, "todo")):
@@ -426,9 +447,14 @@ def test_wrong_measurements_are_named(experiment):
 @pytest.mark.parametrize(
     "prediction, measured, message",
     [
-        ("grows", {1: 1}, "slope: predict one of 'rises', 'falls', 'stays'"),
-        ("falls", {1: 1, 3: 2}, "slope: measure at 2, 4 too"),
+        ("grows", {1: 1}, "slope: predict one of 'rises', 'falls', 'stays', not 'grows'"),
+        ("falls", {1: 1, 3: 2}, "slope: measure at 2, 4 too; the keys are 1, 3"),
+        ("falls", {"1": 1, "2": 2}, "slope: measure at 1, 2, 4 too; the keys are '1', '2'"),
+        ("falls", [1, 0.5, 0.25], "slope: give a dictionary {setting: number}, not a list"),
+        ("falls", np.ones(3), "slope: give a dictionary {setting: number}, not a ndarray"),
         ("falls", {1: 1, 2: "half", 4: 0.25}, "slope, at 2: give a number, not a str"),
+        ("falls", {1: 1, 2: torch.ones(3), 4: 0.25}, "slope, at 2: give one number, not 3"),
+        ("falls", {1: 1, 2: math.nan, 4: 0.25}, "slope, at 2\n  expected  about 0.5\n  received  nan"),
         ("falls", {1: 1, 2: 0.4, 4: 0.25}, "slope, at 2\n  expected  about 0.5\n  received  0.4"),
     ],
 )

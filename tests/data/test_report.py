@@ -478,6 +478,18 @@ def test_a_link_to_a_pipe_costs_no_time(tmp_path):
 
 
 @posix
+def test_links_that_lead_to_themselves(tmp_path):
+    place = tmp_path / "videos"
+    place.mkdir()
+    (place / "loop.mp4").symlink_to("loop.mp4")
+    (place / "round.mp4").symlink_to("about.mp4")
+    (place / "about.mp4").symlink_to("round.mp4")
+    rows = clean(place, tmp_path / "report.csv", progress=False)
+    found = [(row.file, row.verdict) for row in rows]
+    assert found == [(name, "unreadable") for name in ("about.mp4", "loop.mp4", "round.mp4")]
+
+
+@posix
 def test_two_runs_with_one_report(tmp_path):
     (tmp_path / "videos").mkdir()
     with only_writer(tmp_path / "report.csv"), pytest.raises(InputError, match="another process is writing"):

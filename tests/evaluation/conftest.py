@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fomm_lib.checkpoints import write_weights
-from fomm_lib.evaluation import evaluate
-from tests.support.evaluation import clip_of, read_brightness
+from fomm_lib.evaluation import evaluate, strips
+from tests.support.evaluation import clip_of, read_brightness, read_template
 from tests.support.small_model import small_model
 
 
@@ -35,5 +37,26 @@ def faces(monkeypatch):
 
 
 @pytest.fixture
+def template_faces(monkeypatch):
+    """A reader that sees a mean head in every image, see `read_template`."""
+    for module in (evaluate, strips):
+        monkeypatch.setattr(module, "read_faces", read_template)
+        monkeypatch.setattr(module, "has_detector", lambda: True)
+
+
+@pytest.fixture
+def portraits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("portraits")
+    for number, name in enumerate(("dora.png", "emil.webp")):
+        image = np.full((40, 60, 3), 90 + 60 * number, np.uint8)
+        image[10:30, 20:40] = [200, 40, 90]
+        image[:, ::4] += 30
+        Image.fromarray(image).save(folder / name)
+    (folder / "notes.txt").write_text("no portrait")
+    return folder
+
+
+@pytest.fixture
 def no_faces(monkeypatch):
-    monkeypatch.setattr(evaluate, "has_detector", lambda: False)
+    for module in (evaluate, strips):
+        monkeypatch.setattr(module, "has_detector", lambda: False)

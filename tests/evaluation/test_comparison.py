@@ -8,6 +8,7 @@ from fomm_lib.errors import InputError
 from fomm_lib.evaluation.comparison import (
     Interval,
     bootstrap_interval,
+    following,
     format_interval,
     markdown_table,
     mean_or_nan,
@@ -131,3 +132,55 @@ def test_bad_input():
 def test_names_in_tables_only_show(name, shown):
     table = markdown_table(["model", "L1"], [[name, "0.1"]])
     assert table.splitlines()[2:] == [f"| {shown} | 0.1 |"]
+
+
+# --- following ----------------------------------------------------------------------------------------------
+
+
+def test_slope_and_correlation_of_one_video_are_the_textbook_ones():
+    x = RNG.normal(size=50)
+    y = 3 + 0.7 * x + RNG.normal(0, 0.3, 50)
+    found = following([y], [x])
+    assert found.slope.mean == pytest.approx(np.polyfit(x, y, 1)[0])
+    assert found.correlation.mean == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert np.isnan(found.slope.low) and found.slope.videos == 1  # one video has no interval
+
+
+def test_every_video_is_centred_by_itself():
+    x = np.arange(5.0)
+    found = following([x + 100, x - 100, x], [x, x + 50, x])
+    assert found.slope.mean == pytest.approx(1) and found.correlation.mean == pytest.approx(1)
+    assert (found.slope.low, found.slope.high) == pytest.approx((1, 1))
+    # A video in which the truth is still adds to the errors of the correlation, not to the slope.
+    still = following([x, x], [x, np.zeros(5)])
+    assert still.slope.mean == pytest.approx(1) and still.correlation.mean == pytest.approx(np.sqrt(0.5))
+
+
+def test_the_interval_of_a_slope_by_hand():
+    true = [RNG.normal(size=20) for _ in range(6)]
+    found = [RNG.uniform(0.2, 1) * x + RNG.normal(0, 0.2, 20) for x in true]
+    drawn = np.random.default_rng(0).integers(6, size=(10_000, 6))
+    xx = np.array([((x - x.mean()) ** 2).sum() for x in true])
+    xy = np.array([((x - x.mean()) * y).sum() for x, y in zip(true, found, strict=True)])
+    slopes = xy[drawn].sum(axis=1) / xx[drawn].sum(axis=1)
+    ours = following(found, true)
+    assert (ours.slope.low, ours.slope.high) == pytest.approx(tuple(np.quantile(slopes, [0.025, 0.975])))
+    assert ours.slope.low < ours.slope.mean < ours.slope.high
+    assert ours.correlation.low < ours.correlation.mean < ours.correlation.high <= 1
+
+
+def test_what_is_not_there_is_left_out():
+    x = np.arange(6.0)
+    holes = np.where(x % 2, np.nan, x)
+    assert following([holes], [2 * x]).slope.mean == pytest.approx(0.5)
+    nothing = following([np.full(6, np.nan), holes[:1]], [x, x[:1]])
+    assert np.isnan(nothing.slope.mean) and nothing.slope.videos == 0 and np.isnan(nothing.correlation.mean)
+    assert np.isnan(following([], []).slope.mean)
+    frozen = following([np.full(6, 0.1), 0.1 + np.arange(6) * 1e-17], [x, x])
+    assert frozen.slope.mean == 0 and frozen.slope.high == 0 and np.isnan(frozen.correlation.mean)
+    assert np.isnan(following([x, x], [np.ones(6), np.ones(6)]).slope.mean)
+
+
+def test_curves_of_different_length_are_refused():
+    with pytest.raises(InputError, match="same videos and frames"):
+        following([np.ones(3)], [np.ones(4)])

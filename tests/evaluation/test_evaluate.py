@@ -20,11 +20,13 @@ from fomm_lib.errors import InputError
 from fomm_lib.evaluation import evaluate as evaluate_module
 from fomm_lib.evaluation.evaluate import compare_images, evaluate, evaluate_to_files
 from fomm_lib.evaluation.images import Metric
+from fomm_lib.evaluation.inpainting import masked_square
+from fomm_lib.evaluation.movements import MEASURES, read_movements
 from fomm_lib.evaluation.protocol import Protocol, Task
+from fomm_lib.evaluation.regions import face_boxes, sharpness_ratio
 from fomm_lib.evaluation.report import METRICS, OF_MODE, REAL, REPEATED
-from fomm_lib.media.faces import Faces
 from fomm_lib.media.tensors import to_tensor, to_uint8
-from tests.support.evaluation import SIDE, clip_of, read_brightness
+from tests.support.evaluation import SIDE, clip_of, read_brightness, read_nothing, read_template
 from tests.support.small_model import small_model
 
 # --- what is measured ---------------------------------------------------------------------------------------
@@ -58,11 +60,98 @@ def test_animation_moves_somebody_else(weights, clips, faces):
     report = evaluate(weights[:1], clips, mode="animation", progress=False)
     rows = {row["clip"]: row["source_clip"] for row in report.rows}
     assert rows == {"anna#1": "ben#1", "ben#1": "cleo#1", "cleo#1": "anna#1"}
-    assert set(report.metrics) == {"movement", "mkr", "aed", "aed_squared", "jitter"}
+    assert set(report.metrics) == {"movement", "mkr", "aed", "aed_squared", "first_sharpness", "jitter"}
     # The source itself is best in this, and does not move.
     assert np.allclose(report.videos(REPEATED, "aed"), 0, atol=1e-4)
     assert (report.videos(REPEATED, "movement") > 1).all()
     assert np.isnan(report.rows[6 * 3]["movement"])  # the first frame is where movement is measured from
+
+
+def test_movements_sharpness_and_uncovered_background_by_hand(weights, clips, template_faces):
+    report = evaluate(weights[:1], clips, progress=False)
+    images = [np.array(Image.open(path)) for path in sorted((clips / "ben#1").glob("*.png"))]
+    true = torch.stack([to_tensor(image, (32, 32)) for image in images])
+    of = {m: [r for r in report.rows if r["method"] == m and r["clip"] == "ben#1"] for m in report.methods}
+    expected = read_movements(read_template(true[1:]).landmarks)
+    for measure in MEASURES:
+        assert [row[measure] for row in of[REAL]] == pytest.approx(expected[measure])
+    still = report.following(REPEATED, "lips")
+    assert still.slope.mean == 0 and np.isnan(still.correlation.mean) and still.slope.videos == 3
+    x = [
+        np.array([r["yaw"] for r in report.rows if r["method"] == REAL and r["clip"] == c])
+        for c in report.clips
+    ]
+    y = [
+        np.array([r["yaw"] for r in report.rows if r["method"] == "model-0" and r["clip"] == c])
+        for c in report.clips
+    ]
+    x, y = (np.concatenate([values - values.mean() for values in curves]) for curves in (x, y))
+    assert report.following("model-0", "yaw").slope.mean == pytest.approx(x @ y / (x @ x))
+    assert report.following(REAL, "yaw").slope.mean == pytest.approx(1)
+    box = face_boxes(read_template(true[1:]).landmarks, (32, 32))
+    sharp = sharpness_ratio(true[:1].expand_as(true[1:]), true[1:], box)
+    assert [row["sharpness"] for row in of[REPEATED]] == pytest.approx(sharp.tolist(), rel=1e-5)
+    text = report.markdown()
+    assert "| model-0, slope |" in text and "| repeated frame, correlation | – |" in text
+
+
+def test_the_masked_square_is_in_the_report(weights, clips, no_faces, tmp_path):
+    report = evaluate(weights, clips, cache=tmp_path, progress=False)
+    for label in report.models:
+        expected = masked_square(report.models[label].load())
+        assert all(np.allclose(report.squares[label][side], errors) for side, errors in expected.items())
+    again = evaluate(weights, clips, cache=tmp_path, progress=False)
+    assert again.markdown() == report.markdown() and "Masked square" in report.markdown()
+
+
+def test_a_model_without_occlusion_has_no_masked_square(clips, no_faces, tmp_path):
+    model = small_model({"model_params.generator_params.estimate_occlusion_map": False})
+    networks = {"kp_detector": model.kp_detector.state_dict(), "generator": model.generator.state_dict()}
+    write_weights(tmp_path / "open.safetensors", networks, model.config)
+    report = evaluate(tmp_path / "open.safetensors", clips, progress=False)
+    assert "masked square of open: not measured: it estimates no occlusion" in report.gaps
+    assert "Masked square: the error" not in report.markdown()
+
+
+def test_portraits_are_moved_by_the_clips(weights, clips, portraits, template_faces):
+    """Identity to the portrait, motion to the driver, sharpness of the first frame to the portrait."""
+    report = evaluate(weights[:1], clips, mode="animation", portraits=portraits, progress=False)
+    sources = {row["clip"]: row["source_clip"] for row in report.rows}
+    assert sources == {"anna#1": "dora.png", "ben#1": "emil.webp", "cleo#1": "dora.png"}
+    portrait = to_tensor(np.array(Image.open(portraits / "dora.png"))[:, 10:50], (32, 32))
+    first = {
+        m: next(r for r in report.rows if r["method"] == m and r["clip"] == "anna#1") for m in report.methods
+    }
+    assert first[REPEATED]["first_sharpness"] == 1 and first[REPEATED]["aed"] == 0
+    model = report.models["model-0"].load()
+    with torch.inference_mode():
+        made = model.generate(portrait[None], *[model.detect(portrait[None])] * 2).prediction
+    box = face_boxes(read_template(portrait[None]).landmarks, (32, 32))
+    expected = sharpness_ratio(made, portrait[None], box)[0]
+    assert first["model-0"]["first_sharpness"] == pytest.approx(expected, rel=1e-3)
+    later = [r for r in report.rows if r["method"] == "model-0" and r["frame"] > 0]
+    assert all(np.isnan(row["first_sharpness"]) for row in later)
+    source, _, _ = report.images("model-0", first["model-0"])
+    assert source.shape == (40, 40, 3)
+
+
+def test_portraits_that_cannot_be_used(weights, clips, portraits, no_faces, tmp_path):
+    def run(folder, mode="animation"):
+        return evaluate(weights[:1], clips, mode=mode, portraits=folder, progress=False)
+
+    with pytest.raises(InputError, match="no truth to compare with"):
+        run(portraits, "reconstruction")
+    with pytest.raises(InputError, match="no such folder"):
+        run(tmp_path / "none")
+    with pytest.raises(InputError, match="no portraits in it; expected images"):
+        run(tmp_path)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"none of its clips could be evaluated.*"):
+        run(tmp_path)
+    both = tmp_path / "both"
+    clip_of(both, "dora.png", 1)
+    with pytest.raises(InputError, match=r"dora\.png: is the name of a clip and of a portrait"):
+        evaluate(weights[:1], both, mode="animation", portraits=portraits, progress=False)
 
 
 def test_a_frame_without_a_face_is_a_gap_and_no_number(weights, clips, faces, tmp_path):
@@ -77,12 +166,13 @@ def test_a_frame_without_a_face_is_a_gap_and_no_number(weights, clips, faces, tm
 
 
 def test_no_face_at_all(weights, clips, monkeypatch):
-    nothing = lambda p: Faces(np.full((len(p), 68, 2), np.nan), np.full((len(p), 128), np.nan))  # noqa: E731
-    monkeypatch.setattr(evaluate_module, "read_faces", nothing)
+    monkeypatch.setattr(evaluate_module, "read_faces", read_nothing)
     monkeypatch.setattr(evaluate_module, "has_detector", lambda: True)
     report = evaluate(weights[:1], clips, progress=False)
     assert set(report.metrics) == {"l1", "psnr", "ssim"}
     assert "model-0: no face was found in 15 of 15 frames" in report.gaps
+    assert "model-0, slope" not in report.markdown()
+    assert "uncovered: not measured: in no frame has a head uncovered 0.2 % of the image" in report.gaps
     assert any("Fréchet identity of model-0: fewer than two faces" in gap for gap in report.gaps)
 
 
@@ -96,7 +186,7 @@ def test_what_is_not_installed_is_named(weights, clips, no_faces, monkeypatch):
     assert set(report.metrics) == {"l1", "psnr", "ssim"} and report.frechet == {}
     assert [gap.split(":")[0] for gap in report.gaps] == [
         "LPIPS, Fréchet AlexNet",
-        "AKD, MKR, AED, jitter, movement",
+        "AKD, MKR, AED, sharpness, uncovered background, jitter, movements",
     ]
     assert "pip install lpips" in report.markdown() and "pip install dlib-bin" in report.markdown()
 
@@ -180,12 +270,13 @@ def table(path):
 def test_the_command_line(weights, clips, no_faces, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = ["evaluate", "--weights", str(weights[0]), "--data", str(clips), "--report", "out.csv"]
-    more = ["--table", "out.md", "--save-protocol", "out.json", "--images", "out.png"]
+    more = ["--table", "out.md", "--save-protocol", "out.json", "--images", "out.png", "--strips", "s.jpg"]
     with pytest.raises(SystemExit) as end:
         main.main([*command, *more])
     assert end.value.code == 0
     assert "| model-0 |" in capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.json", "out.md", "out.png"]
+    files = ["out.csv", "out.json", "out.md", "out.png", "s.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
     rows = table("out.csv")
     assert len(rows) == 30 and rows[0]["method"] == REPEATED and rows[0]["akd"] == ""
     with pytest.raises(SystemExit) as end:
@@ -197,6 +288,28 @@ def test_the_command_line(weights, clips, no_faces, tmp_path, capsys, monkeypatc
         main.main([*command, *more])
     assert end.value.code == 0 and (tmp_path / "old-name.png").exists()
     assert table("out.csv") == rows
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--strips", "page.gif"], "page.gif: end it with .jpg or .png"),
+        (["--images", "none/page.png"], "the folder none does not exist; make it first"),
+        (["--strips", "mine.png"], "mine.png: exists already"),
+        (["--portraits", "none"], "none: no such folder; give one that holds portraits"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    weights, clips, no_faces, tmp_path, capsys, monkeypatch, option, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.png").write_text("mine")
+    command = ["evaluate", "--weights", str(weights[0]), "--data", str(clips), "--report", "out.csv", *option]
+    with pytest.raises(SystemExit) as end:
+        main.main(command)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and message in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "out.csv").exists() and (tmp_path / "mine.png").read_text() == "mine"
 
 
 # --- bad input ----------------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ import pytest
 
 from fomm_lib.errors import InputError
 from fomm_lib.evaluation.evaluate import evaluate
-from fomm_lib.evaluation.report import REPEATED, read_report
+from fomm_lib.evaluation.movements import MEASURES
+from fomm_lib.evaluation.report import REAL, REPEATED, read_report
+from fomm_lib.files import data_path
 from fomm_lib.media.tensors import to_tensor
 from tests.support.evaluation import SIDE
 
@@ -24,6 +26,32 @@ def test_a_report_and_back(weights, clips, faces, tmp_path):
     assert paired.wins + paired.losses == 3
     with pytest.raises(InputError, match="has no images; evaluate anew"):
         read.images("model-0", read.rows[-1])
+
+
+def test_movements_go_into_the_file_and_back(weights, clips, template_faces, tmp_path):
+    report = evaluate(weights, clips, progress=False)
+    report.write(tmp_path / "out.csv")
+    read = read_report(tmp_path / "out.csv")
+    for measure in ("lips", "yaw"):  # what moves in this reader
+        here, there = report.following("model-5", measure), read.following("model-5", measure)
+        assert there.slope.mean == pytest.approx(here.slope.mean, rel=1e-2, abs=1e-3)
+    assert MEASURES.keys() <= read.rows[0].keys()
+    assert "| model-5, slope |" in read.markdown() and read.squares == {}
+    with pytest.raises(InputError, match="'model-9' was not evaluated"):
+        report.following("model-9", "lips")
+
+
+def test_committed_reports_without_movements_are_read(tmp_path):
+    """A file of before has no such columns, and its tables no such rows."""
+    path = tmp_path / "old.csv"
+    path.write_text(
+        f"method,clip,source_clip,source,frame,l1\n{REAL},c,c,0,1,\na,c,c,0,1,0.5\na,c,c,0,2,0.25\n"
+    )
+    read = read_report(path)
+    assert np.isnan(read.following("a", "lips").slope.mean)
+    assert "slope" not in read.markdown() and "| a | 0.3750 |" in read.markdown()
+    for mode in ("reconstruction", "animation"):
+        assert read_report(data_path("evaluation", f"{mode}.csv")).mode == mode
 
 
 def test_a_metric_without_a_column_is_not_measured(tmp_path):

@@ -22,6 +22,7 @@ from fomm_lib.evaluation.true_motion import (
     intersection_over_union,
     keypoint_spread,
     motion_scores,
+    uncovered_true_error,
 )
 from fomm_lib.geometry import coordinate_grid, warp
 from fomm_lib.keypoints import Keypoints
@@ -50,6 +51,25 @@ def test_end_point_error_of_a_known_shift():
     assert end_point_error(mixed, GRID, half) == pytest.approx(5)
     assert end_point_error(mixed, GRID, ~half) == 0
     assert np.isnan(end_point_error(GRID, GRID, ~ALL))
+
+
+def test_the_error_of_uncovered_background_is_that_of_its_pixels(pairs):
+    pair = pairs[0]
+    hidden = ~pair.motion.visible & ~pair.motion.surface
+    by_hand = (pair.source - pair.driving).abs().mean(dim=0)[hidden].mean().item()
+    assert hidden.float().mean() > 0.002
+    assert uncovered_true_error(None, [pair]) == pytest.approx(by_hand, rel=1e-5)
+
+    class Painter(nn.Module):
+        size, device = tuple(pair.source.shape[1:]), torch.device("cpu")
+
+        def forward(self, source, driving):
+            return SimpleNamespace(prediction=torch.where(hidden, driving, 1 - driving))
+
+    assert uncovered_true_error(Painter(), [pair]) == pytest.approx(0, abs=1e-6)  # the rest does not count
+    still = SimpleNamespace(visible=torch.ones_like(hidden), surface=pair.motion.surface)
+    nothing = SimpleNamespace(source=pair.source, driving=pair.driving, motion=still)
+    assert np.isnan(uncovered_true_error(None, [nothing]))
 
 
 def test_iou_and_average_precision():

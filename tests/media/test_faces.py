@@ -102,6 +102,9 @@ def test_what_is_read_from_a_portrait(portrait):
     assert np.allclose((read.landmarks[1] - read.landmarks[0]).mean(axis=0), [6, 0], atol=1)
     assert np.abs(read.landmarks[1] - read.landmarks[0]).mean() == pytest.approx(3, abs=1)
     assert np.linalg.norm(read.identity[1] - read.identity[0]) < 0.3
+    # The mean over shifted boxes is near, and moves alike.
+    assert 0 < np.abs(read.steady[0] - read.landmarks[0]).mean() < 2 and np.isnan(read.steady[2]).all()
+    assert np.allclose((read.steady[1] - read.steady[0]).mean(axis=0), [6, 0], atol=0.6)
     # Half as large: the same landmarks, in pixels of 256, since distances must not depend on the size.
     half = read_faces(small[None])
     assert np.abs(half.landmarks[0] - read.landmarks[0]).mean() < 2

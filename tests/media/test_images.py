@@ -267,14 +267,23 @@ def test_one_odd_value_does_not_change_the_range(white, kind, outlier, tmp_path)
 
 
 def test_floats_that_are_all_alike(tmp_path):
-    for value, grey in ((0.0, 0), (0.5, 128), (1.0, 255), (128.0, 128), (np.nan, 0), (np.inf, 255)):
+    for value, grey in ((0.0, 0), (0.5, 128), (1.0, 255), (128.0, 128), (np.inf, 255)):
         Image.fromarray(np.full((4, 4), value, np.float32)).save(tmp_path / "a.tif")
         assert (read_image(tmp_path / "a.tif") == grey).all(), value
+
+
+@pytest.mark.parametrize("values", [np.float32(np.nan), np.float32(-5), np.int32(-(2**31))])
+def test_greys_that_are_none(values, tmp_path):
+    """A black portrait without a word is no answer."""
+    Image.fromarray(np.full((4, 4), values)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=r"damaged .none of its greys is a number from 0 on.; save or"):
+        read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize(
     ("pixels", "tags", "words"),
     [
+        (np.full((8, 6), 0x80, np.uint16), {258: 12, 256: 8}, "TIFF of 12 bits, which is not read here"),
         (np.arange(64, dtype=np.uint16).reshape(8, 8), {262: 0}, "of 16 bits that is stored as a negative"),
         (np.ones((8, 8), np.float32), {262: 0}, "of 32 bits that is stored as a negative"),
         (

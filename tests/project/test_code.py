@@ -50,7 +50,9 @@ def test_a_module_imports_only_from_layers_below_its_own():
 
 @pytest.fixture
 def a_copy(tmp_path):
-    shutil.copytree(ROOT / "fomm_lib", tmp_path / "fomm_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "fomm_lib", tmp_path / "fomm_lib", ignore=shutil.ignore_patterns("__pycache__", ".ruff_cache")
+    )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 
@@ -281,7 +283,11 @@ def prose_of(path: Path) -> str:
     return "".join(texts)
 
 
-WRITTEN = [ROOT / "README.md", *FILES, *(path for path in sorted((ROOT / "notebooks").glob("*.*")))]
+WRITTEN = [
+    ROOT / "README.md",
+    *FILES,
+    *(path for path in sorted((ROOT / "notebooks").glob("*.*")) if path.is_file()),
+]
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=[path.relative_to(ROOT).as_posix() for path in WRITTEN])

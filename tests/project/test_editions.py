@@ -46,6 +46,23 @@ def test_a_student_gets_no_solution_and_no_answer(notebook, student):
     nbformat.validate(after)
 
 
+def swallowed(text):
+    """Lines that Markdown takes for a part of the fold before them, because no empty line stands between."""
+    return re.findall(r"</details>\n(?!<details>)([^\n]+)", text)
+
+
+def test_what_a_fold_swallows_is_seen():
+    assert swallowed("<details>a</details>\n### Exercise 2") == ["### Exercise 2"]
+    assert swallowed("<details>a</details>\n<details>b</details>\n\n### Exercise 2\n") == []
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_fold_swallows_what_follows_it(notebook, student):
+    for path in (notebook, student / notebook.name):
+        sources = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+        assert [line for source in sources for line in swallowed(source)] == []
+
+
 def test_a_student_gets_notebooks_and_the_glossary_only(student):
     names = {path.name for path in student.iterdir()}
     assert names == {"GLOSSARY.md", *(path.name for path in NOTEBOOKS)}

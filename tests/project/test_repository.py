@@ -78,6 +78,12 @@ def test_what_is_no_address_is_refused(address, capsys):
     assert "give an address of the form https://github.com/OWNER/NAME" in capsys.readouterr().err
 
 
+def test_help_is_no_address(capsys):
+    with pytest.raises(SystemExit) as ended:
+        repository.main(["--help"])
+    assert ended.value.code == 0 and "Rename the repository's address" in capsys.readouterr().out
+
+
 def test_the_command_says_where_the_address_stands(checkout, capsys):
     assert repository.main([]) == 0
     first, *places = capsys.readouterr().out.splitlines()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from fomm_lib.evaluation.movements import TEMPLATE
 from fomm_lib.media.faces import Faces
+from fomm_lib.synthetic.posture import rotation_matrix
 
 SIDE = 48
 
@@ -33,4 +35,23 @@ def read_brightness(images):
             place = [(red * columns).sum() / red.sum(), (red * rows).sum() / red.sum()]
             landmarks[t] = np.array(place) * 256 / red.shape[1] + np.arange(136).reshape(68, 2)
             identity[t] = np.resize(image.mean(axis=(1, 2)), 128)
-    return Faces(landmarks, identity)
+    return Faces(landmarks, identity, landmarks)
+
+
+def read_template(images):
+    """A mean head in every image: its lips part by the mean red of the upper half, its yaw is the green."""
+    landmarks = []
+    for image in images.numpy():
+        red, green, _ = image[:, : image.shape[1] // 2].mean(axis=(1, 2))
+        head = TEMPLATE.copy()
+        head[65:68, 1] -= red
+        turned = head @ rotation_matrix(0, green, 0).astype(float).T
+        landmarks.append(45 * turned[:, :2] * [1, -1] + [128, 110])
+    landmarks = np.array(landmarks)
+    return Faces(landmarks, np.tile(images.mean(dim=(1, 2, 3)).numpy()[:, None], (1, 128)), landmarks)
+
+
+def read_nothing(images):
+    """No face in any image."""
+    landmarks = np.full((len(images), 68, 2), np.nan)
+    return Faces(landmarks, np.full((len(images), 128), np.nan), landmarks)

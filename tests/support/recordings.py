@@ -63,7 +63,17 @@ def joined(parts: Iterable[Path], path: Path) -> Path:
 
 def later(source: Path, path: Path, seconds: int) -> Path:
     """The same recording on a clock that shows `seconds` more."""
-    ffmpeg("-i", source, "-c", "copy", "-output_ts_offset", str(seconds), path)
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        tracks = {
+            one.index: new.add_stream_from_template(one) for one in (*old.streams.video, *old.streams.audio)
+        }
+        for packet in old.demux():
+            if packet.dts is None:
+                continue
+            ticks = round(seconds / packet.time_base)
+            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+            packet.stream = tracks[packet.stream_index]
+            new.mux(packet)
     return path
 
 

@@ -37,6 +37,16 @@ SMALL = {
 }
 
 
+EXTENSIONS = {
+    "skips": True,
+    "inpainting_blocks": 2,
+    "inpainting_features": 8,
+    "keypoint_maps": True,
+    "detail_features": 2,
+}
+"""All parts beyond the paper, as `model_params.extension_params`."""
+
+
 def small_config(changes: dict[str, object] | None = None) -> Config:
     """`SMALL`, with some values changed: {"model_params.common_params.num_kp": 5}."""
     content = copy.deepcopy(SMALL)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from fomm_lib.checkpoints import read_checkpoint
 from fomm_lib.cli.main import main
-from fomm_lib.config import load_config
+from fomm_lib.config import LIPS, LedKeypoint, load_config
 from fomm_lib.errors import InputError
 from fomm_lib.geometry import coordinate_grid, from_pixels, to_pixels, warp
 from fomm_lib.keypoints import Keypoints
@@ -27,12 +27,14 @@ from fomm_lib.motion import DenseMotion
 from fomm_lib.synthetic.truth import ClipTruth, read_truth, truth_path
 from fomm_lib.training.pretraining import (
     ERRORS,
-    LIPS,
+    LANDMARKS,
     MotionStep,
     TrueBatch,
     TruePairs,
-    lips_loss,
+    landmarks_loss,
+    led_loss,
     motion_errors,
+    motion_size,
     pretrain,
     true_motion_losses,
 )
@@ -145,14 +147,66 @@ def test_a_wrong_expression_has_its_loss(data):
     assert true_motion_losses(motion, truth)["expression"].item() == pytest.approx(wanted, rel=0.01)
 
 
-def test_lips_are_where_their_keypoints_are():
+def test_led_keypoints_are_where_their_landmarks_are():
     landmarks = torch.rand(2, 68, 2)
-    value = torch.zeros(2, 7, 2)
-    for k, lip in LIPS.items():
-        value[:, k] = landmarks[:, lip].mean(1)
-    assert lips_loss(Keypoints(value), landmarks) < 1e-6
+    value = torch.zeros(2, 12, 2)
+    led = [*LIPS, LedKeypoint(keypoint=11, landmarks=[37, 38])]
+    for one in led:
+        value[:, one.keypoint] = landmarks[:, one.landmarks].mean(1)
+    assert led_loss(Keypoints(value), landmarks, led) < 1e-6
     value[:, 6] += torch.tensor([0.1, -0.2])
-    assert lips_loss(Keypoints(value), landmarks).item() == pytest.approx(10 / 2 * 0.3 / 2, rel=1e-4)
+    assert led_loss(Keypoints(value), landmarks, led).item() == pytest.approx(2.5 * 0.3, rel=1e-4)
+    value[:, 11] += torch.tensor([0.0, 0.2])  # each counts as much, however many there are
+    assert led_loss(Keypoints(value), landmarks, led).item() == pytest.approx(2.5 * 0.5, rel=1e-4)
+    assert led_loss(Keypoints(value), landmarks, LIPS).item() == pytest.approx(2.5 * 0.3, rel=1e-4)
+
+
+def test_landmarks_come_from_the_same_landmarks():
+    grid = coordinate_grid(SIDE, SIDE).expand(2, -1, -1, -1)
+    driving = 0.5 * torch.rand(2, 68, 2)
+    source = driving + 0.03
+    true = grid + 0.03
+    assert landmarks_loss(true, true, source, driving) < 1e-6
+    wrong = true + torch.tensor([0.02, -0.05])
+    assert landmarks_loss(wrong, true, source, driving).item() == pytest.approx(0.07, rel=1e-3)
+    # Lids and mouth count alike, however many landmarks each has, and the rest of the face does not count.
+    moved = source.clone()
+    moved[:, LANDMARKS["lids"]] += torch.tensor([0.04, 0.0])
+    moved[:, :36] += 9
+    assert landmarks_loss(true, true, moved, driving).item() == pytest.approx(0.02, rel=1e-3)
+    # Nothing is known of a landmark whose pixel shows something else; and nothing at all is no error.
+    hidden = source.clone()
+    hidden[:, 40] += 1
+    assert landmarks_loss(true, true, hidden, driving) < 1e-6
+    assert landmarks_loss(true, true, source + 1, driving) == 0
+
+
+def test_the_loss_of_landmarks_has_its_gradient():
+    true = coordinate_grid(8, 8).double()[None] + 0.03
+    driving = 0.8 * torch.rand(1, 68, 2, dtype=torch.float64)
+    flow = (true + 0.05 + 0.01 * torch.rand_like(true)).requires_grad_()
+    torch.autograd.gradcheck(lambda f: landmarks_loss(f, true, driving + 0.03, driving), flow)
+
+
+def test_landmarks_count_with_a_weight(data):
+    truth = TruePairs(data, "test", (SIDE, SIDE)).batch(torch.arange(6))
+    assert "landmarks" not in true_motion_losses(exact(truth), truth)
+    motion = exact(truth)
+    motion.deformation = truth.flow + 0.01
+    loss = true_motion_losses(motion, truth, 30.0)["landmarks"].item()
+    alone = landmarks_loss(motion.deformation, truth.flow, truth.source_landmarks, truth.driving_landmarks)
+    assert loss == pytest.approx(30 * alone.item())
+
+
+def test_a_mirrored_face_has_its_landmarks_on_the_other_side(data):
+    truth = TruePairs(data, "test", (SIDE, SIDE)).batch(torch.arange(6))
+    all_of_them = torch.ones(6, dtype=torch.bool)
+    mirrored = truth.mirrored(all_of_them)
+    for name in ("source_landmarks", "driving_landmarks"):
+        before, after = getattr(truth, name), getattr(mirrored, name)
+        for one, other in ((0, 16), (17, 26), (30, 30), (36, 45), (37, 44), (41, 46), (48, 54), (60, 64)):
+            for a, b in ((one, other), (other, one)):
+                assert torch.equal(after[:, a], before[:, b] * torch.tensor([-1.0, 1.0])), (name, a, b)
 
 
 def test_mirrored_pairs_are_as_true(data):
@@ -225,7 +279,7 @@ def test_it_learns(data, tmp_path):
     rows = table(tmp_path / "out/losses.csv")
     assert [row["step"] for row in rows] == ["10", "20", "30", "40"]
     assert float(rows[-1]["flow"]) < 0.9 * float(rows[0]["flow"])
-    assert float(rows[-1]["lips"]) < 0.7 * float(rows[0]["lips"])
+    assert float(rows[-1]["led"]) < 0.7 * float(rows[0]["led"])
     errors = table(tmp_path / "out/errors.csv")
     assert [row["step"] for row in errors] == ["20", "40"]
     checkpoint = read_checkpoint(weights)
@@ -285,19 +339,17 @@ def test_zeroth_order_and_models_without_an_occlusion_map(data, tmp_path):
 def test_bad_input(data, tmp_path):
     with pytest.raises(InputError, match="steps = 0, batch_size = 16: both must be at least 1"):
         pretrain(small_config(), data, tmp_path / "out", 0)
-    with pytest.raises(InputError, match="its truth is 32x32, the config's frames are 64x64"):
+    with pytest.raises(InputError, match="its truth is 32x32, the motion of the config is 64x64"):
         pretrain("heads-128-motion", data, tmp_path / "out", 1, progress=False)
     with pytest.raises(InputError, match="no dense motion network; there is no motion to learn"):
         pretrain(small_config(dense_motion_params=None, estimate_occlusion_map=False), data, tmp_path / "out")
     few = small_config()
     few["model_params"]["common_params"]["num_kp"] = 3
-    with pytest.raises(
-        InputError, match="num_kp = 3: keypoints 2 and 6 are led to the lips; have at least 7"
-    ):
+    with pytest.raises(InputError, match="num_kp = 3: keypoint 6 is led to landmarks; have at least 7, or"):
         pretrain(few, data, tmp_path / "out", 1, progress=False)
     half = small_config()
     half["model_params"]["generator_params"]["dense_motion_params"]["scale_factor"] = 0.5
-    with pytest.raises(InputError, match=r"scale_factor = 0\.5: the truth is as large as the images"):
+    with pytest.raises(InputError, match=r"truth is 32x32, the motion of the config is 16x16; change fr"):
         pretrain(half, data, tmp_path / "half", 1, progress=False)
     with pytest.raises(InputError, match=r"has no test/ in it; render it: fomm synthesize --truth 10"):
         pretrain(small_config(), data / "train", tmp_path / "out", 1, progress=False)
@@ -306,6 +358,30 @@ def test_bad_input(data, tmp_path):
     (tmp_path / "taken/losses.csv").write_text("step\r\n1\r\n")
     with pytest.raises(InputError, match="holds a training already"):
         pretrain(small_config(), data, tmp_path / "taken", 1)
+
+
+def test_images_may_be_larger_than_the_motion(data, tmp_path):
+    """As in heads-256-motion, at which detector and dense motion see more than they estimate."""
+    config = small_config()
+    config["dataset_params"]["frame_shape"] = [2 * SIDE, 2 * SIDE, 3]
+    config["model_params"]["kp_detector_params"]["scale_factor"] = 0.5
+    config["model_params"]["generator_params"]["dense_motion_params"]["scale_factor"] = 0.5
+    config["model_params"]["extension_params"] = {"detail_features": 2}
+    config["train_params"]["loss_weights"]["landmarks"] = 10
+    assert motion_size(FirstOrderMotionModel(config)) == (SIDE, SIDE)
+    pretrain(config, data, tmp_path / "out", 2, batch_size=2, log_every=1, progress=False)
+    rows = table(tmp_path / "out/losses.csv")
+    assert float(rows[0]["landmarks"]) > 0 and float(table(tmp_path / "out/errors.csv")[0]["epe"]) > 0
+    pairs = TruePairs(data, "test", (2 * SIDE, 2 * SIDE), (SIDE, SIDE))
+    batch = pairs.batch(torch.arange(2))
+    assert batch.source.shape == (2, 3, 2 * SIDE, 2 * SIDE) and batch.flow.shape == (2, SIDE, SIDE, 2)
+
+
+def test_no_keypoint_need_be_led(data, tmp_path):
+    config = small_config()
+    config["train_params"]["led_keypoints"] = []
+    pretrain(config, data, tmp_path / "out", 1, batch_size=2, log_every=1, progress=False)
+    assert table(tmp_path / "out/losses.csv")[0]["led"] == ""
 
 
 def test_truth_that_is_missing_or_damaged(data, tmp_path):

@@ -76,7 +76,7 @@ BAD = {
     "transforms": [[1], None, torch.zeros(3), torch.zeros(3, dtype=torch.uint8), torch.zeros(5056)],
     "random": [{}, None, [], {"torch": torch.zeros(1)}],
     "random.torch": [None, torch.zeros(4, dtype=torch.uint8), torch.zeros(5056)],
-    "random.cuda": [3, [3], [torch.zeros(4)]],
+    "random.cuda": [3, [3], [torch.zeros(4)], torch.zeros(0), [torch.tensor(3, dtype=torch.uint8)]],
     "random.numpy": [[], ["MT19937"], ["PCG64", torch.zeros(624), 0, 0, 0.0]],
     "random.python": [(3,), (3, (1, 2), None), (9, tuple(range(625)), None), (3, tuple(range(625)), "x")],
     "log": [None, {}, {"sums": {}, "counts": {}}],

@@ -246,3 +246,87 @@ def test_r1_adds_the_slope_at_real_images():
     without, *batch = a_step({**TINY, "train_params": train_params()})
     without(*batch)
     assert "r1" not in without(*batch)
+
+
+# --- beyond the paper ---------------------------------------------------------------------------------------
+
+
+def extended(**train_params):
+    config = load_config(with_weights(pixel=10)).model_dump()
+    config["train_params"] |= {"perceptual_crop": 8, "holes": 0.5, **train_params}
+    config["model_params"]["generator_params"]["estimate_occlusion_map"] = True
+    config["model_params"]["extension_params"] = {"skips": True, "inpainting_blocks": 1}
+    return config
+
+
+def test_a_pixel_loss_is_the_mean_difference():
+    step, source, driving, transform = a_step(with_weights(pixel=10, perceptual=[0]))
+    losses = step.backward(source, driving, transform)
+    with torch.no_grad():
+        again = step.model(source, driving).prediction  # in train mode: the same statistics
+    assert losses["pixel"].item() == pytest.approx(10 * (again - driving).abs().mean().item(), rel=1e-4)
+    assert "perceptual" not in losses
+    assert all(p.grad is not None for p in step.model.generator.parameters())
+    assert "pixel" not in a_step()[0].backward(source, driving, transform)
+
+
+def test_everything_beyond_the_paper_learns_in_one_step():
+    step, *batch = a_step(extended())
+    before = copy.deepcopy(step.model)
+    losses = [step(*batch) for _ in range(3)]
+    assert set(losses[0]) == {"perceptual", "pixel", "equivariance_value", "equivariance_jacobian"}
+    stayed = [
+        name
+        for (name, one), other in zip(before.named_parameters(), step.model.parameters(), strict=True)
+        if torch.equal(one, other)
+    ]
+    assert stayed == []
+
+
+def test_the_perceptual_loss_sees_the_crop():
+    """Without any scale but the crop, pixels outside have no gradient."""
+    step, source, _, _ = a_step(extended())
+    kp = step.model.eval().detect(source)
+    kp.value[:] = torch.tensor([-1.0, 0.5])
+    views = step.views(source.requires_grad_(), kp)
+    assert list(views) == [*step.params.scales, "crop", "full"]
+    assert views["crop"].shape == (4, 3, 8, 8) and views["full"] is source
+    views["crop"].sum().backward()
+    places = source.grad[0, 0].nonzero()
+    assert places.min(0).values.tolist() == [20, 0] and places.max(0).values.tolist() == [27, 7]
+    assert (source.grad[..., 20:28, :8] == 1).all()
+    assert list(a_step()[0].views(source, kp)) == [*step.params.scales]
+
+
+@pytest.mark.parametrize(
+    ("centre", "side", "corner"), [((0, 0), 4, (2, 2)), ((5, -5), 4, (0, 4)), ((0, 0), 99, (0, 0))]
+)
+def test_a_square_around_a_point_stays_inside(centre, side, corner):
+    image = torch.arange(64.0).view(1, 1, 8, 8)
+    square = training_step.square_around(image, torch.tensor([centre], dtype=torch.float32), side)
+    row, column = corner
+    assert torch.equal(square, image[..., row : row + side, column : column + side])
+
+
+def test_holes_are_rectangles_in_a_share_of_the_images():
+    torch.manual_seed(3)
+    images = torch.zeros(400, 3, 64, 128)
+    holes = training_step.random_holes(images, 0.25)
+    assert holes.shape == (400, 1, 64, 128) and set(holes.unique().tolist()) == {0.0, 1.0}
+    some = holes.flatten(1).any(1)
+    assert 70 < int(some.sum()) < 130
+    for hole in holes[some][:20, 0]:
+        rows, columns = hole.any(1), hole.any(0)
+        assert torch.equal(hole.bool(), rows[:, None] & columns)
+        for inside, length in ((rows, 64), (columns, 128)):
+            places = inside.nonzero()[:, 0]
+            assert len(places) == places[-1] - places[0] + 1  # one piece
+            assert length / 16 - 1 <= len(places) <= 3 / 8 * length + 1
+    assert not training_step.random_holes(images, 0).any()
+    torch.manual_seed(3)
+    assert torch.equal(training_step.random_holes(images, 0.25), holes)
+
+
+def test_holes_change_what_is_learned():
+    totals = [a_step(extended(holes=share))[0](*a_step(extended())[1:])["pixel"] for share in (0, 0, 1)]
+    assert totals[0] == totals[1] != totals[2]

@@ -1,7 +1,8 @@
 """What a check of an exercise is: `check_x(your_function)` prints todo or ok, or says what is wrong.
 
 A check asks your function and the solution the same questions and compares the answers. It recognises a
-typical mistake by its wrong answer, and names it.
+typical mistake by its wrong answers, and names it: the mistake must give your answers to all questions, so
+that another one with the same answer to one of them is not named wrongly.
 
 To add an exercise to notebook NN_topic, write in `nbNN_topic.py`
 
@@ -13,8 +14,9 @@ To add an exercise to notebook NN_topic, write in `nbNN_topic.py`
     )
 
 and nothing else: the tests find it, and test that the solution passes, that each mistake fails and is named,
-and that an unchanged stub prints todo. If two mistakes give the same answer to the first question that they
-fail, one of them is named wrongly and its test fails: add a question before it that tells them apart.
+and that an unchanged stub prints todo. If two mistakes give the same answers to all questions, one of them is
+named wrongly and its test fails: add a question that tells them apart. Add one, too, for each wrong function
+that would pass.
 
 In an exercise of the kind "find the bug" the notebook gives a function with one error: write it as `given`
 too, and the check prints todo as long as the answers are those of the given function.
@@ -25,6 +27,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,35 +140,45 @@ class Exercise:
                 raise WrongAnswer(f"{where} your function raised {type(error).__name__}: {error}") from error
             expected = _ask(case, self.solution)
             if not self._same(expected, received):
-                if self._is_given(answer):
+                answers = self._answers(answer)
+                if self.given is not None and self._gives(self.given, answers):
                     report(self.name, "todo", f"the error is still in it; {case.says} shows it")
                     return
-                hint = self._hint(case, expected, received)
+                hint = self._hint(answers, expected, received)
                 lines = [*([f"hint      {hint}"] if hint else []), where]
                 lines += [f"expected  {show_value(expected)}", f"received  {show_value(received)}"]
                 raise WrongAnswer("\n  ".join(lines))
         checks = "1 check" if len(self.cases) == 1 else f"{len(self.cases)} checks"
         report(self.name, "ok", f"{checks} passed")
 
-    def _is_given(self, answer: Callable) -> bool:
-        if self.given is None:
-            return False
+    def _answers(self, answer: Callable) -> list[tuple[Case, Any]]:
+        """The questions that a function answers without an error, each with its answer."""
+        answers = []
+        for case in self.cases:
+            with suppress(Exception):
+                answers.append((case, _ask(case, answer)))
+        return answers
+
+    def _gives(self, function: Callable, answers: list[tuple[Case, Any]]) -> bool:
+        """Whether a function gives these answers."""
         try:
-            return all(self._same(_ask(case, self.given), _ask(case, answer)) for case in self.cases)
-        except Exception:
+            return all(self._same(_ask(case, function), received) for case, received in answers)
+        except Exception:  # a function that fails on a question cannot have given its answer
             return False
 
-    def _hint(self, case: Case, expected: Any, received: Any) -> str | None:
+    def _hint(self, answers: list[tuple[Case, Any]], expected: Any, received: Any) -> str | None:
         for hint, mistake in self.mistakes.items():
-            try:
-                if self._same(_ask(case, mistake), received):
-                    return hint
-            except Exception:  # a mistake that fails on this question cannot have given the answer
-                continue
+            if self._gives(mistake, answers):
+                return hint
         if received is None:
             return "your function returns nothing; does it end with return?"
         if isinstance(expected, torch.Tensor) and not isinstance(received, torch.Tensor):
             return f"return a tensor, not a {type(received).__name__}"
+        if isinstance(expected, (tuple, list)):
+            if not isinstance(received, (tuple, list)):
+                return f"return a {type(expected).__name__}, not a {type(received).__name__}"
+            if len(received) != len(expected):
+                return f"return {len(expected)} values, not {len(received)}"
         if is_number(expected) and is_number(received) and np.shape(expected) != np.shape(received):
             return f"the shape should be {tuple(np.shape(expected))}, and is {tuple(np.shape(received))}"
         return None
@@ -174,7 +187,7 @@ class Exercise:
         if is_number(expected):
             if not is_number(received) or np.shape(expected) != np.shape(received):
                 return False
-            return np.allclose(_array(received), _array(expected), self.rtol, self.atol, equal_nan=True)
+            return np.allclose(as_array(received), as_array(expected), self.rtol, self.atol, equal_nan=True)
         if isinstance(expected, Mapping):
             return (
                 isinstance(received, Mapping)
@@ -207,7 +220,13 @@ def is_number(x: Any) -> bool:
     return isinstance(x, (bool, int, float, np.number, np.bool_, np.ndarray, torch.Tensor))
 
 
-def _array(x: Any) -> np.ndarray:
+def as_array(x: Any) -> np.ndarray:
+    """A number, tensor or array as an array of float64, without its gradient.
+
+    Example:
+        >>> as_array(torch.tensor(2.0, requires_grad=True))
+        array(2.)
+    """
     return np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
 
 
@@ -225,7 +244,7 @@ def show_value(x: Any) -> str:
         return text if len(text) <= 200 else f"{text[:150]} ... {text[-40:]}"
     if isinstance(x, bool | np.bool_):
         return str(bool(x))
-    array = _array(x)
+    array = as_array(x)
     if array.ndim == 0:
         return f"{float(array):.4g}"
     values = [f"{value:.4g}" for value in array.flatten()]

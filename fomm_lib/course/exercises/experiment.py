@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from fomm_lib.course.exercises.checker import WrongAnswer, is_number, report, show_value
+from fomm_lib.course.exercises.checker import WrongAnswer, as_array, is_number, report, show_value
 
 TRENDS = ("rises", "falls", "stays")
 
@@ -77,8 +77,8 @@ class Experiment:
         atol: the same, absolute.
 
     Raises:
-        WrongAnswer: a prediction is none of the choices, a setting is missing, a value is no number, or a
-            number or the conclusion is wrong.
+        WrongAnswer: a prediction is none of the choices, the measurements are no dictionary, a setting is
+            missing, a value is no number, or a number or the conclusion is wrong.
 
     Example:
         >>> check = Experiment("slope", lambda depth: 1 / depth, [1, 2], "falls", {}, "each layer halves it")
@@ -100,20 +100,25 @@ class Experiment:
     atol: float = 1e-6
 
     def __call__(self, prediction: str | None, measured: Mapping[Any, Any]) -> None:
-        if prediction is None or not measured:
+        if prediction is None or measured is None or len(measured) == 0:
             missing = "write down a prediction, then measure" if prediction is None else "now measure"
             report(self.name, "todo", missing)
             return
         report(self.name, "wrong")  # unless it turns out otherwise
         if prediction not in self.choices:
-            raise WrongAnswer(f"{self.name}: predict one of {', '.join(map(repr, self.choices))}")
+            choices = ", ".join(map(repr, self.choices))
+            raise WrongAnswer(f"{self.name}: predict one of {choices}, not {prediction!r}")
+        if not isinstance(measured, Mapping):
+            kind = type(measured).__name__
+            raise WrongAnswer(f"{self.name}: give a dictionary {{setting: number}}, not a {kind}")
         missing = [setting for setting in self.settings if setting not in measured]
         if missing:
-            raise WrongAnswer(f"{self.name}: measure at {', '.join(map(repr, missing))} too")
+            wanted, given = (", ".join(map(repr, keys)) for keys in (missing, measured))
+            raise WrongAnswer(f"{self.name}: measure at {wanted} too; the keys are {given}")
         numbers = self._numbers(measured)
         expected = [float(self.measure(setting)) for setting in self.settings]
         for setting, value, right in zip(self.settings, numbers, expected, strict=True):
-            if abs(value - right) > self.atol + self.rtol * abs(right):
+            if not abs(value - right) <= self.atol + self.rtol * abs(right):  # so that NaN is wrong
                 hint = self._hint(numbers)
                 lines = [*([f"hint      {hint}"] if hint else []), f"{self.name}, at {setting!r}"]
                 lines += [f"expected  about {show_value(right)}", f"received  {show_value(value)}"]
@@ -127,10 +132,13 @@ class Experiment:
 
     def _numbers(self, measured: Mapping[Any, Any]) -> list[float]:
         for setting in self.settings:
-            if not is_number(measured[setting]):
-                kind = type(measured[setting]).__name__
+            value = measured[setting]
+            if not is_number(value):
+                kind = type(value).__name__
                 raise WrongAnswer(f"{self.name}, at {setting!r}: give a number, not a {kind}")
-        return [float(measured[setting]) for setting in self.settings]
+            if (size := as_array(value).size) != 1:
+                raise WrongAnswer(f"{self.name}, at {setting!r}: give one number, not {size}")
+        return [as_array(measured[setting]).item() for setting in self.settings]
 
     def _hint(self, numbers: list[float]) -> str | None:
         for hint, mistake in self.mistakes.items():

@@ -52,6 +52,9 @@ check_gan_losses = Exercise(
             lambda on_real, on_fake: _gan_losses(on_real, on_fake)[1]
         ),
         "the discriminator's loss comes first": lambda on_real, on_fake: _gan_losses(on_real, on_fake)[::-1],
+        "the sign: the generator minimises its loss, which is the cross-entropy itself": _changed(
+            generator=lambda on_real, on_fake, loss: -loss
+        ),
         "the generator's loss needs only the generated samples": _changed(
             generator=lambda on_real, on_fake, loss: loss + F.softplus(on_real).mean()
         ),
@@ -89,6 +92,12 @@ check_sorted_wasserstein = Exercise(
         ),
         "without the absolute value, moves to the left and to the right cancel": (
             lambda x, y: (x.sort().values - y.sort().values).mean()
+        ),
+        "these are positions in sorted order; compare the numbers at them": (
+            lambda x, y: (x.argsort() - y.argsort()).abs().float().mean()
+        ),
+        "sort both in the same direction": (
+            lambda x, y: (x.sort().values - y.sort(descending=True).values).abs().mean()
         ),
         "the difference of the means measures only the shift": lambda x, y: (x.mean() - y.mean()).abs(),
     },
@@ -130,6 +139,7 @@ check_slope_penalty = Exercise(
             "a linear critic with slope (3, 4)",
             lambda p: p(lambda x: x @ torch.tensor([3.0, 4.0]), torch.ones(6, 2)),
         ),
+        Case("a critic of slope 0.5", lambda p: p(lambda x: x[:, 0] / 2, torch.randn(4, 2))),
         Case("a curved critic, another slope at each sample", lambda p: p(_curved_critic, torch.randn(8, 2))),
         Case("a batch of images (4, 3, 2, 2)", lambda p: p(_curved_critic, torch.randn(4, 3, 2, 2))),
         Case("the gradient of the penalty with respect to the critic's weights", _penalty_gradient),
@@ -142,6 +152,21 @@ check_slope_penalty = Exercise(
             lambda critic, x: (_slopes(critic, x).norm() - 1).square()
         ),
         "the length is not compared with 1": lambda critic, x: _slope_lengths(critic, x).square().mean(),
+        "a slope below 1 is punished too": lambda critic, x: (
+            (_slope_lengths(critic, x) - 1).relu().square().mean()
+        ),
+        "square after the difference, then take the mean over the batch": lambda critic, x: (
+            _slope_lengths(critic, x).mean() - 1
+        ).square(),
+        "the length is the square root of the sum of squares": lambda critic, x: (
+            (_slope_lengths(critic, x).square() - 1).square().mean()
+        ),
+        "sum the critic's outputs: their mean divides each gradient by the number of samples": (
+            lambda critic, x: (_slope_lengths(critic, x) / len(x) - 1).square().mean()
+        ),
+        "an image is one point: flatten its gradient before you take the length": lambda critic, x: (
+            (_slopes(critic, x).reshape(x.shape).norm(dim=1) - 1).square().mean()
+        ),
         "the difference is not squared": lambda critic, x: (_slope_lengths(critic, x) - 1).abs().mean(),
         "each number of the gradient is compared with 1; compare the length of the gradient": (
             lambda critic, x: (_slopes(critic, x) - 1).square().mean()

@@ -106,6 +106,9 @@ check_keypoint_gaussian = Exercise(
     ],
     mistakes={
         "the factor 1/2 in the exponent is missing": partial(_gaussian, factor=1.0),
+        "use the argument `variance`, not 0.01": (
+            lambda point, height, width, variance=0.01: _gaussian(point, height, width)
+        ),
         "variance is already the square of the width: do not square it again": (
             lambda point, height, width, variance=0.01: _gaussian(point, height, width, variance**2)
         ),

@@ -115,6 +115,10 @@ check_both_losses = Exercise(
         "the formulas are right: the generator's target for its images is 1, not 0": partial(
             _both_losses, loss_g=lambda on_fake: on_fake.square().mean()
         ),
+        "the formulas are right: the discriminator's target is 1 for real images, else 0": partial(
+            _both_losses,
+            loss_d=lambda on_real, on_fake: on_real.square().mean() + (1 - on_fake).square().mean(),
+        ),
         "the formulas are right: loss_d has no factor of 1/2": partial(
             _both_losses,
             loss_d=lambda on_real, on_fake: ((1 - on_real).square().mean() + on_fake.square().mean()) / 2,

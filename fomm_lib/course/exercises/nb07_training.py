@@ -18,8 +18,8 @@ def _update_both(
     optimizer_d,
     noise,
     real,
-    drops_g=True,
-    drops_d="after",
+    drops_g="just before",
+    drops_d="just before",
     detaches=True,
     anew=False,
     discriminator_first=False,
@@ -28,23 +28,27 @@ def _update_both(
     fake = generator(noise)
 
     def update_discriminator():
-        if drops_d == "after":
+        if drops_d == "just before":
             optimizer_d.zero_grad()
         image = generator(noise) if anew else fake
         on_real, on_fake = discriminator(real), discriminator(image.detach() if detaches else image)
         loss_d = (1 - on_real).square().mean() + on_fake.square().mean()
         loss_d.backward(retain_graph=True)
+        if drops_d == "too late":
+            optimizer_d.zero_grad()
         optimizer_d.step()
         return loss_d.item()
 
     if discriminator_first:
         loss_d = update_discriminator()
-    if drops_g:
+    if drops_g == "just before":
         optimizer_g.zero_grad()
     if drops_d == "before":
         optimizer_d.zero_grad()
     loss_g = (1 - discriminator(fake)).square().mean()
     loss_g.backward(retain_graph=True)
+    if drops_g == "too late":
+        optimizer_g.zero_grad()
     optimizer_g.step()
     if not discriminator_first:
         loss_d = update_discriminator()
@@ -52,7 +56,7 @@ def _update_both(
 
 
 def _error_when_nothing_is_dropped(*arguments):
-    return _update_both(*arguments, drops_g=False, drops_d=None)
+    return _update_both(*arguments, drops_g=None, drops_d=None)
 
 
 def _after(function, steps, noisy=False, what="weights"):
@@ -87,9 +91,15 @@ check_update_both = Exercise(
             _update_both, drops_d=None
         ),
         "the generator's gradients must be dropped too, before loss_g.backward()": partial(
-            _update_both, drops_g=False
+            _update_both, drops_g=None
         ),
         "now nothing drops any gradient: they are added from step to step": _error_when_nothing_is_dropped,
+        "the step needs the gradients of loss_d.backward(): drop the old ones before it": partial(
+            _update_both, drops_d="too late"
+        ),
+        "the generator gets no gradient: zero_grad() before loss_g.backward(), no detach()": (
+            partial(_update_both, drops_g="too late")
+        ),
         "the order of the updates was right: first the generator, then the discriminator": partial(
             _update_both, discriminator_first=True
         ),
@@ -98,9 +108,12 @@ check_update_both = Exercise(
 )
 
 
+def _length(gradients):
+    return torch.sqrt(sum(gradient.square().sum() for gradient in gradients))
+
+
 def _shorten(gradients, limit):
-    length = torch.sqrt(sum(gradient.square().sum() for gradient in gradients))
-    return [gradient * min(1.0, float(limit / length)) for gradient in gradients]
+    return [gradient * min(1.0, float(limit / _length(gradients))) for gradient in gradients]
 
 
 def _three_gradients():
@@ -125,11 +138,21 @@ check_shorten = Exercise(
             [_shorten([gradient], limit)[0] for gradient in gradients]
         ),
         "gradients that are short enough do not change": lambda gradients, limit: [
-            gradient * float(limit / torch.sqrt(sum(g.square().sum() for g in gradients)))
-            for gradient in gradients
+            gradient * float(limit / _length(gradients)) for gradient in gradients
         ],
         "that limits numbers one by one, which changes the direction": lambda gradients, limit: [
             gradient.clamp(-limit, limit) for gradient in gradients
+        ],
+        "lengths do not add: the length of all is the square root of the sum of all squares": (
+            lambda gradients, limit: [
+                gradient * min(1.0, limit / float(sum(g.norm() for g in gradients))) for gradient in gradients
+            ]
+        ),
+        "a gradient that is too long should have the length of the limit, not 1": lambda gradients, limit: (
+            gradients if _length(gradients) <= limit else _shorten(gradients, 1.0)
+        ),
+        "that scales up: the factor is at most 1": lambda gradients, limit: [
+            gradient * max(1.0, float(limit / _length(gradients))) for gradient in gradients
         ],
         "the length is the square root of the sum of squares": lambda gradients, limit: [
             gradient * min(1.0, limit / float(sum(g.square().sum() for g in gradients)))
@@ -139,14 +162,16 @@ check_shorten = Exercise(
 )
 
 
-def _distance_moved(factor, optimizer=torch.optim.Adam, rate=0.1, steps=10, length=2):
+def _distance_moved(factor, optimizer=torch.optim.Adam, rate=0.1, steps=10, length=2, drops=True, start=None):
     weight = torch.tensor([1.0, -2.0], requires_grad=True)
     chosen = optimizer([weight], lr=rate)
     for _ in range(steps):
-        chosen.zero_grad()
+        if drops:
+            chosen.zero_grad()
         (factor * weight.square().sum()).backward()
         chosen.step()
-    return float((weight.detach() - torch.tensor([1.0, -2.0])).norm(p=length))
+    start = torch.tensor([1.0, -2.0]) if start is None else start
+    return float((weight.detach() - start).norm(p=length))
 
 
 check_distance_moved = Experiment(
@@ -160,6 +185,16 @@ check_distance_moved = Experiment(
         ),
         "that is one step; take ten": partial(_distance_moved, steps=1),
         "that is the sum of both distances; take the Euclidean length": partial(_distance_moved, length=1),
+        "gradients are added from step to step: zero_grad() is missing": partial(
+            _distance_moved, drops=False
+        ),
+        "that is the length of the weights at the end; subtract the start": partial(
+            _distance_moved, start=torch.zeros(2)
+        ),
+        "weight.detach() shares its memory, so the start moves along: copy it with clone()": lambda factor: (
+            0.0
+        ),
     },
     why="Adam divides every gradient by its usual size",
+    rtol=0.01,
 )

@@ -55,11 +55,19 @@ check_relative_jacobian = Exercise(
 )
 
 
-def _nearest_pose(source, poses, centred=True, scaled=True, farthest=False):
+def _length(points):
+    return points.square().sum(dim=(-2, -1), keepdim=True).sqrt()
+
+
+def _largest(points):
+    return points.abs().amax(dim=(-2, -1), keepdim=True)
+
+
+def _nearest_pose(source, poses, centred=True, size=_length, farthest=False):
     def shape(points):
         if centred:
             points = points - points.mean(dim=-2, keepdim=True)
-        return points / points.square().sum(dim=(-2, -1), keepdim=True).sqrt() if scaled else points
+        return points / size(points) if size else points
 
     distance = (shape(poses) - shape(source)).square().sum(dim=(-2, -1))
     return int(distance.argmax() if farthest else distance.argmin())
@@ -74,6 +82,13 @@ def _poses(function, shift, size):
     return function(source, poses)
 
 
+def _strange_poses(function):
+    """For five sources the nearest of eight poses of which none is like them."""
+    generator = torch.Generator().manual_seed(5)
+    sets = torch.randn(5, 9, 5, 2, generator=generator)
+    return [function(one[0], one[1:]) for one in sets]
+
+
 check_nearest_pose = Exercise(
     "nearest_pose",
     solution=_nearest_pose,
@@ -81,12 +96,17 @@ check_nearest_pose = Exercise(
         Case("the pose is among them", lambda f: _poses(f, (0.0, 0.0), 1.0)),
         Case("the pose is among them, far to the right", lambda f: _poses(f, (2.0, 0.3), 1.0)),
         Case("the pose is among them, three times as large", lambda f: _poses(f, (0.0, 0.0), 3.0)),
+        Case("none is equal; the nearest, for five sources", _strange_poses),
     ],
     mistakes={
         "the position must have no effect: subtract the mean of each set": partial(
             _nearest_pose, centred=False
         ),
-        "the size must have no effect: divide each set by its size": partial(_nearest_pose, scaled=False),
+        "the size must have no effect: divide each set by its size": partial(_nearest_pose, size=None),
+        "position and size must have no effect: subtract the mean, divide by the length": partial(
+            _nearest_pose, centred=False, size=None
+        ),
+        "divide by the length, the root of the sum of all squares": partial(_nearest_pose, size=_largest),
         "that is the farthest pose": partial(_nearest_pose, farthest=True),
     },
 )

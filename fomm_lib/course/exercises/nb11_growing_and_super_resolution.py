@@ -1,0 +1,277 @@
+"""Checks for notebook 11: spread of a batch, fading, equalised weights, pixel shuffle, losses, PSNR."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.experiment import Experiment
+from fomm_lib.family.progressive import double, halve
+from fomm_lib.gan import binary_cross_entropy
+
+
+def _seeded(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _spread_over(groups, batch, height, width):
+    """Groups (size, number, C, H, W) to one number an image, as a map."""
+    deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    return deviation.repeat(batch // len(deviation)).view(-1, 1, 1, 1).expand(batch, 1, height, width)
+
+
+def _stddev_map(x, group):
+    size = min(group, len(x))
+    return _spread_over(x.reshape(size, -1, *x.shape[1:]), len(x), *x.shape[2:])
+
+
+def _sample_deviation(x, group):
+    size = min(group, len(x))
+    return _stddev_map(x, group) * math.sqrt(size / (size - 1))
+
+
+def _neighbours(x, group):
+    size = min(group, len(x))
+    groups = x.reshape(-1, size, *x.shape[1:]).transpose(0, 1)
+    found = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    return found.repeat_interleave(size).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
+
+
+def _mean_first(x, group):
+    return _stddev_map(x.mean(dim=(1, 2, 3), keepdim=True).expand_as(x), group)
+
+
+def _whole_batch(x, group):
+    return _stddev_map(x, len(x))
+
+
+def _to_wrong_images(x, group):
+    size = min(group, len(x))
+    number = len(x) // size
+    return _stddev_map(x, group)[:number].repeat_interleave(size, dim=0)
+
+
+check_stddev_map = Exercise(
+    "stddev_map",
+    solution=_stddev_map,
+    cases=[
+        Case("four images, one group", lambda f: f(_seeded(4, 2, 3, 3), 4)),
+        Case("eight images in groups of four", lambda f: f(_seeded(8, 2, 3, 3, seed=1), 4)),
+        Case("a batch of two, smaller than the group", lambda f: f(_seeded(2, 1, 2, 2, seed=2), 4)),
+    ],
+    mistakes={
+        "divide by the size of the group, not by one less: the population standard deviation": (
+            _sample_deviation
+        ),
+        "the deviation is taken pixel by pixel, then averaged; not of the images' means": _mean_first,
+        "members of a group stand B / G apart; neighbours are in different groups": _neighbours,
+        "that is one group of the whole batch": _whole_batch,
+        "sample n is in group n mod (B / G); the numbers have come to other images": _to_wrong_images,
+    },
+)
+
+
+def _fade_both(new, old, real, alpha):
+    fake = alpha * new + (1 - alpha) * double(old)
+    return fake, alpha * real + (1 - alpha) * double(halve(real))
+
+
+def _real_left_sharp(new, old, real, alpha):
+    return alpha * new + (1 - alpha) * double(old), real
+
+
+def _alpha_on_old(new, old, real, alpha):
+    return _fade_both(new, old, real, 1 - alpha)
+
+
+def _bilinear(new, old, real, alpha):
+    def enlarged(x):
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    return alpha * new + (1 - alpha) * enlarged(old), alpha * real + (1 - alpha) * enlarged(halve(real))
+
+
+def _every_other_pixel(new, old, real, alpha):
+    return _fade_both(new, old, real, alpha)[0], alpha * real + (1 - alpha) * double(real[..., ::2, ::2])
+
+
+def _with_generated(new, old, real, alpha):
+    return _fade_both(new, old, real, alpha)[0], alpha * real + (1 - alpha) * double(old)
+
+
+def _fade_inputs(seed: int):
+    return (
+        _seeded(2, 3, 8, 8, seed=seed),
+        _seeded(2, 3, 4, 4, seed=seed + 1),
+        _seeded(2, 3, 8, 8, seed=seed + 2),
+    )
+
+
+check_fade_both = Exercise(
+    "fade_both",
+    solution=_fade_both,
+    cases=[
+        Case("the level is whole, alpha = 1", lambda f: f(*_fade_inputs(0), 1.0)),
+        Case("a quarter faded in", lambda f: f(*_fade_inputs(3), 0.25)),
+        Case("the beginning, alpha = 0", lambda f: f(*_fade_inputs(6), 0.0)),
+    ],
+    mistakes={
+        "alpha is the weight of the new level": _alpha_on_old,
+        "pixels are repeated (nearest), not interpolated": _bilinear,
+        "make the real image smaller by means of 2 x 2 pixels, not by leaving pixels out": _every_other_pixel,
+        "the real image is blended with its own small version, not with a generated one": _with_generated,
+    },
+    given=_real_left_sharp,
+)
+
+RATE = 0.001
+
+
+def _relative_step(channels: int) -> float:
+    """Of an ordinary 3x3 convolution with He's standard deviation, one step of Adam."""
+    return RATE / math.sqrt(2 / (9 * channels))
+
+
+check_step_by_width = Experiment(
+    "step_by_width",
+    measure=_relative_step,
+    settings=[4, 16, 64, 256],
+    answer="rises",
+    mistakes={
+        "not divided by the weights' standard deviation; or that of an equalised layer": (
+            lambda channels: RATE
+        ),
+        "divided by the variance; take the standard deviation": lambda channels: RATE * 9 * channels / 2,
+        "a number for a kernel of 1 x 1; these have 3 x 3": lambda channels: RATE * math.sqrt(channels / 2),
+    },
+    why="Adam moves each weight by the rate, and the weights of a layer with many inputs are small",
+)
+
+
+def _shuffle_by_hand(x):
+    batch, channels, height, width = x.shape
+    squares = x.view(batch, channels // 4, 2, 2, height, width)
+    return squares.permute(0, 1, 4, 2, 5, 3).reshape(batch, channels // 4, 2 * height, 2 * width)
+
+
+def _channels_last(x):
+    batch, channels, height, width = x.shape
+    return _shuffle_by_hand(x.view(batch, 4, channels // 4, height, width).transpose(1, 2).reshape_as(x))
+
+
+def _transposed(x):
+    batch, channels, height, width = x.shape
+    squares = x.view(batch, channels // 4, 2, 2, height, width).transpose(2, 3)
+    return _shuffle_by_hand(squares.reshape_as(x))
+
+
+def _reshaped_only(x):
+    batch, channels, height, width = x.shape
+    return x.reshape(batch, channels // 4, 2 * height, 2 * width)
+
+
+check_shuffle_by_hand = Exercise(
+    "shuffle_by_hand",
+    solution=_shuffle_by_hand,
+    cases=[
+        Case("four channels of one pixel", lambda f: f(torch.arange(4.0).view(1, 4, 1, 1))),
+        Case("eight channels of one pixel", lambda f: f(torch.arange(8.0).view(1, 8, 1, 1))),
+        Case("two images, 12 channels of 2 x 3 pixels", lambda f: f(_seeded(2, 12, 2, 3))),
+    ],
+    mistakes={
+        "rows and columns of the square are exchanged: channel 2 i + j is row i, column j": _transposed,
+        "four neighbouring channels make one square: channel 4 c + 2 i + j": _channels_last,
+        "that repeats one channel; each pixel of the square has a channel of its own": (
+            lambda x: double(x[:, ::4])
+        ),
+        "a reshape alone mixes rows of different channels; move the axes first (permute)": _reshaped_only,
+    },
+)
+
+WEIGHT = 1e-3
+
+
+def _generator_loss(content, logits):
+    return content + WEIGHT * binary_cross_entropy(logits, 1.0, from_logits=True)
+
+
+def _saturating(content, logits):
+    return content - WEIGHT * binary_cross_entropy(logits, 0.0, from_logits=True)
+
+
+def _sigmoid_twice(content, logits):
+    return _generator_loss(content, logits.sigmoid())
+
+
+def _target_zero(content, logits):
+    return content + WEIGHT * binary_cross_entropy(logits, 0.0, from_logits=True)
+
+
+def _weight_on_content(content, logits):
+    return WEIGHT * content + binary_cross_entropy(logits, 1.0, from_logits=True)
+
+
+def _slope_of(loss, logit: float):
+    """The gradient that reaches a logit, over the weight of the adversarial term."""
+    logits = torch.full((1,), logit, requires_grad=True)
+    value = loss(torch.tensor(0.5), logits)
+    if isinstance(value, torch.Tensor) and value.requires_grad:
+        value.backward()
+    return None if logits.grad is None else logits.grad / WEIGHT
+
+
+check_generator_loss = Exercise(
+    "generator_loss",
+    solution=_generator_loss,
+    cases=[
+        Case("content 0.5, an undecided D", lambda f: f(torch.tensor(0.5), torch.zeros(4))),
+        Case("the gradient where D is sure that it is generated (logit -6)", lambda f: _slope_of(f, -6.0)),
+        Case(
+            "content 0.01, four logits", lambda f: f(torch.tensor(0.01), torch.tensor([-3.0, -1.0, 0.5, 2.0]))
+        ),
+    ],
+    mistakes={
+        "that is log(1 - D): its gradient vanishes where D is sure, and it is most needed there": _saturating,
+        "these are logits; a sigmoid before from_logits=True is one too many": _sigmoid_twice,
+        "the target is 1: the generator wants its images to be taken for real ones": _target_zero,
+        "the small weight belongs to the adversarial term": _weight_on_content,
+        "the weight of 0.001 is missing": lambda content, logits: (
+            content + binary_cross_entropy(logits, 1.0, from_logits=True)
+        ),
+    },
+)
+
+POSSIBLE = torch.stack([(torch.arange(32) >= place).float() for place in range(12, 21)])
+"""Nine large signals, edges at nine places, which have the same small signal."""
+
+
+def _error(share: float) -> float:
+    """Mean squared error over all pairs of a true signal and a prediction, mean + share (sample - mean)."""
+    mean = POSSIBLE.mean(dim=0)
+    made = mean + share * (POSSIBLE - mean)
+    return float((made[:, None] - POSSIBLE).square().mean())
+
+
+def _decibels(share: float) -> float:
+    return -10 * math.log10(_error(share))
+
+
+check_psnr_by_sharpness = Experiment(
+    "psnr_by_sharpness",
+    measure=_decibels,
+    settings=[0.0, 0.25, 0.5, 1.0],
+    answer="falls",
+    mistakes={
+        "6 dB too much: values have the range 1, from 0 to 1, not 2": lambda share: (
+            _decibels(share) + 20 * math.log10(2)
+        ),
+        "10 log10 of a squared error; 20 belongs to a root of it": lambda share: 2 * _decibels(share),
+        "the logarithm of base 10": lambda share: -10 * math.log(_error(share)),
+        "the sign: PSNR is 10 log10(1 / MSE)": lambda share: -_decibels(share),
+    },
+    why="what is as sharp as the truth and at another place has the error twice, 3 dB",
+    rtol=0.01,
+)

@@ -1,0 +1,197 @@
+"""Checks for notebook 12: keypoints with a spread, flow from shifts, relative motion, rotation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.experiment import Experiment
+from fomm_lib.geometry import coordinate_grid
+
+
+def _moments(heatmap, swapped=False, about_mean=True, divisor=1):
+    grid = coordinate_grid(*heatmap.shape)
+    grid = grid.flip(-1) if swapped else grid
+    mean = (heatmap[..., None] * grid).sum(dim=(0, 1))
+    offset = grid - mean if about_mean else grid
+    outer = offset[..., :, None] * offset[..., None, :]
+    return mean, (heatmap[..., None, None] * outer).sum(dim=(0, 1)) / divisor
+
+
+def _heatmap_moments(heatmap):
+    return _moments(heatmap)
+
+
+def _swapped(heatmap):
+    return _moments(heatmap, swapped=True)
+
+
+def _about_zero(heatmap):
+    return _moments(heatmap, about_mean=False)
+
+
+def _divided(heatmap):
+    return _moments(heatmap, divisor=heatmap.numel())
+
+
+def _diagonal(heatmap):
+    mean, covariance = _moments(heatmap)
+    return mean, torch.diag(covariance.diag())
+
+
+def _squared_heatmap(heatmap):
+    mean, _ = _moments(heatmap)
+    offset = coordinate_grid(*heatmap.shape) - mean
+    outer = offset[..., :, None] * offset[..., None, :]
+    return mean, (heatmap.square()[..., None, None] * outer).sum(dim=(0, 1))
+
+
+def _heatmap(*peaks: tuple[int, int], size: tuple[int, int] = (9, 9)) -> torch.Tensor:
+    """Equal weight at (row, column) places."""
+    heatmap = torch.zeros(size)
+    for row, column in peaks:
+        heatmap[row, column] = 1 / len(peaks)
+    return heatmap
+
+
+check_heatmap_moments = Exercise(
+    "heatmap_moments",
+    solution=_heatmap_moments,
+    cases=[
+        Case("two points one above the other, at the right", lambda f: f(_heatmap((2, 6), (6, 6)))),
+        Case("two points on a diagonal", lambda f: f(_heatmap((2, 2), (6, 6)))),
+        Case(
+            "four points of a wide heatmap",
+            lambda f: f(_heatmap((0, 1), (3, 2), (4, 8), (1, 9), size=(5, 11))),
+        ),
+    ],
+    mistakes={
+        "(y, x) instead of (x, y)": _swapped,
+        "offsets are measured from the mean, not from the centre of the image": _about_zero,
+        "the heatmap sums to 1 already; do not divide by the number of pixels": _divided,
+        "the heatmap weights the products once, not squared": _squared_heatmap,
+        "the entry xy is missing: without it an ellipse cannot be inclined": _diagonal,
+    },
+)
+
+
+def _shift_flow(mask, p_source, p_driving, grid):
+    return grid + torch.einsum("khw,kc->hwc", mask[1:], p_source - p_driving)
+
+
+def _off_by_one(mask, p_source, p_driving, grid):
+    return grid + torch.einsum("khw,kc->hwc", mask[:-1], p_source - p_driving)
+
+
+def _against(mask, p_source, p_driving, grid):
+    return _shift_flow(mask, p_driving, p_source, grid)
+
+
+def _without_grid(mask, p_source, p_driving, grid):
+    return _shift_flow(mask, p_source, p_driving, grid) - grid
+
+
+def _background_shared_out(mask, p_source, p_driving, grid):
+    return _shift_flow(mask / mask[1:].sum(dim=0).clamp(min=1e-9), p_source, p_driving, grid)
+
+
+def _averaged(mask, p_source, p_driving, grid):
+    return grid + (_shift_flow(mask, p_source, p_driving, grid) - grid) / len(p_source)
+
+
+def _flow_inputs(keypoints: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.randn(keypoints + 1, 4, 5, generator=generator).softmax(dim=0)
+    p_source, p_driving = torch.rand(2, keypoints, 2, generator=generator) - 0.5
+    return mask, p_source, p_driving, coordinate_grid(4, 5)
+
+
+def _one_keypoint_everywhere():
+    mask = torch.zeros(3, 4, 5)
+    mask[1] = 1
+    return mask, torch.tensor([[0.2, 0.1], [0.7, 0.7]]), torch.zeros(2, 2), coordinate_grid(4, 5)
+
+
+check_shift_flow = Exercise(
+    "shift_flow",
+    solution=_shift_flow,
+    cases=[
+        Case("keypoint 1 of 2 has all weight", lambda f: f(*_one_keypoint_everywhere())),
+        Case("three keypoints, soft masks", lambda f: f(*_flow_inputs(3, 0))),
+        Case("ten keypoints, soft masks", lambda f: f(*_flow_inputs(10, 1))),
+    ],
+    mistakes={
+        "a backward flow: from a point of the driving frame to one of the source, so p_S - p_D": _against,
+        "that is the displacement; the flow is a point: add the grid": _without_grid,
+        "that is the mean over the keypoints; the masks are weights already": _averaged,
+        "the share of the background stays where it is: its shift is 0": _background_shared_out,
+    },
+    given=_off_by_one,
+)
+
+
+def _relative_points(p_source, p_driving, p_first, scale):
+    return p_source + scale * (p_driving - p_first)
+
+
+def _scale_on_source(p_source, p_driving, p_first, scale):
+    return scale * (p_source + p_driving - p_first)
+
+
+def _point_inputs(seed: int):
+    return (torch.rand(3, 5, 2, generator=torch.Generator().manual_seed(seed)) - 0.5).unbind(0)
+
+
+check_relative_points = Exercise(
+    "relative_points",
+    solution=_relative_points,
+    cases=[
+        Case(
+            "the first frame, moved by nothing",
+            lambda f: f(_point_inputs(0)[0], _point_inputs(0)[1], _point_inputs(0)[1], 1.5),
+        ),
+        Case("another frame, scale 1", lambda f: f(*_point_inputs(1), 1.0)),
+        Case("another frame, a source half as large", lambda f: f(*_point_inputs(2), 0.5)),
+    ],
+    mistakes={
+        "absolute: these are the points of the driving frame": lambda s, d, f, scale: d.clone(),
+        "the movement is counted from the first driving frame, not from the source": (
+            lambda s, d, f, scale: s + scale * (d - s)
+        ),
+        "the movement goes the other way: from the first frame to this one": (
+            lambda s, d, f, scale: s + scale * (f - d)
+        ),
+        "the scale is applied twice": lambda s, d, f, scale: s + scale**2 * (d - f),
+        "the movement is not scaled to the size of the source": lambda s, d, f, scale: s + (d - f),
+        "only the movement is scaled, not the place of the source": _scale_on_source,
+    },
+)
+
+DISTANCE = 0.3
+"""Of the point of the experiment from the keypoint, in units of [-1, 1]."""
+
+
+def _shift_error(degrees: float) -> float:
+    """How far a shift misses a point beside a keypoint about which everything turns."""
+    return 2 * DISTANCE * math.sin(math.radians(degrees) / 2)
+
+
+check_error_by_angle = Experiment(
+    "error_by_angle",
+    measure=_shift_error,
+    settings=[10, 20, 40, 80],
+    answer="rises",
+    mistakes={
+        "that is one coordinate of the error; take its length": lambda degrees: (
+            DISTANCE * math.sin(math.radians(degrees))
+        ),
+        "that is the squared length": lambda degrees: _shift_error(degrees) ** 2,
+        "the angle is in degrees; math.sin and torch.sin take radians": lambda degrees: (
+            2 * DISTANCE * abs(math.sin(degrees / 2))
+        ),
+        "that is the error of the first-order motion": lambda degrees: 0.0,
+    },
+    why="a shift moves all points near a keypoint alike, and in a rotation they move differently",
+)
