@@ -72,6 +72,7 @@ Channels = Annotated[int, Field(gt=0, le=64), _NUMBER]
 Weight = Annotated[float, Field(ge=0, le=1e6), _NUMBER]
 Ratio = Annotated[float, Field(ge=1e-6, le=1e6), _NUMBER]
 Scale = Annotated[float, Field(ge=2**-10, le=1), AfterValidator(_one_by_whole_number), _NUMBER]
+Landmark = Annotated[int, Field(ge=0, le=67), _NUMBER]  # a number of iBUG's 68
 Scales = Annotated[list[Scale], Field(max_length=10)]
 
 
@@ -246,9 +247,7 @@ class LedKeypoint(_Section):
     """A keypoint that `pretraining.pretrain` leads to the mean of some of iBUG's 68 landmarks."""
 
     keypoint: Annotated[int, Field(ge=0, le=999), _NUMBER]
-    landmarks: Annotated[
-        list[Annotated[int, Field(ge=0, le=67), _NUMBER]], Field(min_length=1, max_length=68)
-    ]
+    landmarks: Annotated[list[Landmark], Field(min_length=1, max_length=68)]
 
 
 # Without these all keypoints gather between the eyes and the nose, where they explain most of the motion, and
@@ -280,8 +279,7 @@ class TrainParams(_Section):
     freeze_motion: bool = False
     # Beyond the paper: keypoints with a place of their own in `pretraining.pretrain`, by default on the lips.
     led_keypoints: Annotated[list[LedKeypoint], Field(max_length=1000)] = LIPS
-    # Beyond the paper: the perceptual loss also sees a square of this side, in pixels at full size, around
-    # the mean of the driving keypoints; 0 for none.
+    # Beyond the paper: the perceptual loss also sees a square of this side around the face, at full size.
     perceptual_crop: Annotated[int, Field(ge=0, le=8192), _NUMBER] = 0
     # Beyond the paper: in this share of the pairs a rectangle of the source is hidden, to learn inpainting.
     holes: Annotated[float, Field(ge=0, le=1), _NUMBER] = 0
@@ -309,9 +307,9 @@ class Config(_Section):
     def _fits_together(self):
         model, train = self.model_params, self.train_params
         height, width, _ = self.dataset_params.frame_shape
-        extensions = model.extension_params or ExtensionParams()
-        _check_extensions(extensions, model)
-        levels = model.generator_params.num_down_blocks + extensions.inpainting_blocks
+        parts = model.extension_params or ExtensionParams()
+        _check_extensions(parts, model, train.holes)
+        levels = model.generator_params.num_down_blocks + parts.inpainting_blocks
         multiples = {"generator_params": 2**levels}
         hourglasses = {"kp_detector_params": model.kp_detector_params}
         if model.generator_params.dense_motion_params is not None:
@@ -330,12 +328,6 @@ class Config(_Section):
                 f"train_params.loss_weights.feature_matching = {weights}: the discriminator has num_blocks = "
                 f"{blocks}; give one weight per block"
             )
-        generator = model.generator_params
-        if train.holes and not (generator.estimate_occlusion_map and generator.dense_motion_params):
-            raise ValueError(
-                f"train_params.holes = {train.holes}: needs generator_params.estimate_occlusion_map: true "
-                "and dense_motion_params"
-            )
         for scale in model.discriminator_params.scales:
             if scale not in train.scales:
                 raise ValueError(
@@ -345,24 +337,22 @@ class Config(_Section):
         return self
 
 
-def _check_extensions(extensions: ExtensionParams, model: ModelParams) -> None:
-    """Raise a ValueError if extensions miss what they need."""
-    generator = model.generator_params
+def _check_extensions(parts: ExtensionParams, model: ModelParams, holes: float) -> None:
+    """Raise a ValueError if what is beyond the paper misses what it needs."""
+    generator, name = model.generator_params, "model_params.extension_params"
+    mask = "generator_params.estimate_occlusion_map: true and dense_motion_params"
     masked = generator.estimate_occlusion_map and generator.dense_motion_params is not None
-    name = "model_params.extension_params"
-    for key in ("skips", "inpainting_blocks"):
-        if getattr(extensions, key) and not masked:
-            raise ValueError(
-                f"{name}.{key}: needs generator_params.estimate_occlusion_map: true and dense_motion_params"
-            )
-    if extensions.skips and not generator.num_down_blocks:
-        raise ValueError(f"{name}.skips: needs generator_params.num_down_blocks of at least 1")
-    if extensions.keypoint_maps and not extensions.inpainting_blocks:
-        raise ValueError(f"{name}.keypoint_maps: needs inpainting_blocks of at least 1")
-    if extensions.detail_features and model.kp_detector_params.scale_factor == 1:
-        raise ValueError(
-            f"{name}.detail_features: needs a kp_detector_params.scale_factor below 1: nothing is averaged"
-        )
+    depth, small = generator.num_down_blocks, model.kp_detector_params.scale_factor < 1
+    for key, is_on, has_it, need in (
+        (f"{name}.skips", parts.skips, masked, mask),
+        (f"{name}.inpainting_blocks", parts.inpainting_blocks, masked, mask),
+        ("train_params.holes", holes, masked, mask),
+        (f"{name}.skips", parts.skips, depth, "num_down_blocks of at least 1"),
+        (f"{name}.keypoint_maps", parts.keypoint_maps, parts.inpainting_blocks, "inpainting_blocks"),
+        (f"{name}.detail_features", parts.detail_features, small, "a kp_detector scale_factor < 1"),
+    ):
+        if is_on and not has_it:
+            raise ValueError(f"{key}: needs {need}")
 
 
 def load_config(source: str | os.PathLike | dict | Config) -> Config:
@@ -429,9 +419,7 @@ def published_content(config: Config) -> dict:
         [1]
     """
     if config.model_params.extension_params is not None:
-        raise InputError(
-            "model_params.extension_params: the published code has no such parts; write a .safetensors"
-        )
+        raise InputError("model_params.extension_params: not in the published code; write a .safetensors")
     content = _whole_numbers(config.model_dump(mode="json", exclude_none=True))
     content["train_params"]["checkpoint_freq"] = 50
     return content | copy.deepcopy(_PUBLISHED_SECTIONS)

@@ -291,7 +291,7 @@ BAD = [  # a key, its value, and what comes after the key in the error
     (
         MODEL + "extension_params",
         {"keypoint_maps": True},
-        ".keypoint_maps: needs inpainting_blocks of at least 1",
+        ".keypoint_maps: needs inpainting_blocks",
     ),
     (
         WEIGHTS + "feature_matching",
@@ -401,7 +401,7 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
         (
             {"skips": True},
             {"num_down_blocks": 0},
-            "skips: needs generator_params.num_down_blocks of at least",
+            "skips: needs num_down_blocks of at least",
         ),
         (
             {"inpainting_blocks": 1},
@@ -425,9 +425,7 @@ def test_detail_needs_a_small_image():
     content["model_params"]["extension_params"] = {"detail_features": 2}
     assert load_config(content).model_params.extension_params.detail_features == 2
     content["model_params"]["kp_detector_params"]["scale_factor"] = 1
-    with pytest.raises(
-        InputError, match=r"detail_features: needs a kp_detector_params\.scale_factor below 1"
-    ):
+    with pytest.raises(InputError, match=r"detail_features: needs a kp_detector scale_factor < 1"):
         load_config(content)
 
 
@@ -436,9 +434,7 @@ def test_holes_need_a_mask():
     content["train_params"]["holes"] = 0.5
     assert load_config(content).train_params.holes == 0.5
     content["model_params"]["generator_params"]["estimate_occlusion_map"] = False
-    with pytest.raises(
-        InputError, match=r"train_params\.holes = 0\.5: needs generator_params\.estimate_occl"
-    ):
+    with pytest.raises(InputError, match=r"train_params\.holes: needs generator_params\.estimate_occl"):
         load_config(content)
 
 
@@ -446,7 +442,7 @@ def test_published_models_have_no_extensions():
     for name in config_names():
         extensions = load_config(name).model_params.extension_params
         assert (extensions is not None) == name.startswith("heads-256"), name
-    with pytest.raises(InputError, match="extension_params: the published code has no such parts; write a"):
+    with pytest.raises(InputError, match="extension_params: not in the published code; write a .safe"):
         published_content(load_config("heads-256"))
 
 

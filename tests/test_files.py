@@ -226,7 +226,7 @@ def test_a_full_disk_is_one_line(tmp_path, code):
         raise OSError(code, os.strerror(code))
     with pytest.raises(InputError, match=r"make room$"), atomic_output(tmp_path / "a.png"):
         raise RuntimeError(f"write(): fd 6 failed with {os.strerror(code)}")  # of PyTorch
-    with pytest.raises(RuntimeError, match="a bug"), atomic_output(tmp_path / "a.png"):
+    with pytest.raises(RuntimeError, match=r"a bug"), atomic_output(tmp_path / "a.png"):
         raise RuntimeError("a bug")
     assert files.disk_is_full(OSError(code, "")) and not files.disk_is_full(None)
     with pytest.raises(PermissionError), atomic_output(tmp_path / "a.png"):

@@ -74,18 +74,22 @@ def balance(generator: nn.Module, calls: Iterable[Callable[[], object]]) -> None
 
 
 def _readers(generator: nn.Module) -> Iterator[tuple[nn.Module, list[Tensor]]]:
-    """The convolutions after the warp, each with the constants before it that scale what it reads."""
+    """The convolutions after the warp, each with the constants before it that scale what it reads.
+
+    Of a decoder with skips only the first: the others also read skips, which no constants scale.
+    """
     for block in generator.bottleneck:
         yield block.conv1, [block.scale, block.shift]
         yield block.conv2, [block.conv1.weight, block.conv1.bias]
-    if getattr(generator, "decoder", None) is not None:  # it reads maps of the encoder, too
-        return
-    decoder = [next(layer for layer in block if hasattr(layer, "weight")) for block in generator.up_blocks]
-    first = [*decoder, generator.final][0].weight
+    skips = generator.decoder is not None
+    blocks = generator.decoder.up_blocks[:1] if skips else generator.up_blocks
+    decoder = [next(layer for layer in block if hasattr(layer, "weight")) for block in blocks]
+    decoder += [] if skips else [generator.final]
+    first = decoder[0].weight
     entry = Scaled(torch.ones_like(first[0, :, 0, 0]))
     generator.bottleneck.append(entry)  # its input is a sum, which nothing scales yet
     before = [entry.factors]
-    for convolution in (*decoder, generator.final):
+    for convolution in decoder:
         yield convolution, before
         before = [convolution.weight, convolution.bias]
 
@@ -147,7 +151,7 @@ def sensitive(model) -> list[str]:
     found = {name: re.search(rf"dense_motion_network/(?:{blocks})/", name) for name in names}
     last = max(int(match[1]) for match in found.values() if match and match[1])
     of_motion = [name for name, match in found.items() if match and match[1] in (None, f"{last}")]
-    return of_motion + [name for name in names if "network/final/" in name]
+    return of_motion + [name for name in names if re.search(r"network/(decoder/)?final/", name)]
 
 
 @contextlib.contextmanager

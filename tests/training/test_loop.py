@@ -142,7 +142,7 @@ def test_parts_of_another_shape_start_anew(data, tmp_path):
 
 def test_weights_of_which_no_part_fits_are_refused(data, tmp_path):
     first = run(data, tmp_path / "first", steps=1)
-    other = {**TINY, "model_params": {**TINY["model_params"], "common_params": {"num_kp": 4}}}
+    other = {**TINY, "model_params": {**TINY["model_params"], "common_params": {"num_kp": 2}}}
     other["model_params"]["generator_params"] = {
         **TINY["model_params"]["generator_params"],
         "num_bottleneck_blocks": 2,
