@@ -442,7 +442,7 @@ def test_published_models_have_no_extensions():
     for name in config_names():
         extensions = load_config(name).model_params.extension_params
         assert (extensions is not None) == name.startswith("heads-256"), name
-    with pytest.raises(InputError, match="extension_params: not in the published code; write a .safe"):
+    with pytest.raises(InputError, match=r"extension_params: not in the published code; write a .safe"):
         published_content(load_config("heads-256"))
 
 
