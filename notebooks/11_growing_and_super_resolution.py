@@ -377,13 +377,15 @@ names = ["16 px", "bicubic", "MSE", "VGG", "SRGAN", "truth"]
 columns = [small] + [enlarged.images(way)[0] for way in [*ways, "truth"]]
 plots.show(
     plots.image_grid([[column[i] for column in columns] for i in (0, 1, 4)], names),
-    alt="bicubic is blurred; the squared error has clearer outlines; features add contrast; "
-    "SRGAN has sharp edges and some false detail; the truth is sharper than all",
+    alt="bicubic is blurred; the squared error has clear outlines and smooth faces; features "
+    "and SRGAN add eyes and mouths, redder colours and a faint grid; the truth is sharper",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 8. The input, four ways to enlarge it, the truth.* PRELIMINARY-WAYS
+# *Figure 8. The input, four ways to enlarge it, the truth.* The squared error gives clear outlines and a
+# smooth face. With features and with a discriminator eyes and mouth appear, though not those of the
+# person; colours are redder, and flat regions show a faint grid. The last two can hardly be told apart.
 
 # %%
 enlarged.show(ways, ["psnr", "ssim", "lpips", "sharpness"])
@@ -407,7 +409,11 @@ plots.show(
 # %% [markdown]
 # *Figure 9. No method is best in both: to the right lies the smaller error, below the better look.*
 #
-# PRELIMINARY-SRGAN
+# From the squared error to SRGAN, PSNR falls by 1.5 dB and SSIM by 0.03, while LPIPS falls from 0.25 to
+# 0.17 and sharpness rises: the order of the paper, turned round by the measure. The step that does it is
+# the one to *features*. The discriminator adds nothing that the seeds do not change as much: LPIPS 0.169
+# and 0.169. Its weight is 0.001, and it had 350 steps; in the paper, 200,000. Bicubic is worse than the
+# squared error in both: knowing heads helps both goals.
 #
 # ## From toy to library
 #
