@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from fomm_lib.errors import InputError, error_text
-from fomm_lib.files import atomic_output, refuse_address
+from fomm_lib.files import atomic_output, check_name
 
 Row = TypeVar("Row")
 
@@ -254,7 +254,7 @@ def read_cells(path: str | os.PathLike, what: str) -> list[tuple[int, dict[str, 
     Raises:
         InputError: there is no such file, it is too large, or it is no text.
     """
-    refuse_address(path)
+    check_name(path)
     text = _decode(_content(path, f" as {what}"))
     try:
         if "\0" in text:
