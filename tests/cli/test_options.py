@@ -97,8 +97,8 @@ def test_the_home_folder_is_that_of_the_shell(inputs, weights, tmp_path, monkeyp
     assert run("clean", "~", "--report=~/report.csv") == 0
     assert {"out.mp4", "copy.safetensors", "report.csv"} <= {path.name for path in home.iterdir()}
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
-    assert main._with_home("--best-frame=auto") == "--best-frame=auto"
-    assert main._with_home("~no-such-user-here/a") == "~no-such-user-here/a"
+    assert list(main._checked(["--best-frame=auto"])) == ["--best-frame=auto"]
+    assert list(main._checked(["~no-such-user-here/a"])) == ["~no-such-user-here/a"]
 
 
 NAMES = ["e\N{GRINNING FACE}", "\N{CYRILLIC SMALL LETTER YA}", "caf\udce9"]  # the last is no UTF-8
