@@ -24,7 +24,7 @@ from safetensors.torch import save
 
 from fomm_lib.config import Config, load_config, published_content, read_json, shown
 from fomm_lib.errors import InputError, error_text, printable
-from fomm_lib.files import atomic_output, data_path, refuse_address
+from fomm_lib.files import atomic_output, check_name, data_path
 from fomm_lib.releases import importing
 
 with importing("torch"):
@@ -69,11 +69,11 @@ def weights_path(name: str | os.PathLike) -> Path:
         'heads-64.safetensors'
     """
     path = Path(name)
-    refuse_address(name)
+    check_name(name)
     if path.is_file():
         return path
     shipped = data_path("weights", f"{str(name).removesuffix('.safetensors')}.safetensors")
-    if shipped.is_file():
+    if os.path.isfile(shipped):  # not where the ending makes the name too long
         return shipped
     if path.is_dir():
         return _weights_in(path)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from fomm_lib.errors import InputError, error_text
-from fomm_lib.files import data_path, refuse_address
+from fomm_lib.files import check_name, data_path
 from fomm_lib.releases import importing
 
 with importing("pydantic"):
@@ -374,10 +374,10 @@ def load_config(source: str | os.PathLike | dict | Config) -> Config:
     if isinstance(source, dict):
         return _checked(source, "config")
     path = Path(source)
-    refuse_address(source)
+    check_name(source)
     if not path.is_file():
         shipped = data_path("configs", f"{str(source).removesuffix('.yaml')}.yaml")
-        if not shipped.is_file():
+        if not os.path.isfile(shipped):  # also where the ending makes the name too long
             raise InputError(
                 f"{source}: no such config file; shipped ones by name: {', '.join(config_names())}"
             )

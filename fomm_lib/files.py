@@ -18,10 +18,12 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from fomm_lib.errors import InputError, Reason, VideoError, error_text, one_line
+from fomm_lib.errors import InputError, Reason, VideoError, error_text, one_line, printable
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+_SHOWN_LENGTH = 60  # characters of a name that is too long, in its message
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -48,18 +50,30 @@ def data_path(*parts: str) -> Path:
     return root.joinpath(*parts)
 
 
-def refuse_address(path: object) -> None:
-    """Raise an error if the name of a file or folder is an address (`https://...`).
+def check_name(path: object) -> None:
+    """Raise an error if a text cannot be the name of a file or folder; there need not be one of that name.
 
     Raises:
-        InputError: it is one. It says so even of a `Path`, in which two slashes become one.
+        InputError: it is empty (`Path("")` would be the current folder), it is longer than the system allows,
+            it has a null character, or it is an address (`https://...`), also as a `Path`, in which two
+            slashes become one.
 
     Example:
-        >>> refuse_address("https://example.org/me.jpg")
+        >>> check_name("https://example.org/me.jpg")
         Traceback (most recent call last):
         ...
         fomm_lib.errors.InputError: https://example.org/me.jpg: is an address; download it first, and give ...
     """
+    if not str(path):
+        raise InputError("an empty name was given; give the name of a file or folder")
+    try:
+        os.lstat(str(path))
+    except ValueError as error:
+        raise InputError(one_line(path, f"is no name of a file ({error_text(error)})")) from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            short = printable(path, _SHOWN_LENGTH)
+            raise InputError(f"{short}: is longer than a name can be; give a shorter one") from error
     found = re.match(r"([a-z][a-z0-9+.-]+):/+", str(path), re.IGNORECASE)
     if found and not os.path.lexists(str(path)):
         address = f"{found[1]}://{str(path)[found.end() :]}"
@@ -79,11 +93,12 @@ def existing_file(path: str | os.PathLike) -> Path:
         >>> existing_file(data_path("portrait.jpg")).name
         'portrait.jpg'
     """
+    name = path
     try:
         path = Path(path)
     except TypeError as error:
         raise InputError(f"a {type(path).__name__} was given; give the name of a file") from error
-    refuse_address(path)
+    check_name(name)
     try:
         if path.is_dir():
             raise VideoError(path, Reason.MISSING, "is a folder; give the name of a file")

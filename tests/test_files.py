@@ -10,10 +10,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fomm_lib import errors, files
+from fomm_lib.checkpoints import weights_path
+from fomm_lib.config import load_config
+from fomm_lib.data.clips import find_clips, find_stills
 from fomm_lib.errors import InputError, Reason, VideoError, error_text, one_line, printable
-from fomm_lib.files import atomic_folder, atomic_output, data_path, existing_file, refuse_address
+from fomm_lib.family.weights import read_family
+from fomm_lib.files import atomic_folder, atomic_output, check_name, data_path, existing_file
+from fomm_lib.media.video import VideoReader, read_image
 from tests.support.paths import ROOT
 
 needs_umask = pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
@@ -591,7 +597,7 @@ def test_names_as_long_as_the_system_allows(name, tmp_path):
 @pytest.mark.parametrize("form", [str, Path])
 def test_an_address_is_no_file(form, address):
     expected = f"{address}: is an address; download it first, and give the path of the file"
-    for check in (refuse_address, existing_file):
+    for check in (check_name, existing_file):
         with pytest.raises(InputError) as caught:
             check(form(address))
         assert str(caught.value).replace("file://me", "file:" + "///me") == expected
@@ -599,11 +605,39 @@ def test_an_address_is_no_file(form, address):
 
 def test_what_only_looks_like_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("me.jpg", "C:/me.jpg", "a:b.jpg", "12:30:00.jpg", "/https/me.jpg", ""):
-        refuse_address(name)
+    for name in ("me.jpg", "C:/me.jpg", "a:b.jpg", "12:30:00.jpg", "/https/me.jpg"):
+        check_name(name)
     (tmp_path / "https:").mkdir()
     (tmp_path / "https:" / "me.jpg").write_text("whole")
     assert existing_file("https:/me.jpg") == Path("https:/me.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "an empty name was given; give the name of a file or folder"),
+        ("a\0.jpg", "is no name of a file"),
+        ("n" * 300, "is longer than a name can be; give a shorter one"),
+        ("n" * 300 + "/me.jpg", "is longer than a name can be"),
+        ("ü" * 150, "is longer than a name can be"),
+        ("folder/" * 2000, "is longer than a name can be"),
+    ],
+    ids=["empty", "null", "long", "long-folder", "long-in-bytes", "long-path"],
+)
+@pytest.mark.skipif(os.name == "nt", reason="Windows counts characters, not bytes")
+def test_texts_that_name_no_file(name, words, tmp_path, monkeypatch):
+    """Also in the current folder, which an empty name must not stand for, though it holds frames."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("0.png")
+    readers = (check_name, existing_file, VideoReader, read_image, load_config, weights_path, read_family)
+    for read in (*readers, find_clips, find_stills):
+        with pytest.raises(InputError, match=words) as caught:
+            read(name)
+        assert len(str(caught.value)) < 150
+    for suffix in ("", ".yaml", ".safetensors"):  # which `load_config` and `weights_path` may add
+        for read in (load_config, weights_path):
+            with pytest.raises(InputError, match="no such"):
+                read("n" * (255 - len(suffix)) + suffix)
 
 
 @pytest.mark.parametrize("thing", [3, None, b"me.jpg", ["me.jpg"], object()])

@@ -36,7 +36,7 @@ from fomm_lib.animation.options import AnimateOptions, show_options
 from fomm_lib.checkpoints import weights_path
 from fomm_lib.data.tables import Table
 from fomm_lib.errors import InputError, printable
-from fomm_lib.files import DEFAULT_WEIGHTS, disk_is_full, only_writer, refuse_address, remove_leftovers
+from fomm_lib.files import DEFAULT_WEIGHTS, check_name, disk_is_full, only_writer, remove_leftovers
 from fomm_lib.media.faces import has_detector, read_faces
 from fomm_lib.media.formats import PORTRAIT_SUFFIXES, VIDEO_SUFFIXES
 from fomm_lib.media.tensors import to_tensor
@@ -226,7 +226,7 @@ def _write_manifest(out: Path, rows: Iterable[Pair]) -> None:
 def _files(folder: str | os.PathLike, suffixes: set[str], what: str) -> list[Path]:
     if not isinstance(folder, (str, os.PathLike)):
         raise InputError(f"a {type(folder).__name__} was given; give a folder of {what}")
-    refuse_address(folder)
+    check_name(folder)
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; check the path")

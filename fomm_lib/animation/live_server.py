@@ -96,8 +96,10 @@ def serve(
     LiveAnimator(model, portrait, **settings)  # so that errors are raised here, and not shown on the page
     sockets = listen(port)
 
+    app = application(model, portrait, settings)
+
     async def run() -> None:
-        server = HTTPServer(application(model, portrait, settings), max_body_size=LARGEST_TEXT)
+        server = HTTPServer(app, max_body_size=LARGEST_TEXT)
         server.add_sockets(sockets)
         address = f"http://{HOST}:{sockets[0].getsockname()[1]}"
         say(f"{address} shows the portrait; the camera's images stay on this computer. Ctrl-C ends it.")
@@ -109,6 +111,9 @@ def serve(
         asyncio.run(run())
     except KeyboardInterrupt:
         say("\nended")
+    finally:
+        for executor in app.settings["executors"]:  # Python would work off what the pages wait for
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _has_screen() -> bool:
@@ -137,16 +142,19 @@ def application(model: AnimatableModel, portrait: np.ndarray, settings: dict) ->
     Only requests to this computer by its own names are accepted: another name would mean that another site
     has directed the browser here.
     """
+    worker = ThreadPoolExecutor(1)  # one image at a time: two would slow each other down
+    reader = ThreadPoolExecutor(2)  # files take longer, and no camera waits for them
     shared = {
         "make": lambda portrait, choices: LiveAnimator(model, portrait, **choices),
         "portrait": portrait,
         "settings": settings,
-        "worker": ThreadPoolExecutor(1),  # one image at a time: two would slow each other down
-        "reader": ThreadPoolExecutor(2),  # files take longer, and no camera waits for them
+        "worker": worker,
+        "reader": reader,
         "first": {},
     }
     # Without pings: a page whose image is computed does not answer them in time, and would be cut off.
-    app = Application(websocket_max_message_size=LARGEST_MESSAGE, websocket_ping_interval=0)
+    options = {"websocket_max_message_size": LARGEST_MESSAGE, "websocket_ping_interval": 0}
+    app = Application(**options, executors=(worker, reader))
     app.add_handlers(r"(127\.0\.0\.1|localhost)", [("/", _Page), ("/live", _Camera, shared)])
     return app
 

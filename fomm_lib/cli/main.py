@@ -7,12 +7,13 @@ import errno
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 
 # In the order of `fomm --help`: a module registers its verbs when it is imported.
 from fomm_lib.cli import animating, training, evaluating, data, weights, family  # isort: skip  # noqa: F401
 from fomm_lib.cli.app import app
 from fomm_lib.errors import InputError, printable
-from fomm_lib.files import refuse_address
+from fomm_lib.files import check_name
 from fomm_lib.version import __version__
 
 OUT_OF_MEMORY = "out of memory; try a smaller image, video or --batch-size"
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not debug:
         warnings.formatwarning = lambda message, *_: f"fomm: {printable(message)}\n"
     try:
-        arguments = [_with_home(argument) for argument in arguments]
+        arguments = list(_checked(arguments))
         app(arguments, prog_name="fomm")  # reports wrong options itself, with exit code 2
     except SystemExit as exit:
         if exit.code == 130:
@@ -69,16 +70,23 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _with_home(argument: str) -> str:
-    """An argument with `~` as the home folder, which shells leave as it is in `--source=~/me.jpg`.
+def _checked(arguments: list[str]) -> Iterator[str]:
+    """The arguments with `~` as the home folder, which shells leave as it is in `--source=~/me.jpg`.
 
     Raises:
-        InputError: it is an address; no verb takes one.
+        InputError: one is empty (a shell's variable without a value), an address, or longer than the name of
+            a file can be; no verb takes such a one.
     """
-    is_option = argument.startswith("--")
-    option, sign, value = argument.partition("=") if is_option else ("", "", argument)
-    refuse_address(value)
-    return option + sign + os.path.expanduser(value)
+    before = ""
+    for argument in arguments:
+        option, sign, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        if not value and (sign or not option):
+            where = option or (before if before.startswith("--") else "an argument")
+            raise InputError(f"{where}: is empty; give a name or a value, or leave it out")
+        if value:
+            check_name(value)
+        yield option + sign + os.path.expanduser(value)
+        before = argument
 
 
 def _explanation(error: Exception) -> str | None:

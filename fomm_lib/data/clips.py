@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fomm_lib.errors import InputError, error_text
-from fomm_lib.files import refuse_address
+from fomm_lib.files import check_name
 from fomm_lib.media.folders import image_names, is_image_name
 from fomm_lib.media.formats import IMAGE_SUFFIXES, PORTRAIT_SUFFIXES, VIDEO_SUFFIXES
 from fomm_lib.media.images import open_image
@@ -158,7 +158,7 @@ def find_stills(folder: str | os.PathLike) -> list[StillClip]:
         >>> [clip.name for clip in find_stills("data")]            # doctest: +SKIP
         ['portrait.jpg']
     """
-    refuse_address(folder)
+    check_name(folder)
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one that holds portraits")
@@ -188,7 +188,7 @@ def find_clips(root: str | os.PathLike, split: str | None = "train", aspect: flo
         >>> [clip.name for clip in find_clips("data/heads", "test")]            # doctest: +SKIP
         ['anna#01.mp4', 'anna#02.mp4']
     """
-    refuse_address(root)
+    check_name(root)
     root = Path(root)
     if split not in ("train", "test", None):
         raise InputError(f"split={split!r}: choose 'train', 'test' or None (the whole folder)")

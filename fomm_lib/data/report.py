@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from fomm_lib.data.cleaning import STILL_CHANGE, VERDICTS, FileReport, check_file_guarded, resolve_probe
 from fomm_lib.data.tables import Table
 from fomm_lib.errors import InputError
-from fomm_lib.files import atomic_output, only_writer, real_path, refuse_address, remove_leftovers
+from fomm_lib.files import atomic_output, check_name, only_writer, real_path, remove_leftovers
 from fomm_lib.media.formats import is_media_name, is_video_name
 from fomm_lib.media.sandbox import close_idle
 
@@ -166,7 +166,7 @@ def summary(rows: Iterable[FileReport]) -> str:
 
 
 def _check_arguments(folder, report, quarantine, jobs, seconds, memory) -> None:
-    refuse_address(folder)
+    check_name(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder that holds the videos")
     if report.is_dir():

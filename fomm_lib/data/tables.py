@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from fomm_lib.errors import InputError, error_text
-from fomm_lib.files import atomic_output, refuse_address
+from fomm_lib.files import atomic_output, check_name
 
 Row = TypeVar("Row")
 
@@ -252,14 +252,17 @@ def read_cells(path: str | os.PathLike, what: str) -> list[tuple[int, dict[str, 
         what: what it should be, e.g. "a table of losses".
 
     Raises:
-        InputError: there is no such file, it is too large, or it is no text.
+        InputError: there is no such file, it is too large, it is no text, or two columns have one name.
     """
-    refuse_address(path)
+    check_name(path)
     text = _decode(_content(path, f" as {what}"))
     try:
         if "\0" in text:
             raise csv.Error("it is no text")
         records = list(_records(text))
+        header = records[0][1] if records else []
+        if twice := {name for name in header if header.count(name) > 1}:
+            raise csv.Error(f"it has the column {min(twice)} twice")
     except csv.Error as error:
         raise InputError(f"{path}: cannot be read as {what} ({error_text(error)})") from error
     rows = []

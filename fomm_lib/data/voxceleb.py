@@ -53,6 +53,11 @@ KEYFRAME_EVERY = 12  # training jumps to single frames; see benchmarks/datasets.
 CUT_SECONDS = 600.0  # a clip has at most a thousand frames: a decoder that takes longer hangs
 PATIENCE = 10  # if this many videos in a row cannot be reached, the network is down
 
+# Of the numbers in the list. Times are start / fps and end / fps: a video's clock must be able to count them.
+_BOUNDS = {**dict.fromkeys(("start", "end"), (0, 10**8)), "fps": (1, 1000)}
+_BOUNDS |= dict.fromkeys(("width", "height"), (2, 65536))
+LARGEST_SIZE = 4096  # width and height of a clip; the videos have at most 1080 lines
+
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition", "person_id")
 """The columns of the published list."""
 
@@ -116,9 +121,9 @@ def _clip(row: dict[str, str], path: str | os.PathLike, line: int) -> VoxClip:
         if not box:
             raise ValueError(f"bbox {row['bbox']!r} is not x0-y0-x1-y1")
         x0, y0, x1, y1 = map(int, box.groups())
-        if not (0 <= start < end and min(fps, width, height) > 0 and x0 < x1 and y0 < y1):
-            raise ValueError("the end is not after the start, the box is empty, or fps, width or height is 0")
-    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
+        if not (start < end and x0 < x1 and y0 < y1):
+            raise ValueError("the end is not after the start, or the box is empty")
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}, line {line}: {error}; correct or remove the line") from error
     return VoxClip(
         name=f"{person}#{video_id}#{int(start):06d}#{int(end):06d}.mp4",
@@ -132,11 +137,13 @@ def _clip(row: dict[str, str], path: str | os.PathLike, line: int) -> VoxClip:
 
 def _number(row: dict[str, str], key: str) -> Fraction:
     """A number of the list, e.g. 25, 29.97 or 30000/1001; exponents would make it as large as one likes."""
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9}|/\d{1,9})?", row[key].strip(), re.ASCII):
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9}|/0*[1-9]\d{0,8})?", row[key].strip(), re.ASCII):
         raise ValueError(f"{key} {row[key]!r} is not a number such as 25, 29.97 or 30000/1001")
-    number = Fraction(row[key].strip())
+    number, (least, most) = Fraction(row[key].strip()), _BOUNDS[key]
     if key in ("start", "end") and number.denominator != 1:
         raise ValueError(f"{key} {row[key]!r} is not the number of a frame")
+    if not least <= number <= most:
+        raise ValueError(f"{key} {row[key]!r} is not between {least} and {most}")
     return number
 
 
@@ -218,7 +225,7 @@ def fetch_voxceleb(
         >>> fetch_voxceleb("vox-metadata.csv", "data/vox", "test").summary()    # doctest: +SKIP
         '525 clips: 301 done, 220 failed, 4 to do'
     """
-    _check_arguments(size, form, url, jobs)
+    _check_arguments(size, form, url, jobs, limit)
     clips = read_metadata(metadata, partition)
     _yt_dlp()  # raises now, not after the first hour, if it is not installed
     out = Path(out).absolute()  # another process writes there
@@ -256,9 +263,11 @@ def fetch_voxceleb(
         return ledger
 
 
-def _check_arguments(size: int, form: str, url: str, jobs: int) -> None:
-    if not isinstance(size, int) or size < 2 or size % 2:
-        raise InputError(f"size={size!r}; must be an even number of pixels")
+def _check_arguments(size: int, form: str, url: str, jobs: int, limit: int | None) -> None:
+    if not isinstance(size, int) or not 2 <= size <= LARGEST_SIZE or size % 2:
+        raise InputError(f"size={size!r}; must be an even number of pixels from 2 to {LARGEST_SIZE}")
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise InputError(f"limit={limit!r}; must be a whole number, at least 0")
     if form not in FORMATS:
         raise InputError(f"format {form!r}: choose {', '.join(FORMATS)}")
     if "{video_id}" not in url:

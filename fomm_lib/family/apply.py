@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,12 +101,13 @@ def apply_family(
         raise InputError(one_line(output, "is the input; choose another name for the result"))
     video = _video(source)
     if video is None:
-        image = made(read_image(source))
-        write_image(output, image, notice(model), overwrite=overwrite)
+        with image_output(output, notice(model), overwrite) as write:
+            image = made(read_image(source))
+            write(image)
         return Applied(Path(output), 1, image.shape[1::-1])
     if Path(output).suffix.lower() in IMAGE_FORMATS:
         raise InputError(one_line(output, f"{source} is a video; give a name that ends in .mp4, .gif, ..."))
-    size = made(video.first_frame()).shape[1::-1]
+    size = _size_made(model, video.size)
     texts = dict.fromkeys(["comment", "description"], notice(model))
     options = {"audio_from": source, "metadata": texts, "overwrite": overwrite, "time_base": video.time_base}
     with open_output(output, video.fps, size, **options) as writer:
@@ -292,8 +293,8 @@ def sample_family(
         images = (F.interpolate(image[None], scale_factor=zoom, mode="nearest")[0] for image in images)
     size = (model.config.size * zoom,) * 2
     if Path(output).suffix:
-        sheet = make_grid(list(images), nrow=int(np.ceil(count**0.5)), padding=2, pad_value=1)
-        write_image(output, to_uint8(sheet), notice(model), overwrite=overwrite)
+        with image_output(output, notice(model), overwrite) as write:
+            write(to_uint8(make_grid(list(images), nrow=int(np.ceil(count**0.5)), padding=2, pad_value=1)))
         return Applied(Path(output), count, size)
     with atomic_folder(output, overwrite, replaceable=r"\d+\.png") as folder:
         for number, image in enumerate(images):
@@ -301,14 +302,21 @@ def sample_family(
     return Applied(Path(output), count, size)
 
 
-def write_image(path: str | os.PathLike, image: np.ndarray, comment: str, *, overwrite: bool = False) -> None:
-    """Write uint8 (H, W, 3) as .png, .jpg or .webp, whole or not at all, with a comment in its header.
+@contextmanager
+def image_output(
+    path: str | os.PathLike, comment: str, overwrite: bool = False
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that writes uint8 (H, W, 3) as .png, .jpg or .webp, with a comment in its header.
+
+    A name that cannot be written is refused before the work that makes the image. The file appears whole or
+    not at all at the end of `with`, in which the function must be called.
 
     Raises:
         InputError: another ending, or see `files.atomic_output`.
 
     Example:
-        >>> write_image("grey.png", np.full((8, 8, 3), 128, np.uint8), "a test")
+        >>> with image_output("grey.png", "a test") as write:
+        ...     write(np.full((8, 8, 3), 128, np.uint8))
     """
     path = Path(path)
     kind = IMAGE_FORMATS.get(path.suffix.lower())
@@ -323,7 +331,24 @@ def write_image(path: str | os.PathLike, image: np.ndarray, comment: str, *, ove
         "WEBP": {"quality": 95, "exif": exif},
     }[kind]
     with atomic_output(path, overwrite) as temporary:
-        Image.fromarray(image).save(temporary, kind, **options)
+        yield lambda image: Image.fromarray(image).save(temporary, kind, **options)
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray, comment: str, *, overwrite: bool = False) -> None:
+    """Write uint8 (H, W, 3) as `image_output` does.
+
+    Example:
+        >>> write_image("grey.png", np.full((8, 8, 3), 128, np.uint8), "a test")
+    """
+    with image_output(path, comment, overwrite) as write:
+        write(image)
+
+
+def _size_made(model: FamilyModel, size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of what `image_function` makes of an image of this size."""
+    if model.config.system != "srgan":
+        return model.config.size, model.config.size
+    return size[0] * scale_of(model.config), size[1] * scale_of(model.config)
 
 
 def _video(source: str | os.PathLike) -> VideoReader | None:

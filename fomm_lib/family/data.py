@@ -34,7 +34,7 @@ from torch.nn import functional as F
 from fomm_lib.data.clips import Clip, find_clips
 from fomm_lib.data.datasets import FramePairs
 from fomm_lib.errors import InputError, one_line
-from fomm_lib.files import data_path, refuse_address
+from fomm_lib.files import check_name, data_path
 from fomm_lib.media.formats import PORTRAIT_SUFFIXES
 from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import resize
@@ -236,7 +236,7 @@ def split_folder(root: Path, split: str) -> Path:
     Raises:
         InputError: there is no such folder.
     """
-    refuse_address(root)
+    check_name(root)
     if not root.is_dir():
         raise InputError(one_line(root, "no such folder; give the one that holds the images"))
     for name in (split, "train"):

@@ -14,7 +14,7 @@ from fomm_lib.config import read_json
 from fomm_lib.errors import InputError, printable
 from fomm_lib.family.config import SYSTEMS, FamilyConfig, read_config
 from fomm_lib.family.systems import build_networks
-from fomm_lib.files import data_path, refuse_address
+from fomm_lib.files import check_name, data_path
 from fomm_lib.model import choose_device
 
 
@@ -80,7 +80,7 @@ def read_family(
     Raises:
         InputError: see `load_family`.
     """
-    refuse_address(name)
+    check_name(name)
     if str(name) not in SYSTEMS and not Path(name).exists():  # `weights_path` would name other models
         raise InputError(f"{name}: no such file of weights; shipped ones by name: {', '.join(SYSTEMS)}")
     if str(name) in SYSTEMS:

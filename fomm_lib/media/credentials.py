@@ -30,7 +30,7 @@ from typing import Any
 from PIL import Image
 
 from fomm_lib.errors import InputError, error_text, one_line, printable
-from fomm_lib.files import refuse_address
+from fomm_lib.files import check_name
 from fomm_lib.version import __version__
 
 MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -339,7 +339,7 @@ def _sha256(path: str | os.PathLike) -> str:
 
 
 def _read_pem(path: str | os.PathLike) -> bytes:
-    refuse_address(path)
+    check_name(path)
     try:
         with open(path, "rb") as file:
             text = file.read(LARGEST_PEM)

@@ -18,7 +18,11 @@ from fomm_lib.media.signatures import heif_kind, is_camera_raw, is_only_still
 from fomm_lib.releases import importing
 
 with importing("pillow"):
-    from PIL import Image, ImageCms, ImageOps
+    from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+# Pillow refuses a PNG with a longer profile or text, and its own limit, 1 MiB, is that of some printers'
+# profiles. All texts of a file together stay within 64 MiB.
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20
 
 MAX_IMAGE_PIXELS = 89_478_485  # Pillow's own limit for a decompression bomb: 256 MiB of RGB
 
@@ -70,10 +74,24 @@ def open_image(path: Path, largest: int = MAX_IMAGE_PIXELS) -> Iterator[Image.Im
                 _refuse_misread(path, image)
         except Image.DecompressionBombError as error:
             raise too_large(path, "an image", largest) from error
+        except ValueError as error:
+            _refuse_long_notes(path, error)
+            raise
         with image:
             if image.width * image.height > largest:
                 raise too_large(path, "an image", largest, image.size)
-            yield image
+            try:
+                yield image
+            except ValueError as error:  # of what stands behind the pixels, too
+                _refuse_long_notes(path, error)
+                raise
+
+
+def _refuse_long_notes(path: Path, error: ValueError) -> None:
+    """Raise an error in our words, if Pillow's says that a colour profile or text of a PNG is too long."""
+    if "MAX_TEXT_CHUNK" in str(error) or "text chunks" in str(error):
+        text = "a colour profile or text in it is longer than 16 MiB; save it again without that"
+        raise VideoError(path, Reason.UNREADABLE, text) from error
 
 
 def image_format(path: Path) -> str | None:

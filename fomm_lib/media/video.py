@@ -36,7 +36,7 @@ import numpy as np
 from PIL import Image
 
 from fomm_lib.errors import InputError, Reason, VideoError, error_text, one_line
-from fomm_lib.files import existing_file
+from fomm_lib.files import check_name, existing_file
 from fomm_lib.media.containers import missing_end
 from fomm_lib.media.decoding import ToRgb, decoded_frames, open_video
 from fomm_lib.media.encoding import VideoWriter
@@ -317,6 +317,7 @@ def _frame_files(path: str | os.PathLike) -> list[Path] | None:
     """
     if not isinstance(path, (str, os.PathLike)):
         return None
+    check_name(path)
     folder = Path(path)
     try:
         if not folder.is_dir():

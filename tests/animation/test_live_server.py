@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -441,6 +442,26 @@ def test_ctrl_c_ends_it_cleanly():
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", program.address)
     code, said, errors = program.end()
     assert (code, errors) == (0, "") and said.split() == ["ended"]
+
+
+def test_what_pages_wait_for_does_not_delay_the_end(model, portrait, monkeypatch):
+    """Python ends its threads only after they have worked off all that was handed to them."""
+    executors, futures = [], []
+
+    class Recorded(ThreadPoolExecutor):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            executors.append(self)
+
+    def say(text: str) -> None:
+        if text.startswith("http"):
+            for executor in executors:
+                futures.extend(executor.submit(time.sleep, 0.3) for _ in range(100))
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(live_server, "ThreadPoolExecutor", Recorded)
+    live_server.serve(model, portrait, port=0, browser=False, say=say, find_faces=False)
+    assert len(executors) == 2 and sum(future.cancelled() for future in futures) >= 190
 
 
 # --- in the browser ------------------------------------------------------------------------------------

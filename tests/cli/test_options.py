@@ -65,6 +65,22 @@ def test_an_address_is_refused_wherever_a_file_is_taken(command, tmp_path, capsy
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "command", [[*verb.split(), *before] for verb, places in FILES.items() for before in places], ids=" ".join
+)
+def test_what_is_no_name_is_refused_wherever_a_file_is_taken(command, tmp_path, capsys):
+    """An empty text, of a shell's variable without a value, must not stand for the current folder."""
+    option = command[-1] if command[-1].startswith("--") else None
+    for value, words in (("", "is empty; give a name"), ("n" * 300, "is longer than a name can be")):
+        for arguments in ([*command, value], [*command[:-1], f"{option}={value}"] if option else None):
+            if arguments is not None:
+                assert run(*arguments) == 2
+                line = one_line(capsys)
+                assert words in line and len(line) < 150
+                assert value or line.startswith(f"fomm: {option or 'an argument'}: ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_home_folder_is_that_of_the_shell(inputs, weights, tmp_path, monkeypatch, capsys):
     """Also where the shell does not replace `~`, after an equals sign."""
     home = tmp_path / "home"
@@ -81,8 +97,8 @@ def test_the_home_folder_is_that_of_the_shell(inputs, weights, tmp_path, monkeyp
     assert run("clean", "~", "--report=~/report.csv") == 0
     assert {"out.mp4", "copy.safetensors", "report.csv"} <= {path.name for path in home.iterdir()}
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
-    assert main._with_home("--best-frame=auto") == "--best-frame=auto"
-    assert main._with_home("~no-such-user-here/a") == "~no-such-user-here/a"
+    assert list(main._checked(["--best-frame=auto"])) == ["--best-frame=auto"]
+    assert list(main._checked(["~no-such-user-here/a"])) == ["~no-such-user-here/a"]
 
 
 NAMES = ["e\N{GRINNING FACE}", "\N{CYRILLIC SMALL LETTER YA}", "caf\udce9"]  # the last is no UTF-8

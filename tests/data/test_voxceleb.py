@@ -304,10 +304,17 @@ def test_the_list_is_read(tmp_path):
         ({"start": 40, "end": 40}, "line 2: the end is not after the start"),
         ({"bbox": "1-2-3"}, "line 2: .*; correct or remove the line"),
         ({"bbox": "100-20-40-120"}, "the box is empty"),
-        ({"fps": 0}, "fps, width or height is 0"),
+        ({"fps": 0}, "fps '0' is not between 1 and 1000"),
+        ({"fps": "0.000000001"}, r"fps '0\.000000001' is not between 1 and 1000"),
+        ({"fps": "1/999999999"}, "fps '1/999999999' is not between"),
+        ({"fps": "999999999.999999999"}, "is not between 1 and 1000"),
+        ({"width": 0}, "width '0' is not between 2 and 65536"),
+        ({"height": 999999999}, "height '999999999' is not between"),
+        ({"end": 999999999}, "end '999999999' is not between 0 and 100000000"),
         ({"fps": "1e999999999"}, r"fps '1e999999999' is not a number such as 25, 29\.97 or 30000/1001"),
         ({"fps": "1e-99999999"}, "fps '1e-99999999' is not a number"),
-        ({"fps": "25/0"}, "line 2: .*; correct or remove the line"),
+        ({"fps": "25/0"}, "fps '25/0' is not a number"),
+        ({"fps": "25/000"}, "fps '25/000' is not a number"),
         ({"fps": "9" * 10**5}, "is not a number"),
         ({"width": "nan"}, "width 'nan' is not a number"),
         ({"height": "-120"}, "height '-120' is not a number"),
@@ -339,12 +346,19 @@ def test_lists_that_make_no_sense(tmp_path):
     (tmp_path / "d.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read as a CSV"):
         read_metadata(tmp_path / "d.csv")
+    twice = write_list(tmp_path / "e.csv", row())
+    head, line = twice.read_text().splitlines()
+    twice.write_text(f"{head},start\n{line},5\n")  # which of the two is meant?
+    with pytest.raises(InputError, match="it has the column start twice"):
+        read_metadata(twice)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"size": 33}, "size=33; must be an even number"),
+        ({"size": 1_000_000}, "size=1000000; must be an even number of pixels from 2 to 4096"),
+        ({"limit": -1}, "limit=-1; must be a whole number, at least 0"),
         ({"form": "gif"}, "format 'gif': choose mp4, png, jpg"),
         ({"url": "http://example.org"}, "must contain {video_id}"),
         ({"jobs": 0}, "jobs=0; must be"),

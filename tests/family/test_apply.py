@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -143,6 +145,29 @@ def test_files_that_do_not_fit(models, inputs, tmp_path):
     with pytest.raises(InputError, match="exists already"):
         apply_family(model, inputs / "image.png", out)
     apply_family(model, inputs / "image.png", out, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["out.xyz", "out", "no-folder/out.png", "there.png", "folder.png"])
+def test_an_output_that_cannot_be_is_refused_before_the_work(name, models, inputs, tmp_path, monkeypatch):
+    def work(*_):
+        raise AssertionError("this is work")
+
+    (tmp_path / "there.png").write_text("mine")
+    (tmp_path / "folder.png").mkdir()
+    for system in ("cyclegan", "srgan"):
+        for network in models[system].networks.values():
+            monkeypatch.setattr(network, "forward", work)
+        with pytest.raises(InputError, match=re.escape(name.split("/")[0])):
+            apply_family(models[system], inputs / "image.png", tmp_path / name, **QUIET)
+        if name not in ("out", "there.png", "folder.png"):  # a folder of frames; and images, refused as such
+            with pytest.raises(InputError, match=re.escape(name.split("/")[0].split(".")[0])):
+                video = tmp_path / name.replace(".png", ".mp4")
+                apply_family(models[system], inputs / "video.mp4", video, **QUIET)
+    monkeypatch.setattr(models["progressive"].networks["generator"], "forward", work)
+    if name != "out":  # a folder of images
+        with pytest.raises(InputError, match=re.escape(name.split("/")[0])):
+            sample_family(models["progressive"], tmp_path / name, 2)
+    assert (tmp_path / "there.png").read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
 
 
 # --- super-resolution of an animation -------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -345,6 +346,41 @@ def test_no_length_in_a_header_takes_its_memory(format, tmp_path):
             content = whole[:place] + LENGTH.to_bytes(4, order) + whole[place + 4 :]
             (tmp_path / f"{place:03}-{order}").write_bytes(content)
     guarded_call(read_all, str(tmp_path), memory=1 << 30)
+
+
+def with_chunk(kind: bytes, content: bytes) -> bytes:
+    """A small PNG, grey 128, with another chunk after its header."""
+    whole = png([bytes([128] * 8)] * 8, 8, 8)
+    return whole[:33] + chunk(kind, content) + whole[33:]
+
+
+def test_a_profile_or_text_of_several_megabytes_is_no_damage(tmp_path):
+    """Profiles of printers are so large, and so is what some programs write about how an image was made."""
+    path = tmp_path / "a.png"
+    twin = profile("GRAY")
+    for size in (2 << 20, 10 << 20):
+        tail = np.random.default_rng(size).bytes(size)
+        large = struct.pack(">I", len(twin) + size) + twin[4:] + tail
+        path.write_bytes(with_chunk(b"iCCP", b"large\0\0" + zlib.compress(large, 1)))
+        with Image.open(path) as image:
+            assert image.info["icc_profile"] == large
+        with_profile = read_image(path)
+        path.write_bytes(with_chunk(b"iCCP", b"small\0\0" + zlib.compress(twin)))
+        assert np.array_equal(with_profile, read_image(path))
+        for kind, head in ((b"zTXt", b"note\0\0"), (b"iTXt", b"note\0\1\0\0\0")):
+            path.write_bytes(with_chunk(kind, head + zlib.compress(bytes(size))))
+            assert (read_image(path) == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"), [(b"iCCP", b"x\0\0"), (b"zTXt", b"x\0\0"), (b"iTXt", b"x\0\1\0\0\0")]
+)
+def test_a_profile_or_text_without_end_is_named(kind, head, tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(with_chunk(kind, head + zlib.compress(bytes(100 << 20), 9)))
+    for read in (read_image, VideoReader):
+        with pytest.raises(InputError, match="a colour profile or text in it is longer than 16 MiB"):
+            read(path)
 
 
 def test_large_images_with_alpha_are_laid_on_white_in_parts():
