@@ -382,7 +382,7 @@ CPU_SECONDS, QUARTERS = 100.0, (25, 50, 75, 100)
 
 def progressive(results: Results) -> None:
     """Grown against flat at equal processor time, without that of the measures; a training is not resumed."""
-    config = family_config("progressive", size=16, fade=3000, stable=5000)
+    config = family_config("progressive", size=16, fade=3000, stable=5000, ema=0.98)  # few steps a level
     measured, half = swd_against_half(config.size)
     for variant, seed in results.once("real"):
         results.add(variant, seed, measured(half), half[:SHOWN])
