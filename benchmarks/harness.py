@@ -18,8 +18,8 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,38 @@ class Run:
         return statistics.median(getattr(b, clock) / getattr(own, clock) for b, own in pairs)
 
 
+class _Process:
+    """One variant in a process of its own, and what was measured of it so far, `run`."""
+
+    def __init__(self, name: str, build: Callable[[], Callable[[], Any]]):
+        context = multiprocessing.get_context("spawn")
+        started = time.perf_counter()
+        self.name = name
+        self.pipe, theirs = context.Pipe()
+        context.Process(target=_serve, args=(build, theirs), daemon=True).start()
+        theirs.close()
+        before = self._answer()
+        ready = time.perf_counter() - started
+        first, peak = self._answer()
+        self.run = Run(ready, before, peak, first, [])
+
+    def step(self) -> None:
+        """Time one more step."""
+        self.pipe.send(True)
+        timing, self.run.peak = self._answer()
+        self.run.timings.append(timing)
+
+    def end(self) -> None:
+        """Let the process end."""
+        self.pipe.send(False)
+
+    def _answer(self) -> Any:
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            raise SystemExit(f"{self.name}: its process ended") from None
+
+
 def take_turns(variants: Mapping[str, Callable[[], Callable[[], Any]]], rounds: int) -> dict[str, Run]:
     """Run variants in processes of their own, which take turns.
 
@@ -109,26 +141,41 @@ def take_turns(variants: Mapping[str, Callable[[], Callable[[], Any]]], rounds: 
             called in the new process, so it must be picklable: a function of a module, or a `partial` of one.
         rounds: timed steps of each, after a warm-up.
     """
-    context = multiprocessing.get_context("spawn")
-    pipes: dict[str, Connection] = {}
-    runs: dict[str, Run] = {}
-    for name, build in variants.items():  # one after the other, since the start is measured
-        started = time.perf_counter()
-        pipes[name], theirs = context.Pipe()
-        context.Process(target=_serve, args=(build, theirs), daemon=True).start()
-        theirs.close()
-        before = _answer(name, pipes[name])
-        ready = time.perf_counter() - started
-        first, peak = _answer(name, pipes[name])
-        runs[name] = Run(ready, before, peak, first, [])
+    # One after the other, since the start is measured.
+    processes = [_Process(name, build) for name, build in variants.items()]
     for _ in range(rounds):
-        for name, run in runs.items():
-            pipes[name].send(True)
-            timing, run.peak = _answer(name, pipes[name])
-            run.timings.append(timing)
-    for pipe in pipes.values():
-        pipe.send(False)
-    return runs
+        for process in processes:
+            process.step()
+    for process in processes:
+        process.end()
+    return {process.name: process.run for process in processes}
+
+
+def against_first(
+    variants: Mapping[str, Callable[[], Callable[[], Any]]], rounds: int
+) -> Iterator[tuple[str, Run, Run]]:
+    """The same, but each variant takes turns with the first one alone, and is given when it has finished:
+    there are results early, and no more than two processes at a time.
+
+    Args:
+        variants, rounds: as for `take_turns`; the first variant has as many rounds with each of the others.
+    Yields:
+        Name, run, and what was measured of the first variant in the same rounds. The first one comes first,
+        by itself.
+    """
+    (first, build), *others = variants.items()
+    base = _Process(first, build)
+    for _ in range(rounds):
+        base.step()
+    yield first, base.run, base.run
+    for name, build in others:
+        process = _Process(name, build)
+        for _ in range(rounds):
+            base.step()
+            process.step()
+        process.end()
+        yield name, process.run, replace(base.run, timings=base.run.timings[-rounds:])
+    base.end()
 
 
 def _serve(build: Callable[[], Callable[[], Any]], pipe: Connection) -> None:
@@ -140,13 +187,6 @@ def _serve(build: Callable[[], Callable[[], Any]], pipe: Connection) -> None:
         timing = timed(step)
         pipe.send((timing, peak_mib()))
         more = pipe.recv()
-
-
-def _answer(name: str, pipe: Connection) -> Any:
-    try:
-        return pipe.recv()
-    except EOFError:
-        raise SystemExit(f"{name}: its process ended") from None
 
 
 class Table:

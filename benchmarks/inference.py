@@ -1,15 +1,21 @@
 """How fast a model makes frames, in every way there is, and how far from the plain model's they are.
 
     python -m benchmarks.inference                              # vox-256 with random weights
-    python -m benchmarks.inference --weights heads-64
+    python -m benchmarks.inference --weights heads-128 --size 256
     python -m benchmarks.inference --threads 1 --rounds 9       # on a machine that has other work
+    python -m benchmarks.inference --rounds 2 --paths default bfloat16 int8     # a few minutes
 
 The first row is the published order of work: one driving frame at a time, each through the whole generator,
-including the source's encoder and the images for display. The rows take turns, four frames each; a ratio is
-the median over the rounds. "CPU s" are processor seconds a frame. PSNR and the largest difference compare
-eight frames with those of the first row, images in [0, 1]. "ready" is the time from the start of Python to
-the first four frames. Rows whose packages are not installed are left out. Decoding and encoding of videos are
-not included; `benchmarks.animate` has them.
+including the source's encoder and the images for display. Each other row takes turns with it, four frames
+each, and is printed when it has finished; a ratio is the median over these rounds, of seconds and, "CPU
+ratio", of processor seconds, which hardly depend on other work. "CPU s" are processor seconds a frame. PSNR
+and the largest difference compare eight frames with those of the first row, images in [0, 1]. "ready" is the
+time from the start of Python to the first four frames. Rows whose packages are not installed are left out.
+Decoding and encoding of videos are not included; `benchmarks.animate` has them.
+
+int8 is calibrated as `fomm animate` does it, with the repository's portrait and every eighth frame of its
+driving video. The eight frames compared are others of that video; with `--clip` they are of that clip, and
+its first frame is the source: another person, of whom the calibration knows nothing.
 
 Random weights cost the same time as trained ones. So that their images say something about rounding, each
 batch norm divides by the size of its inputs, keypoints move about as far as those of trained weights, and the
@@ -31,13 +37,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.harness import Table, parser, take_turns
+from benchmarks.harness import Table, against_first, parser
 from fomm_lib.animation.animator import Animator
-from fomm_lib.animation.export import ExportedModel, export_model
+from fomm_lib.animation.export import ExportedModel, calibration_images, export_model
 from fomm_lib.animation.fast import FastModel
 from fomm_lib.animation.movement import relative_motion
 from fomm_lib.checkpoints import write_weights
 from fomm_lib.files import data_path
+from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
 from fomm_lib.model import FirstOrderMotionModel, load_model
@@ -65,31 +72,38 @@ def main() -> None:
     what = options.add_mutually_exclusive_group()
     what.add_argument("--weights", help="a name in data/weights, or a file; otherwise random weights")
     what.add_argument("--config", default="vox-256", help="the model of random weights")
+    options.add_argument("--size", type=int, help="of the images; by default that of the model")
+    options.add_argument("--clip", help="a video to compare frames of, instead of the repository's")
     options.add_argument("--threads", type=int, default=os.cpu_count())
     options.add_argument("--device", default="cpu")
     options.add_argument("--rounds", type=int, default=7, help="timed batches of each, at least 1")
-    options.add_argument("--only", nargs="+", help="variants whose names contain one of these words")
+    options.add_argument("--paths", nargs="+", help="only rows whose names contain one of these words")
     arguments = options.parse_args()
     first, *others = VARIANTS
-    others = [name for name in others if not arguments.only or any(w in name for w in arguments.only)]
+    others = [name for name in others if not arguments.paths or any(w in name for w in arguments.paths)]
     names = [first, *(name for name in others if can_run(name, arguments.device))]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(arguments, folder, export={"onnxruntime", "openvino"} & {VARIANTS[name][0] for name in names})
         variants = {name: partial(build_step, name, arguments, folder) for name in names}
-        runs = take_turns(variants, max(1, arguments.rounds))
+        print(f"{arguments.weights or arguments.config + ', random weights'}; {arguments.device}, ", end="")
+        print(f"{arguments.threads} threads; median of {arguments.rounds} rounds of {BATCH} frames")
+        columns = {"variant": "", "frames/s": ".2f", "ratio": ".2f", "CPU s": ".4f", "CPU ratio": ".2f"}
+        columns |= {"PSNR dB": ".1f", "largest": ".5f", "peak MiB": ".0f", "ready s": ".1f"}
+        table, expected = Table(columns, width=29), None
+        for name, run, base in against_first(variants, max(1, arguments.rounds)):
+            frames = np.concatenate([run.first.result, run.timings[0].result])
+            expected = frames if expected is None else expected
+            rates = BATCH / run.median(), run.ratio(base)
+            rates += run.median("processor") / BATCH, run.ratio(base, "processor")
+            table.row(name, *rates, *apart(frames, expected), run.peak, run.ready + run.first.seconds)
 
-    print(f"{arguments.weights or arguments.config + ', random weights'}; {arguments.device}, ", end="")
-    print(f"{arguments.threads} threads; median of {arguments.rounds} rounds of {BATCH} frames")
-    columns = {"variant": "", "frames/s": ".2f", "ratio": ".2f", "CPU s": ".4f", "PSNR dB": ".1f"}
-    table = Table({**columns, "largest": ".5f", "peak MiB": ".0f", "ready s": ".1f"}, width=29)
-    frames = {name: np.concatenate([run.first.result, run.timings[0].result]) for name, run in runs.items()}
-    for name, run in runs.items():
-        difference = np.abs(frames[name].astype(np.float64) - frames[first])
-        error = (difference**2).mean()
-        apart = (-10 * np.log10(error), difference.max()) if error else (None, None)
-        rates = BATCH / run.median(), run.ratio(runs[first]), run.median("processor") / BATCH
-        table.row(name, *rates, *apart, run.peak, run.ready + run.first.seconds)
+
+def apart(frames: np.ndarray, expected: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """PSNR in dB, and the largest difference; nothing for equal frames."""
+    difference = np.abs(frames.astype(np.float64) - expected)
+    error = (difference**2).mean()
+    return (-10 * np.log10(error), difference.max()) if error else (None, None)
 
 
 def can_run(name: str, device: str) -> bool:
@@ -105,11 +119,18 @@ def prepare(arguments: argparse.Namespace, folder: Path, export: bool) -> None:
     if weights is None:
         weights = folder / "random.safetensors"
         write_random_weights(arguments.config, weights)
-    model = load_model(weights, device="cpu")
-    source, driving = images(model.size)
-    torch.save((source, driving), folder / "images.pt")
+    model = load(weights, "cpu", arguments.size)
+    torch.save(images(model.size, arguments.clip), folder / "images.pt")
     if export:
-        export_model(model, folder / "onnx", calibration=(source, driving[::2]))
+        calibration = calibration_images(data_path("portrait.jpg"), data_path("driving.mp4"), model.size)
+        export_model(model, folder / "onnx", calibration=calibration)
+
+
+def load(weights: str | Path, device: str, size: int | None) -> FirstOrderMotionModel:
+    """A model, for images of another size than its config says."""
+    model = load_model(weights, device=device)
+    model.size = (size, size) if size else model.size
+    return model
 
 
 def write_random_weights(config: str, path: Path) -> None:
@@ -135,13 +156,16 @@ def write_random_weights(config: str, path: Path) -> None:
     write_weights(path, networks, model.config, dtype=None)
 
 
-def images(size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The portrait and FRAMES driving frames of the repository, as tensors."""
-    portrait = read_image(data_path("portrait.jpg"))
-    side = min(portrait.shape[:2])
-    frames = list(VideoReader(data_path("driving.mp4")))
-    chosen = [frames[i * len(frames) // FRAMES] for i in range(FRAMES)]
-    return to_tensor(portrait[:side, :side], size)[None], torch.stack([to_tensor(f, size) for f in chosen])
+def images(size: tuple[int, int], clip: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The repository's portrait and FRAMES of its driving frames; or the first frame and FRAMES of a clip.
+
+    The frames have odd numbers, and those of `calibration_images` even ones.
+    """
+    frames = list(VideoReader(clip or data_path("driving.mp4")))
+    portrait = frames[0] if clip else read_image(data_path("portrait.jpg"))
+    chosen = [portrait, *(frames[i * len(frames) // (2 * FRAMES) * 2 + 1] for i in range(FRAMES))]
+    source, *driving = (to_tensor(cut_middle(image, size), size) for image in chosen)
+    return source[None], torch.stack(driving)
 
 
 def build_step(name: str, arguments: argparse.Namespace, folder: Path) -> Callable[[], np.ndarray]:
@@ -158,7 +182,7 @@ def build_runner(name: str, arguments: argparse.Namespace, folder: Path):
     if backend in ("onnxruntime", "openvino"):
         model = ExportedModel(folder / "onnx", backend=backend, precision=how, threads=arguments.threads)
     else:
-        model = load_model(arguments.weights or folder / "random.safetensors", device=arguments.device)
+        model = load(arguments.weights or folder / "random.safetensors", arguments.device, arguments.size)
     source, driving = torch.load(folder / "images.pt", map_location=arguments.device)
     if backend == "torch":
         precision = "bfloat16" if how == "bfloat16" else "float32"

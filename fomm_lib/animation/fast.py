@@ -112,7 +112,9 @@ class FastModel:
         on_cpu = self.device.type == "cpu"
         exact = at_least_float32(weight).dtype
         detector = faster(model.kp_detector, dtype=exact, rearrange=on_cpu)
-        generator = faster(model.generator, dtype=exact, rearrange=on_cpu)
+        # What follows has its own dtype, and constants that take time and memory: not twice.
+        before = _without(model.generator, "bottleneck", "up_blocks", "final", "decoder", "inpainter")
+        generator = faster(before, dtype=exact, rearrange=on_cpu)
         plain, at_once = model.generator.decoder is None, 1 if on_cpu else None
         bottleneck = faster(model.generator.bottleneck, dtype=dtype, rearrange=on_cpu)
         generator.bottleneck = _Decoder(bottleneck, at_once)
@@ -155,6 +157,14 @@ class FastModel:
         """The source with the keypoints of the driving frame; see `OcclusionAwareGenerator.forward`."""
         with torch.inference_mode():
             return self._generate(source, kp_source, kp_driving, with_visuals=with_visuals)
+
+
+def _without(network: nn.Module, *names: str) -> nn.Module:
+    """A copy of a network with the same tensors, and with layers that do nothing for some children."""
+    result = copy.copy(network)
+    children = network._modules.items()
+    result._modules = {k: nn.Identity().eval() if k in names and v is not None else v for k, v in children}
+    return result
 
 
 class _Decoder(nn.Module):

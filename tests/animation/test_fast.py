@@ -322,6 +322,33 @@ def test_what_a_fast_model_is_not_made_of(model):
         FastModel(model, precision="float8")
 
 
+def test_each_constant_is_made_once(monkeypatch):
+    """A transform of wide layers takes time: as many convolutions are made as the network has."""
+    made = []
+    for kind in (fast._Convolution, Winograd):
+        monkeypatch.setattr(kind, "__init__", _counted(kind.__init__, made))
+    for changes in ({}, {"model_params.extension_params": EXTENSIONS}, VARIANTS["wide enough for Winograd"]):
+        model = small_model(changes)
+        made.clear()
+        FastModel(model)
+        blocks = (DownBlock, SameBlock, UpBlock, ResidualBlock)
+        convolutions = [
+            module
+            for part in (model.kp_detector, model.generator)
+            for module in part.modules()
+            if isinstance(module, nn.Conv2d)
+        ]
+        assert len(made) == len(convolutions) and any(isinstance(m, blocks) for m in model.modules())
+
+
+def _counted(function, made):
+    def counted(self, *arguments, **options):
+        made.append(self)
+        function(self, *arguments, **options)
+
+    return counted
+
+
 # --- beyond the paper ----------------------------------------------------------------------------------
 
 
