@@ -11,7 +11,8 @@ each, and is printed when it has finished; a ratio is the median over these roun
 ratio", of processor seconds, which hardly depend on other work. "CPU s" are processor seconds a frame. PSNR
 and the largest difference compare eight frames with those of the first row, images in [0, 1]. "ready" is the
 time from the start of Python to the first four frames. Rows whose packages are not installed are left out.
-Decoding and encoding of videos are not included; `benchmarks.animate` has them.
+Decoding and encoding of videos are not included; `benchmarks.animate` has them. "corners unaligned" is what
+the published code does on today's PyTorch, with weights that were trained the other way.
 
 int8 is calibrated as `fomm animate` does it, with the repository's portrait and every eighth frame of its
 driving video. The eight frames compared are others of that video; with `--clip` they are of that clip, and
@@ -53,6 +54,7 @@ BATCH = 4
 FRAMES = 2 * BATCH
 VARIANTS = {  # name: what runs it, and how
     "published order, batch 1": ("plain", "published"),
+    "published, corners unaligned": ("plain", "unaligned"),
     "source encoded once, batch 1": ("plain", "1"),
     "source encoded once, batch 4": ("plain", "4"),
     "fomm default (torch float32)": ("torch", "float32"),
@@ -126,9 +128,11 @@ def prepare(arguments: argparse.Namespace, folder: Path, export: bool) -> None:
         export_model(model, folder / "onnx", calibration=calibration)
 
 
-def load(weights: str | Path, device: str, size: int | None) -> FirstOrderMotionModel:
+def load(
+    weights: str | Path, device: str, size: int | None, align_corners: bool | None = None
+) -> FirstOrderMotionModel:
     """A model, for images of another size than its config says."""
-    model = load_model(weights, device=device)
+    model = load_model(weights, device=device, align_corners=align_corners)
     model.size = (size, size) if size else model.size
     return model
 
@@ -182,7 +186,10 @@ def build_runner(name: str, arguments: argparse.Namespace, folder: Path):
     if backend in ("onnxruntime", "openvino"):
         model = ExportedModel(folder / "onnx", backend=backend, precision=how, threads=arguments.threads)
     else:
-        model = load(arguments.weights or folder / "random.safetensors", arguments.device, arguments.size)
+        weights, aligned = arguments.weights or folder / "random.safetensors", None
+        if how == "unaligned":
+            how, aligned = "published", False
+        model = load(weights, arguments.device, arguments.size, aligned)
     source, driving = torch.load(folder / "images.pt", map_location=arguments.device)
     if backend == "torch":
         precision = "bfloat16" if how == "bfloat16" else "float32"

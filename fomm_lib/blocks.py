@@ -175,11 +175,15 @@ class AntiAliasDownsample(nn.Module):
         if self.step > 1:
             sigma = (self.step - 1) / 2
             radius = round(4 * sigma)
-            x = torch.arange(-radius, radius + 1, dtype=torch.float32)
-            gaussian = torch.exp(-(x**2) / (2 * sigma**2))
-            kernel = gaussian[:, None] * gaussian[None, :]
-            kernel = kernel / kernel.sum()
-            self.register_buffer("weight", kernel.expand(channels, 1, -1, -1).clone())
+            # Numbers are computed on the CPU, since on the device "meta", under which `load_model` makes a
+            # plan, PyTorch imports its compiler for an addition or a product: 2 s.
+            with torch.device("cpu"):
+                x = torch.arange(-radius, radius + 1, dtype=torch.float32)
+                gaussian = torch.exp(-(x**2) / (2 * sigma**2))
+                kernel = gaussian[:, None] * gaussian[None, :]
+                kernel = kernel / kernel.sum()
+            weight = torch.empty(channels, 1, *kernel.shape, dtype=kernel.dtype)
+            self.register_buffer("weight", weight.copy_(kernel))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.step == 1:

@@ -331,14 +331,8 @@ def test_each_constant_is_made_once(monkeypatch):
         model = small_model(changes)
         made.clear()
         FastModel(model)
-        blocks = (DownBlock, SameBlock, UpBlock, ResidualBlock)
-        convolutions = [
-            module
-            for part in (model.kp_detector, model.generator)
-            for module in part.modules()
-            if isinstance(module, nn.Conv2d)
-        ]
-        assert len(made) == len(convolutions) and any(isinstance(m, blocks) for m in model.modules())
+        convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+        assert len(made) == len(convolutions) > 20
 
 
 def _counted(function, made):

@@ -10,9 +10,15 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks import harness
+from benchmarks import harness, inference
+from fomm_lib.animation.export import calibration_images
+from fomm_lib.checkpoints import write_weights
+from fomm_lib.errors import InputError
+from fomm_lib.files import data_path
 from tests.support.paths import ROOT
+from tests.support.small_model import small_model
 
 SCRIPTS = [
     f"{folder}.{path.stem}"
@@ -49,6 +55,83 @@ def test_variants_take_turns_in_processes_of_their_own():
         assert run.first.result == result and [timing.result for timing in run.timings] == [result] * 3
         assert run.ready > 0 and 0 < run.before <= run.peak
         assert run.median() > 0
+
+
+def test_each_variant_against_the_first_alone():
+    variants = {
+        "first": partial(partial, operator.add, 1, 2),
+        "second": partial(partial, operator.mul, 3, 4),
+        "third": partial(partial, operator.sub, 3, 4),
+    }
+    found = list(harness.against_first(variants, rounds=2))
+    assert [name for name, *_ in found] == list(variants)
+    for (_, run, base), result in zip(found, (3, 12, -1), strict=True):
+        assert run.first.result == result and [timing.result for timing in run.timings[:2]] == [result] * 2
+        assert [timing.result for timing in base.timings[-2:]] == [3] * 2
+    (_, first, _), (_, _, with_second), (_, _, with_third) = found
+    assert first.timings[2:4] == with_second.timings and first.timings[4:] == with_third.timings
+
+
+def test_inference_is_compared_on_frames_without_calibration():
+    size = (16, 16)
+    _, calibration = calibration_images(data_path("portrait.jpg"), data_path("driving.mp4"), size)
+    portrait, driving = inference.images(size)
+    assert driving.shape == (inference.FRAMES, 3, *size)
+    equal = (driving[:, None] == calibration[None]).flatten(2).all(-1)
+    assert not equal.any()
+    clip = min(data_path("heads/test").glob("*.mp4"))
+    source, frames = inference.images(size, clip)
+    assert not torch.equal(source, portrait) and not torch.equal(frames, driving)
+
+
+def test_inference_prints_each_row_when_it_has_finished(tmp_path, monkeypatch, capsys):
+    """Here in this process: the rows, their PSNR, and that the device and the paths are those asked for."""
+    model = small_model()
+    networks = {name: getattr(model, name).state_dict() for name in ("generator", "kp_detector")}
+    write_weights(tmp_path / "small.safetensors", networks, model.config, dtype=None)
+    printed = []
+
+    def in_turn(variants, rounds):
+        for name, build in variants.items():
+            printed.append(capsys.readouterr().out)
+            step = build()
+            run = harness.Run(0, 0, 0, harness.timed(step), [harness.timed(step)] * rounds)
+            yield name, run, run
+
+    monkeypatch.setattr(inference, "against_first", in_turn)
+    words = ["x", "--weights", str(tmp_path / "small.safetensors"), "--rounds", "1", "--size", "64"]
+    monkeypatch.setattr(sys, "argv", [*words, "--paths", "default", "bfloat16", "--device", "cpu"])
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    inference.main()
+    assert torch.get_num_threads() == threads
+    printed.append(capsys.readouterr().out)
+    assert "published order" in printed[1] and "fomm default" in printed[2] and "bfloat16" in printed[3]
+    decibels = {
+        row: float(text.split()[-4]) for row, text in zip(("float32", "bfloat16"), printed[2:], strict=True)
+    }
+    assert decibels["float32"] > 100 > decibels["bfloat16"] > 30
+    assert inference.can_run("torch bfloat16", "cuda") and not inference.can_run("openvino int8", "cuda")
+
+
+DEVICES = ("benchmarks.inference", "benchmarks.training", "benchmarks.training_bound", "benchmarks.animate")
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_benchmarks_ask_for_the_gpu_that_they_are_told(name, monkeypatch):
+    """Where there is none PyTorch says so; where there is one, this is not the test."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    module = importlib.import_module(name)
+    monkeypatch.setattr(sys, "argv", [name, "--device", "cuda", "--config", "heads-64-adv"])
+    monkeypatch.setattr(harness, "_Process", _in_this_process)
+    with pytest.raises((AssertionError, InputError, RuntimeError), match=r"(?i)cuda|gpu"):
+        module.main()
+
+
+def _in_this_process(name, build):
+    build()
+    raise AssertionError("built without a GPU")
 
 
 def test_the_peak_is_that_of_the_process_not_of_its_parent():
