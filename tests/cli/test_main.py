@@ -88,6 +88,33 @@ def test_animating_waits_for_pytorch_and_nothing_else_large(modules):
     assert done.stdout.split() == []
 
 
+def test_no_verb_that_loads_weights_imports_the_compiler_of_pytorch(tmp_path):
+    """On the device "meta" an addition of two tensors imports it, 2 s: so for every config."""
+    script = f"""
+import os, sys, torch
+before = set(sys.modules)
+from fomm_lib.cli import main
+from fomm_lib.config import load_config
+from fomm_lib.files import data_path
+from fomm_lib.media.encoding import VideoWriter
+from fomm_lib.model import FirstOrderMotionModel
+configs = sorted(data_path("configs").glob("*.yaml"))
+for config in configs:
+    with torch.device("meta"):
+        FirstOrderMotionModel(load_config(config))
+def stop(*_):
+    imported = {{"torchvision", "scipy", "torch._dynamo", "sympy"}} & (set(sys.modules) - before)
+    print(len(configs), "configs", *imported, flush=True)
+    os._exit(0)
+VideoWriter.write = stop
+files = [str(data_path(name)) for name in ("portrait.jpg", "driving.mp4")]
+main.main(["animate", "--source", files[0], "--driving", files[1], "--output", {str(tmp_path / "out.mp4")!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    number, *others = done.stdout.split()
+    assert int(number) > 10 and others == ["configs"]
+
+
 def test_version(capsys):
     assert run("version") == 0
     assert capsys.readouterr().out.strip() == __version__
