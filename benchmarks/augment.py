@@ -3,10 +3,10 @@
     python -m benchmarks.augment                              # 2 portraits by 2 clips, 1 and 2 processes
     python -m benchmarks.augment --pairs 12 --weights heads-128 --jobs 1 2 4
 
-Each row is the whole command, in a process of its own: start, weights, all pairs, the manifest. "frames/s" and
-its ratio depend on how many cores are free; "frames/CPU s" hardly does: it falls by what every process must do
-for itself (imports, the faces' detector), so that its ratio says which part of two cores' time is not lost.
-"model MiB" is the memory that the processes share: the weights, rearranged once.
+Each row is the whole command, in a process of its own: start, weights, all pairs, the manifest. "frames/s"
+and its ratio depend on how many cores are free; "frames/CPU s" hardly does: it falls by what every process
+must do for itself (imports, the faces' detector), so its ratio says which part of the cores' time is not lost.
+"model MiB", in the heading, is the memory that the processes share: the weights, rearranged once.
 """
 
 from __future__ import annotations
