@@ -5,7 +5,7 @@
 
 Each row is the whole command, in a process of its own: start, weights, all pairs, the manifest. "frames/s"
 and its ratio depend on how many cores are free; "frames/CPU s" hardly does: it falls by what every process
-must do for itself (imports, the faces' detector), so its ratio says which part of the cores' time is not lost.
+must do for itself (imports, the faces' detector), so its ratio is the part of the cores' time not lost.
 "model MiB", in the heading, is the memory that the processes share: the weights, rearranged once.
 """
 
