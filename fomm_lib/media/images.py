@@ -89,7 +89,8 @@ def open_image(path: Path, largest: int = MAX_IMAGE_PIXELS) -> Iterator[Image.Im
 
 def _refuse_long_notes(path: Path, error: ValueError) -> None:
     """Raise an error in our words, if Pillow's says that a colour profile or text of a PNG is too long."""
-    if "MAX_TEXT_CHUNK" in str(error) or "text chunks" in str(error):
+    said = ("MAX_TEXT_CHUNK", "text chunks", "Decompressed Data Too Large")  # the last before Pillow 11
+    if any(words in str(error) for words in said):
         text = "a colour profile or text in it is longer than 16 MiB; save it again without that"
         raise VideoError(path, Reason.UNREADABLE, text) from error
 

@@ -29,7 +29,7 @@ def test_paths_that_are_no_files(read, tmp_path):
         (tmp_path / "pipe", "is not a regular file"),
         ("http://127.0.0.1:9/x.mp4", "http://127.0.0.1:9/x.mp4: is an address; download it first"),
         ("/dev/zero", "is not a regular file"),
-        ("a\0b", "no such file|cannot be read"),
+        ("a\0b", "no such file|cannot be read|is no name of a file"),
         ("x" * 5000, "no such file|cannot be read"),
     ]:
         with pytest.raises(InputError, match=words):

@@ -178,7 +178,8 @@ def small(name: str) -> dict:
     narrow = {"block_expansion": 4, "max_features": 8, "num_blocks": 2}
     config["dataset_params"]["frame_shape"] = [32, 32, 3]
     params = config["model_params"]
-    params["kp_detector_params"] |= {**narrow, "scale_factor": 1}
+    detail = (params["extension_params"] or {}).get("detail_features")  # of what averaging loses
+    params["kp_detector_params"] |= {**narrow, "scale_factor": 0.5 if detail else 1}
     params["generator_params"] |= {"block_expansion": 4, "max_features": 8, "num_bottleneck_blocks": 1}
     params["generator_params"]["dense_motion_params"] |= {**narrow, "scale_factor": 1}
     params["discriminator_params"] |= narrow
