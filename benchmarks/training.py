@@ -37,6 +37,7 @@ from torch.optim import Adam
 
 from benchmarks.harness import Table, parser, take_turns
 from fomm_lib.config import load_config
+from fomm_lib.keypoints import Keypoints
 from fomm_lib.losses import (
     RandomTransform,
     discriminator_gan_loss,
@@ -72,11 +73,12 @@ class PublishedStep(TrainingStep):
         generated = model.generate(source, kp_source, kp_driving, with_visuals=True)
         fake, real = self.pyramid(generated.prediction), self.pyramid(driving)
         losses["perceptual"] = perceptual_loss(self.network, fake, real, weights.perceptual)
-        fake_output = self.discriminator(fake, kp_driving.detach())
-        real_output = self.discriminator(real, kp_driving.detach())
-        losses["gen_gan"] = weights.generator_gan * generator_gan_loss(fake_output)
-        matching = feature_matching_loss(real_output, fake_output, weights.feature_matching)
-        losses["feature_matching"] = matching
+        if weights.generator_gan:
+            fake_output = self.discriminator(fake, kp_driving.detach())
+            real_output = self.discriminator(real, kp_driving.detach())
+            losses["gen_gan"] = weights.generator_gan * generator_gan_loss(fake_output)
+            matching = feature_matching_loss(real_output, fake_output, weights.feature_matching)
+            losses["feature_matching"] = matching
         kp_transformed = model.detect(transform.warp_image(driving, align_corners=model.align_corners))
         losses |= self.equivariance_losses(kp_driving, kp_transformed, transform)
         sum(losses.values()).backward()
@@ -85,14 +87,19 @@ class PublishedStep(TrainingStep):
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
 
-        fake, real = self.pyramid(generated.prediction.detach()), self.pyramid(driving)
+        if weights.generator_gan:
+            losses["disc_gan"] = self._discriminator_update(generated.prediction, driving, kp_driving)
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def _discriminator_update(self, prediction: Tensor, driving: Tensor, kp_driving: Keypoints) -> Tensor:
+        fake, real = self.pyramid(prediction.detach()), self.pyramid(driving)
         fake_output = self.discriminator(fake, kp_driving.detach())
         real_output = self.discriminator(real, kp_driving.detach())
-        losses["disc_gan"] = weights.discriminator_gan * discriminator_gan_loss(real_output, fake_output)
-        losses["disc_gan"].backward()
+        loss = self.params.loss_weights.discriminator_gan * discriminator_gan_loss(real_output, fake_output)
+        loss.backward()
         self.optimizers["discriminator"].step()
         self.optimizers["discriminator"].zero_grad()
-        return {name: loss.item() for name, loss in losses.items()}
+        return loss
 
 
 def build(variant: str, arguments: argparse.Namespace) -> tuple[TrainingStep, Batch]:
