@@ -762,7 +762,7 @@ check_psnr_by_sharpness(prediction, measured)
 # ## What you can now do
 #
 # You can fade in a level, say which failures the three tricks of progressive growing prevent, derive the
-# price of sharpness, and judge a method of super-resolution by two axes.
+# price of sharpness, and compare methods of super-resolution by two axes.
 #
 # Next: **12 · Monkey-Net**: what came before the First Order Motion Model.
 #

@@ -96,6 +96,7 @@ def test_the_widest_turn_of_each_clip():
 
 
 def test_errors_of_a_transfer():
+    pytest.importorskip("dlib", reason="needs the extra: pip install 'fomm-lib[metrics]'")
     pairs = turned_pairs([1.0, 2.0], ["a", "b"])
     still = [family.coordinate_grid(64, 64)[None]] * 2
     errors = family.transfer_errors(pairs, pairs.drivings, still)
