@@ -338,7 +338,7 @@ def write_image(path: str | os.PathLike, image: np.ndarray, comment: str, *, ove
     """Write uint8 (H, W, 3) as `image_output` does.
 
     Example:
-        >>> write_image("grey.png", np.full((8, 8, 3), 128, np.uint8), "a test")
+        >>> write_image("plain.png", np.full((8, 8, 3), 128, np.uint8), "a test")
     """
     with image_output(path, comment, overwrite) as write:
         write(image)
