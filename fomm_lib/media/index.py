@@ -119,11 +119,12 @@ def _frames_and_seconds(path: Path, modified: int, size: int) -> tuple[int, Frac
     with open_video(path) as stream, contextlib.suppress(av.error.FFmpegError):
         start = next((frame.pts for frame in decoded_frames(stream)), None)
     with open_video(path) as stream, contextlib.suppress(av.error.FFmpegError):
+        tick = Fraction(stream.time_base)  # PyAV 19 does not tell it once the file is closed
         for packet in steady_packets(stream.container, stream):
             if packet.size and packet.pts is not None and (start is None or packet.pts >= start):
                 ends.append(packet.pts + (packet.duration or 0))
     start = min(ends, default=0) if start is None else start
-    return len(ends), (max(ends, default=0) - start) * Fraction(stream.time_base)
+    return len(ends), (max(ends, default=0) - start) * tick
 
 
 def seek_frames(path: Path, index: FrameIndex, wanted: list[int]) -> dict[int, np.ndarray] | None:
