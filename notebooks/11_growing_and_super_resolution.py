@@ -475,8 +475,8 @@ assert rows[0][-1] < 0.7 * rows[0][-2], "the squared error falls, on every proce
 plots.show_table(["system", "loss", "steps", "first 5", "last 5"], rows)
 
 # %% [markdown]
-# The squared error halves at once. The penalty stays near 0.3, which is $10\,(\lvert\nabla D\rvert - 1)^2$: the
-# critic's slope stays within 0.2 of 1.
+# The squared error halves at once. The penalty stays near 0.3, which is
+# $10\,(\lvert\nabla D\rvert - 1)^2$: the critic's slope stays within 0.2 of 1.
 #
 # Trained weights come with the course: `fomm family sample progressive heads.png`, and
 # `fomm family apply srgan small.png large.png`.
