@@ -53,7 +53,6 @@ from statistics import NormalDist
 import torch
 from matplotlib import pyplot as plt
 
-import fomm_lib as fomm
 from fomm_lib.course import plots
 from fomm_lib.course.exercises.nb10_image_translation import (
     check_best_colour,
@@ -63,11 +62,9 @@ from fomm_lib.course.exercises.nb10_image_translation import (
     check_pool_age,
     check_pool_query,
 )
-from fomm_lib.data.tables import read_cells
+from fomm_lib.course.results import Results
 from fomm_lib.family import cyclegan, data, metrics, pix2pix, systems, training, weights
 from fomm_lib.gan import binary_cross_entropy, wasserstein_1d
-from fomm_lib.media.tensors import to_tensor
-from fomm_lib.media.video import read_image
 from fomm_lib.synthetic.labels import nearest_labels
 
 plots.use_style()
@@ -186,30 +183,13 @@ assert seen.any(0).sum() == toy_field([(4, 2)] * 3 + [(4, 1), (4, 1)])
 # core; `python -m experiments.family pix2pix`). Before you look: which one has the smallest L1 error, and
 # which one the most colour?
 
-
-# %% tags=["hide-input"]
-# @title read the committed results
-def results(name):
-    """Rows of a committed experiment: {variant: [row of each seed]}."""
-    found = {}
-    for _, row in read_cells(fomm.data_path("family", "results", f"{name}.csv"), "results"):
-        found.setdefault(row["variant"], []).append(row)
-    return found
-
-
-def committed(name, variant):
-    """The test images of an experiment, (rows, 6, 3, 64, 64)."""
-    path = fomm.data_path("family", "results", name, f"{variant.replace(' ', '-')}.jpg")
-    sheet = to_tensor(read_image(path))
-    return sheet.unflatten(1, (-1, 64)).unflatten(3, (-1, 64)).permute(1, 3, 0, 2, 4)
-
-
 # %% tags=["hide-input"]
 # @title images by L1, by both, by the GAN
+measured = Results("pix2pix")
 variants = ["L1", "L1+cGAN", "cGAN"]
 rows = [
     list(labels[:6]),
-    *(list(committed("pix2pix", name)[0]) for name in variants),
+    *(list(measured.images(name)[0]) for name in variants),
     list(heads[:6]),
 ]
 plots.show(
@@ -224,22 +204,8 @@ plots.show(
 # *Figure 3. L1 alone is grey; with the discriminator colour returns; without L1 there is no face.* None of
 # them is a good portrait: the networks are small, and were trained for a minute.
 
-
 # %%
-def table(name, variants, columns):
-    """The mean of the seeds, and their range if there are several."""
-    found, rows = results(name), []
-    for variant in variants:
-        cells = [variant]
-        for column in columns:
-            values = [float(row[column]) for row in found[variant]]
-            spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-            cells.append(f"{sum(values) / len(values):.2f}{spread}")
-        rows.append(cells)
-    plots.show_table(["", *(column.replace("_", " ") for column in columns)], rows)
-
-
-table("pix2pix", [*variants, "truth"], ["l1", "sharpness", "overlap_yellow_blue", "iou"])
+measured.show([*variants, "truth"], ["l1", "sharpness", "overlap_yellow_blue", "iou"])
 
 # %% [markdown]
 # - *L1 error*: smallest for L1, which optimises it. By this measure grey wins.
@@ -257,15 +223,14 @@ table("pix2pix", [*variants, "truth"], ["l1", "sharpness", "overlap_yellow_blue"
 # %% tags=["hide-input"]
 # @title three measures by the size of a patch
 patches = {"1": "patch 1", "16": "patch 16", "34": "L1+cGAN", "70": "patch 70"}
-found = results("pix2pix")
 figure, axis = plt.subplots(figsize=(6, 2.6))
 for column, label, style in (
     ("sharpness", "sharpness", "o-"),
     ("overlap_yellow_blue", "overlap of colours", "s--"),
     ("spread", "spread between people", "^:"),
 ):
-    values = [[float(row[column]) for row in found[name]] for name in patches.values()]
-    axis.plot(range(4), [sum(v) / len(v) for v in values], style, label=label)
+    values = [measured.mean(name, column) for name in patches.values()]
+    axis.plot(range(4), values, style, label=label)
 axis.set_xticks(range(4), list(patches))
 axis.set(xlabel="pixels of a patch (images have 64)", ylabel="truth is 1", ylim=(0, 1.1))
 axis.legend(loc="lower right")
@@ -276,7 +241,7 @@ plots.show(
 )
 print(
     "L1 alone:",
-    ", ".join(f"{c} {float(found['L1'][0][c]):.2f}" for c in ("sharpness", "spread")),
+    ", ".join(f"{c} {measured.mean('L1', c):.2f}" for c in ("sharpness", "spread")),
 )
 
 # %% [markdown]
@@ -366,9 +331,9 @@ print(f"returned at once {at_once:.2f}, mean age of old ones {age:.0f} steps")
 
 # %% tags=["hide-input"]
 # @title round trips with and without cycle losses
-rows = []
+translated, rows = Results("cyclegan"), []
 for variant in ("CycleGAN", "no cycle"):
-    rows += [list(row[:6]) for row in committed("cyclegan", variant)[:3]]
+    rows += [list(row[:6]) for row in translated.images(variant)[:3]]
 plots.show(
     plots.image_grid(
         rows, None, ["heads", "labels", "and back", "heads", "labels", "no cycle"]
@@ -385,7 +350,7 @@ plots.show(
 
 # %%
 columns = ["there_and_back_l1", "spread", "pixel_accuracy"]
-table("cyclegan", ["CycleGAN", "no cycle", "no identity", "no pool"], columns)
+translated.show(["CycleGAN", "no cycle", "no identity", "no pool"], columns)
 true, usual = (
     torch.from_numpy(nearest_labels(images.permute(0, 2, 3, 1).numpy()))
     for images in (data.course_heads("test")[1], data.course_heads("train")[1])

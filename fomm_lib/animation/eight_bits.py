@@ -7,8 +7,8 @@ but for rounding, and the channels are about equally large. `quantize` writes th
 
 What was measured with `heads-128` generating at 256 pixels, eight frames, OpenVINO, PSNR to float32: 46.1 dB
 with ranges from smallest to largest; 47.0 with balanced channels, 48.0 with the last convolution in float32
-too, and 49.5 with ranges that leave out one number of 100,000. Half of these
-frames were used to calibrate, too; `python -m benchmarks.inference` compares others.
+too, and 49.4 with ranges that leave out one number of 100,000. Half of these frames were used to calibrate,
+too; `python -m benchmarks.inference` compares others.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from fomm_lib.cli.app import app
 from fomm_lib.cli.options import AlignCorners, ConfigOfWeights, Overwrite, true_or_false
 from fomm_lib.errors import InputError
+from fomm_lib.media.formats import is_media_name
 
 
 @app.command(epilog="Example: fomm convert vox-adv-cpk.pth.tar vox-adv-256.safetensors --config vox-adv-256")
@@ -50,8 +50,7 @@ def info(
     ] = None,
 ) -> None:
     """Print what a file of weights contains; of a video or an image, also who signed it."""
-    kind = mimetypes.guess_type(file)[0] or ""
-    if kind.startswith(("image/", "video/")) or file.lower().endswith((".apng", ".mkv")):
+    if is_media_name(file):
         from fomm_lib.media.describe import describe_media
 
         print(describe_media(file, anchors))

@@ -13,7 +13,7 @@ outputs     `open_output`: a video or a folder of frames, by its name
 formats     tables of formats and of the endings of file names
 signatures  what the first bytes of an image say: camera raw, HEIC, AVIF
 containers  what a file says about itself: encryption, a missing end
-credentials  signed statements about what a file is (C2PA)
+credentials signed statements about what a file is (C2PA)
 describe    what `fomm info` says of images and videos
 headers     texts in GIF and PNG files
 tensors     uint8 arrays to tensors and back, sizes

@@ -31,18 +31,17 @@ from PIL import Image
 
 from fomm_lib.errors import InputError, error_text, one_line, printable
 from fomm_lib.files import check_name
+from fomm_lib.media.formats import OUTPUT_FORMATS
 from fomm_lib.version import __version__
 
 MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-# Formats in which a manifest can be written: not WebM, nor a folder of frames.
+_MEDIA_TYPES = {"mp4": "video/mp4", "mov": "video/quicktime", "gif": "image/gif", "apng": "image/png"}
 SIGNED_FORMATS = {
-    ".mp4": "video/mp4",
-    ".m4v": "video/mp4",
-    ".mov": "video/quicktime",
-    ".gif": "image/gif",
-    ".png": "image/png",
-    ".apng": "image/png",
+    ending: _MEDIA_TYPES[form.container]
+    for ending, form in OUTPUT_FORMATS.items()
+    if form.container in _MEDIA_TYPES
 }
+"""Endings of outputs in which a manifest can be written, to their media type: not WebM."""
 LARGEST_PEM = 2**20
 # Neither does reading ask an address that a foreign file names, nor does signing add a preview of a portrait.
 _OFFLINE = {

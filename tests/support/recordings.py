@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import av
@@ -40,19 +41,8 @@ def beeping(path: Path, seconds: float = 4.0, beep: float = 2.0, **arguments) ->
 
 def without_first(source: Path, path: Path, count: int) -> Path:
     """The same file without the first `count` packets of its video, as if recording had begun there."""
-    with av.open(str(source)) as old, av.open(str(path), "w") as new:
-        tracks = {
-            one.index: new.add_stream_from_template(one) for one in (*old.streams.video, *old.streams.audio)
-        }
-        seen = 0
-        for packet in old.demux():
-            is_video = packet.stream.type == "video"
-            seen += is_video
-            if packet.dts is None or (is_video and seen <= count):
-                continue
-            packet.stream = tracks[packet.stream_index]
-            new.mux(packet)
-    return path
+    seen = itertools.count()
+    return _remuxed(source, path, lambda packet: packet.stream.type != "video" or next(seen) >= count)
 
 
 def joined(parts: Iterable[Path], path: Path) -> Path:
@@ -63,17 +53,27 @@ def joined(parts: Iterable[Path], path: Path) -> Path:
 
 def later(source: Path, path: Path, seconds: int) -> Path:
     """The same recording on a clock that shows `seconds` more."""
+
+    def shifted(packet: av.Packet) -> bool:
+        if packet.dts is None:
+            return False
+        ticks = round(seconds / packet.time_base)
+        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+        return True
+
+    return _remuxed(source, path, shifted)
+
+
+def _remuxed(source: Path, path: Path, keep: Callable[[av.Packet], bool]) -> Path:
+    """The packets of a file that are kept, which `keep` may change, in a new one."""
     with av.open(str(source)) as old, av.open(str(path), "w") as new:
         tracks = {
             one.index: new.add_stream_from_template(one) for one in (*old.streams.video, *old.streams.audio)
         }
         for packet in old.demux():
-            if packet.dts is None:
-                continue
-            ticks = round(seconds / packet.time_base)
-            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
-            packet.stream = tracks[packet.stream_index]
-            new.mux(packet)
+            if keep(packet) and packet.dts is not None:
+                packet.stream = tracks[packet.stream_index]
+                new.mux(packet)
     return path
 
 
