@@ -12,54 +12,93 @@ from fomm_lib.family.cyclegan import ImagePool
 from fomm_lib.gan import binary_cross_entropy
 
 
-def _patch_pixels(layers):
-    field, distance = 1, 1
-    for kernel, stride in layers:
-        field += (kernel - 1) * distance
-        distance *= stride
-    return field
+def _patch_pixels(layers, output):
+    first = last = output
+    for kernel, stride, padding in reversed(layers):
+        first = stride * first - padding
+        last = stride * last - padding + kernel - 1
+    return first, last
 
 
-def _backwards(layers):
-    return _patch_pixels(layers[::-1])
+def _without_padding(layers, output):
+    return _patch_pixels([(kernel, stride, 0) for kernel, stride, _ in layers], output)
 
 
-def _without_strides(layers):
-    return 1 + sum(kernel - 1 for kernel, _ in layers)
+def _from_input_to_output(layers, output):
+    return _patch_pixels(layers[::-1], output)
 
 
-def _stride_too_early(layers):
-    field, distance = 1, 1
-    for kernel, stride in layers:
-        distance *= stride
-        field += (kernel - 1) * distance
-    return field
+def _without_strides(layers, output):
+    return _patch_pixels([(kernel, 1, padding) for kernel, _, padding in layers], output)
 
 
-def _own_stride_only(layers):
-    return 1 + sum((kernel - 1) * stride for kernel, stride in layers)
+def _behind_the_last(layers, output):
+    first, last = _patch_pixels(layers, output)
+    return first, last + 1
 
+
+def _whole_kernel(layers, output):
+    return _patch_pixels([(kernel + 1, stride, padding) for kernel, stride, padding in layers], output)
+
+
+def _padding_once(layers, output):
+    first, last = _without_padding(layers, output)
+    padded = sum(padding for _, _, padding in layers)
+    return first - padded, last - padded
+
+
+def _added_padding(layers, output):
+    return _patch_pixels([(kernel, stride, -padding) for kernel, stride, padding in layers], output)
+
+
+def _first_and_width(layers, output):
+    first, last = _patch_pixels(layers, output)
+    return first, last - first + 1
+
+
+def _width_alone(layers, output):
+    first, last = _patch_pixels(layers, output)
+    return last - first + 1
+
+
+def _inside_the_image(layers, output):
+    first, last = _patch_pixels(layers, output)
+    return max(first, 0), last
+
+
+PUBLISHED = [(4, 2, 1)] * 3 + [(4, 1, 1)] * 2
 
 check_patch_pixels = Exercise(
     "patch_pixels",
     solution=_patch_pixels,
     cases=[
-        Case("one 4x4 convolution", lambda f: f([(4, 1)])),
-        Case("two 3x3 convolutions of stride 1", lambda f: f([(3, 1), (3, 1)])),
-        Case("4x4 twice with stride 2, then with stride 1", lambda f: f([(4, 2), (4, 2), (4, 1)])),
-        Case("the published discriminator", lambda f: f([(4, 2)] * 3 + [(4, 1)] * 2)),
-        Case("five layers of different kinds", lambda f: f([(7, 1), (3, 2), (3, 2), (5, 1), (4, 3)])),
+        Case("output 5 of one 4x4 convolution without padding", lambda f: f([(4, 1, 0)], 5)),
+        Case("output 2 of two 3x3 convolutions", lambda f: f([(3, 1, 1), (3, 1, 1)], 2)),
+        Case("output 7: 4x4, stride 2, padding 1, twice", lambda f: f([(4, 2, 1)] * 2, 7)),
+        Case("output 0 of the published discriminator", lambda f: f(list(PUBLISHED), 0)),
+        Case("output 15 of the published discriminator", lambda f: f(list(PUBLISHED), 15)),
+        Case(
+            "output 4 of five layers of different kinds",
+            lambda f: f([(7, 1, 3), (3, 2, 1), (3, 2, 0), (5, 1, 2), (4, 3, 1)], 4),
+        ),
     ],
     mistakes={
-        "the strides of the layers before are not used: they set the distance of neighbouring outputs": (
-            _without_strides
+        "the padding is missing: pixel 0 of the padded image is pixel -padding of the image": (
+            _without_padding
         ),
-        "a layer's own stride counts only from the next layer on": _stride_too_early,
-        "the distance is the product of all strides so far, not the stride of this layer": _own_stride_only,
-        "the layers are walked from the output to the input; in this direction the rule is another one": (
-            _backwards
+        "a padding counts before the strides of the earlier layers: subtract it layer by layer": (
+            _padding_once
         ),
-        "start with a field of 1 pixel, not 0": lambda layers: _patch_pixels(layers) - 1,
+        "the padding is subtracted, not added": _added_padding,
+        "the strides are not used": _without_strides,
+        "from the output back the last layer comes first": _from_input_to_output,
+        "that is the pixel behind the last one: output 0 of a kernel of 4 sees pixels 0 to 3": (
+            _behind_the_last
+        ),
+        "a kernel of 4 reaches from a pixel to the third after it: kernel - 1": _whole_kernel,
+        "that is the first pixel and the number of pixels; return the last pixel": _first_and_width,
+        "that is the number of pixels; return the first and the last one": _width_alone,
+        "the first pixel may be negative: it lies in the padding": _inside_the_image,
     },
 )
 
@@ -94,7 +133,47 @@ def _through_sigmoid(discriminator, inputs, targets, fake):
     return _conditional_loss(lambda x: discriminator(x).sigmoid(), inputs, targets, fake)
 
 
+def _logits_taken_for_shares(discriminator, inputs, targets, fake):
+    on_real = discriminator(torch.cat([inputs, targets], dim=1))
+    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
+    return (binary_cross_entropy(on_real, 1.0) + binary_cross_entropy(on_fake, 0.0)) / 2
+
+
+def _image_first(discriminator, inputs, targets, fake):
+    return _conditional_loss(lambda x: discriminator(x.roll(3, dims=1)), inputs, targets, fake)
+
+
+def _targets_exchanged(discriminator, inputs, targets, fake):
+    on_real = discriminator(torch.cat([inputs, targets], dim=1))
+    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
+    real = binary_cross_entropy(on_real, 0.0, from_logits=True)
+    return (real + binary_cross_entropy(on_fake, 1.0, from_logits=True)) / 2
+
+
+def _minus_target_one(discriminator, inputs, targets, fake):
+    on_real = discriminator(torch.cat([inputs, targets], dim=1))
+    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
+    real = binary_cross_entropy(on_real, 1.0, from_logits=True)
+    return (real - binary_cross_entropy(on_fake, 1.0, from_logits=True)) / 2
+
+
+def _trains_nothing(discriminator, inputs, targets, fake):
+    return _conditional_loss(discriminator, inputs, targets, fake).detach()
+
+
+def _logits_detached(discriminator, inputs, targets, fake):
+    on_real = discriminator(torch.cat([inputs, targets], dim=1))
+    on_fake = discriminator(torch.cat([inputs, fake], dim=1)).detach()
+    real = binary_cross_entropy(on_real, 1.0, from_logits=True)
+    return (real + binary_cross_entropy(on_fake, 0.0, from_logits=True)) / 2
+
+
 def _linear_discriminator(images):
+    if images.shape[1:] != (6, 4, 4):
+        raise ValueError(
+            "the discriminator gets (B, 6, H, W), labels and image side by side along the channels, "
+            f"not {tuple(images.shape)}"
+        )
     weight = torch.linspace(-1.5, 2, 6)[:, None, None]
     return (weight * images).sum(dim=1, keepdim=True)
 
@@ -115,6 +194,15 @@ def _ask_gradient(loss):
     )
 
 
+def _ask_training(loss):
+    inputs, targets, fake = _images(3)
+    scale = torch.ones((), requires_grad=True)
+    value = loss(lambda images: scale * _linear_discriminator(images), inputs, targets, fake)
+    if isinstance(value, torch.Tensor) and value.requires_grad:
+        value.backward()
+    return 0.0 if scale.grad is None else scale.grad
+
+
 check_conditional_loss = Exercise(
     "conditional_loss",
     solution=_conditional_loss,
@@ -122,6 +210,7 @@ check_conditional_loss = Exercise(
         Case("an undecided discriminator", lambda f: f(lambda x: 0 * x[:, :1], *_images(0))),
         Case("a linear discriminator", lambda f: f(_linear_discriminator, *_images(1))),
         Case("the gradient with respect to the generated image", _ask_gradient),
+        Case("the gradient with respect to a weight of the discriminator", _ask_training),
     ],
     mistakes={
         "that is the sum of both terms; the half of the definition is missing": (
@@ -130,7 +219,13 @@ check_conditional_loss = Exercise(
         "the generated image has no term": _one_sided,
         "detach the generated image: this loss must not train the generator": _undetached,
         "true and generated images are exchanged: the true ones have the target 1": _exchanged,
+        "the targets are exchanged: 1 for the true images, 0 for the generated ones": _targets_exchanged,
+        "minus the loss of the target 1 is not the loss of the target 0": _minus_target_one,
         "the discriminator does not get the labels: concatenate them along the channels": _without_labels,
+        "the labels come first, then the image": _image_first,
+        "the discriminator gives logits, any number: from_logits=True": _logits_taken_for_shares,
+        "nothing trains the discriminator: detach only the generated image": _trains_nothing,
+        "detach the generated image, not what the discriminator says of it": _logits_detached,
         "the discriminator gives logits; a sigmoid before from_logits=True is one too many": _through_sigmoid,
     },
 )
@@ -145,6 +240,10 @@ def _best_colour(values, loss, steps=400):
         loss(values - colour).backward()
         optimizer.step()
     return float(colour.detach())
+
+
+def _away(values, loss, steps=100):
+    return _best_colour(values, lambda error: -loss(error), steps)
 
 
 def _absolute(error):
@@ -176,6 +275,10 @@ check_best_colour = Exercise(
         "that is the most frequent colour, whatever the loss is": lambda values, loss: float(
             values.mode().values
         ),
+        "that is the middle between the extreme colours, however many people wear them": (
+            lambda values, loss: float((values.min() + values.max()) / 2)
+        ),
+        "the error grows: go against the gradient": _away,
         "the colour has not arrived; take more steps": lambda values, loss: _best_colour(values, loss, 8),
     },
     rtol=0.05,
@@ -233,6 +336,46 @@ def _always_old(stored, image, size, rng):
     return old
 
 
+def _oldest(stored, image, size, rng):
+    if len(stored) < size:
+        stored.append(image.clone())
+        return image
+    if rng.random() < 0.5:
+        return image
+    stored.append(image.clone())
+    return stored.pop(0)
+
+
+def _three_faults(stored, image, size, rng):
+    if len(stored) < size:
+        stored.append(image)
+        return stored[rng.randrange(len(stored))]
+    if rng.random() < 0.5:
+        return image
+    place = rng.randrange(size)
+    stored[place] = image
+    return stored[place]
+
+
+def _new_and_without_copy(stored, image, size, rng):
+    _without_copy(stored, image, size, rng)
+    return image
+
+
+def _early_and_without_copy(stored, image, size, rng):
+    if len(stored) < size:
+        stored.append(image)
+        return stored[rng.randrange(len(stored))]
+    return _without_copy(stored, image, size, rng)
+
+
+def _early_and_new(stored, image, size, rng):
+    if len(stored) < size:
+        stored.append(image.clone())
+        return stored[rng.randrange(len(stored))]
+    return _returns_new(stored, image, size, rng)
+
+
 def _returned(query, count, seed):
     """The numbers of the images that a pool of four returns for images 0, 1, ...; None if one is missing."""
     stored, rng = [], random.Random(seed)
@@ -251,6 +394,12 @@ def _most_returned(query):
     return numbers and min(3, max(Counter(numbers).values()))
 
 
+def _longest_stay(query):
+    """Whether some image stays for more than 30 queries; a place is replaced in one of eight on average."""
+    numbers = _returned(query, 2000, 3)
+    return numbers and max(i - number for i, number in enumerate(numbers)) > 30
+
+
 def _changed_afterwards(query):
     stored, image = [], torch.zeros(1)
     query(stored, image, 4, random.Random(0))
@@ -265,6 +414,7 @@ check_pool_query = Exercise(
         Case("the first four images of a pool of four", lambda f: _returned(f, 4, 0)),
         Case("the share of new images among those returned", _share_of_new),
         Case("how often the most frequent image is returned (3 means 3 or more)", _most_returned),
+        Case("whether some image comes back after more than 30 queries", _longest_stay),
         Case("the stored image, after the given one was changed", _changed_afterwards),
     ],
     mistakes={
@@ -273,8 +423,23 @@ check_pool_query = Exercise(
         "an old image that was returned must be replaced by the new one": _keeps_old,
         "until the pool is full, return the new image": _draws_before_full,
         "store a copy (clone): the caller may change its image": _without_copy,
+        "a random image is returned and replaced, not always the oldest": _oldest,
+        "two faults are left: which image is returned at the end, and what is stored (a copy)": (
+            _new_and_without_copy
+        ),
+        "two faults are left: what is returned until the pool is full, and what is stored (a copy)": (
+            _early_and_without_copy
+        ),
+        "two faults are left: what is returned until the pool is full, and at the end": _early_and_new,
     },
+    given=_three_faults,
 )
+
+
+def _apart():
+    """Images of two kinds with different values: (-1, 1) and (2, 4)."""
+    real_a, real_b, _ = _images(4)
+    return real_a, real_b + 3
 
 
 def _cycle_loss(there, back, real_a, real_b):
@@ -297,6 +462,30 @@ def _same_order(there, back, real_a, real_b):
     return (back(there(real_a)) - real_a).abs().mean() + (back(there(real_b)) - real_b).abs().mean()
 
 
+def _other_direction(there, back, real_a, real_b):
+    return (there(back(real_b)) - real_b).abs().mean()
+
+
+def _exchanged_generators(there, back, real_a, real_b):
+    return _cycle_loss(back, there, real_a, real_b)
+
+
+def _one_way(there, back, real_a, real_b):
+    return (there(real_a) - real_a).abs().mean() + (back(real_b) - real_b).abs().mean()
+
+
+def _identity_loss(there, back, real_a, real_b):
+    return (back(real_a) - real_a).abs().mean() + (there(real_b) - real_b).abs().mean()
+
+
+def _signed(there, back, real_a, real_b):
+    return (back(there(real_a)) - real_a).mean() + (there(back(real_b)) - real_b).mean()
+
+
+def _mean_of_sum(there, back, real_a, real_b):
+    return (back(there(real_a)) - real_a + there(back(real_b)) - real_b).abs().mean()
+
+
 check_cycle_loss = Exercise(
     "cycle_loss",
     solution=_cycle_loss,
@@ -308,10 +497,21 @@ check_cycle_loss = Exercise(
             "two maps that do not commute",
             lambda f: f(lambda x: 2 * x, lambda x: x.abs() + 0.1, *_images(3)[:2]),
         ),
+        Case("one map that takes the absolute value", lambda f: f(torch.abs, lambda x: x - 0.5, *_apart())),
     ],
     mistakes={
         "that compares an image with one of the other kind; there are no pairs": _other_kind,
         "only A to B and back; add B to A and back": _one_direction,
+        "only B to A and back; add A to B and back": _other_direction,
+        "the generators are exchanged: `there` takes images of A": _exchanged_generators,
+        "that is the way there alone, without the way back": _one_way,
+        "that is the identity loss: it gives each generator what it should make": _identity_loss,
+        "errors of both signs cancel: take absolute values before the mean": _signed,
+        "errors of the two directions cancel: take the absolute value of each": _mean_of_sum,
+        "the weight of 10 does not belong to this formula": lambda *a: 10 * _cycle_loss(*a),
+        "the mean over all pixels, not their sum": (
+            lambda there, back, a, b: a.numel() * _cycle_loss(there, back, a, b)
+        ),
         "the absolute error, not the squared one": _squares,
         "from B the way begins with the other generator": _same_order,
         "the mean of both directions; the definition has their sum": lambda *a: _cycle_loss(*a) / 2,
@@ -347,6 +547,10 @@ check_pool_age = Exercise(
             lambda size: float(_ages(size)[_ages(size) > 0].median())
         ),
         "that is the oldest image, not the mean": lambda size: float(_ages(size).max()),
+        "the pool has always 50 places: hand the size on": lambda size: _pool_age(50),
+        "that is the number of the image; its age is the step minus that number": (
+            lambda size: float((torch.arange(10.0 * size, 20_000) - _ages(size)).mean())
+        ),
     },
     rtol=0.12,
 )
