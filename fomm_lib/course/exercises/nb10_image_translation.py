@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import partial
 
 import torch
 
@@ -12,58 +13,22 @@ from fomm_lib.family.cyclegan import ImagePool
 from fomm_lib.gan import binary_cross_entropy
 
 
-def _patch_pixels(layers, output):
+def _patch_pixels(layers, output, strides=True, longer=0, padded=1):
     first = last = output
     for kernel, stride, padding in reversed(layers):
-        first = stride * first - padding
-        last = stride * last - padding + kernel - 1
+        stride, padding = stride if strides else 1, padded * padding
+        first, last = stride * first - padding, stride * last - padding + kernel - 1 + longer
     return first, last
 
 
-def _without_padding(layers, output):
-    return _patch_pixels([(kernel, stride, 0) for kernel, stride, _ in layers], output)
-
-
-def _from_input_to_output(layers, output):
-    return _patch_pixels(layers[::-1], output)
-
-
-def _without_strides(layers, output):
-    return _patch_pixels([(kernel, 1, padding) for kernel, _, padding in layers], output)
-
-
-def _behind_the_last(layers, output):
-    first, last = _patch_pixels(layers, output)
-    return first, last + 1
-
-
-def _whole_kernel(layers, output):
-    return _patch_pixels([(kernel + 1, stride, padding) for kernel, stride, padding in layers], output)
-
-
 def _padding_once(layers, output):
-    first, last = _without_padding(layers, output)
-    padded = sum(padding for _, _, padding in layers)
-    return first - padded, last - padded
+    shift = sum(padding for _, _, padding in layers)
+    return tuple(place - shift for place in _patch_pixels(layers, output, padded=0))
 
 
-def _added_padding(layers, output):
-    return _patch_pixels([(kernel, stride, -padding) for kernel, stride, padding in layers], output)
-
-
-def _first_and_width(layers, output):
-    first, last = _patch_pixels(layers, output)
-    return first, last - first + 1
-
-
-def _width_alone(layers, output):
+def _width(layers, output):
     first, last = _patch_pixels(layers, output)
     return last - first + 1
-
-
-def _inside_the_image(layers, output):
-    first, last = _patch_pixels(layers, output)
-    return max(first, 0), last
 
 
 PUBLISHED = [(4, 2, 1)] * 3 + [(4, 1, 1)] * 2
@@ -83,31 +48,45 @@ check_patch_pixels = Exercise(
         ),
     ],
     mistakes={
-        "the padding is missing: pixel 0 of the padded image is pixel -padding of the image": (
-            _without_padding
+        "the padding is missing: pixel 0 of the padded image is pixel -padding of the image": partial(
+            _patch_pixels, padded=0
         ),
         "a padding counts before the strides of the earlier layers: subtract it layer by layer": (
             _padding_once
         ),
-        "the padding is subtracted, not added": _added_padding,
-        "the strides are not used": _without_strides,
-        "from the output back the last layer comes first": _from_input_to_output,
-        "that is the pixel behind the last one: output 0 of a kernel of 4 sees pixels 0 to 3": (
-            _behind_the_last
+        "the padding is subtracted, not added": partial(_patch_pixels, padded=-1),
+        "the strides are not used": partial(_patch_pixels, strides=False),
+        "from the output back the last layer comes first": lambda layers, output: _patch_pixels(
+            layers[::-1], output
         ),
-        "a kernel of 4 reaches from a pixel to the third after it: kernel - 1": _whole_kernel,
-        "that is the first pixel and the number of pixels; return the last pixel": _first_and_width,
-        "that is the number of pixels; return the first and the last one": _width_alone,
-        "the first pixel may be negative: it lies in the padding": _inside_the_image,
+        "that is the pixel behind the last one: output 0 of a kernel of 4 sees pixels 0 to 3": (
+            lambda layers, output: (_patch_pixels(layers, output)[0], _patch_pixels(layers, output)[1] + 1)
+        ),
+        "a kernel of 4 reaches from a pixel to the third after it: kernel - 1": partial(
+            _patch_pixels, longer=1
+        ),
+        "that is the first pixel and the number of pixels; return the last pixel": (
+            lambda layers, output: (_patch_pixels(layers, output)[0], _width(layers, output))
+        ),
+        "that is the number of pixels; return the first and the last one": _width,
+        "the first pixel may be negative: it lies in the padding": lambda layers, output: (
+            max(0, _patch_pixels(layers, output)[0]),
+            _patch_pixels(layers, output)[1],
+        ),
     },
 )
 
 
-def _conditional_loss(discriminator, inputs, targets, fake):
+def _conditional_loss(
+    discriminator, inputs, targets, fake, detaches=True, logits=True, labels=(1.0, 0.0), of_fake=1
+):
     on_real = discriminator(torch.cat([inputs, targets], dim=1))
-    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
-    real = binary_cross_entropy(on_real, 1.0, from_logits=True)
-    return (real + binary_cross_entropy(on_fake, 0.0, from_logits=True)) / 2
+    on_fake = discriminator(torch.cat([inputs, fake.detach() if detaches else fake], dim=1))
+    real, made = (
+        binary_cross_entropy(score, label, from_logits=logits)
+        for score, label in zip((on_real, on_fake), labels, strict=True)
+    )
+    return (real + of_fake * made) / 2
 
 
 def _one_sided(discriminator, inputs, targets, fake):
@@ -119,59 +98,27 @@ def _exchanged(discriminator, inputs, targets, fake):
 
 
 def _without_labels(discriminator, inputs, targets, fake):
-    blank = torch.zeros_like(inputs)
-    return _conditional_loss(discriminator, blank, targets, fake)
-
-
-def _undetached(discriminator, inputs, targets, fake):
-    on_real, on_fake = (discriminator(torch.cat([inputs, image], dim=1)) for image in (targets, fake))
-    real = binary_cross_entropy(on_real, 1.0, from_logits=True)
-    return (real + binary_cross_entropy(on_fake, 0.0, from_logits=True)) / 2
+    return _conditional_loss(discriminator, torch.zeros_like(inputs), targets, fake)
 
 
 def _through_sigmoid(discriminator, inputs, targets, fake):
     return _conditional_loss(lambda x: discriminator(x).sigmoid(), inputs, targets, fake)
 
 
-def _logits_taken_for_shares(discriminator, inputs, targets, fake):
-    on_real = discriminator(torch.cat([inputs, targets], dim=1))
-    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
-    return (binary_cross_entropy(on_real, 1.0) + binary_cross_entropy(on_fake, 0.0)) / 2
-
-
 def _image_first(discriminator, inputs, targets, fake):
     return _conditional_loss(lambda x: discriminator(x.roll(3, dims=1)), inputs, targets, fake)
 
 
-def _targets_exchanged(discriminator, inputs, targets, fake):
-    on_real = discriminator(torch.cat([inputs, targets], dim=1))
-    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
-    real = binary_cross_entropy(on_real, 0.0, from_logits=True)
-    return (real + binary_cross_entropy(on_fake, 1.0, from_logits=True)) / 2
-
-
-def _minus_target_one(discriminator, inputs, targets, fake):
-    on_real = discriminator(torch.cat([inputs, targets], dim=1))
-    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
-    real = binary_cross_entropy(on_real, 1.0, from_logits=True)
-    return (real - binary_cross_entropy(on_fake, 1.0, from_logits=True)) / 2
-
-
-def _trains_nothing(discriminator, inputs, targets, fake):
-    return _conditional_loss(discriminator, inputs, targets, fake).detach()
-
-
-def _logits_detached(discriminator, inputs, targets, fake):
-    on_real = discriminator(torch.cat([inputs, targets], dim=1))
-    on_fake = discriminator(torch.cat([inputs, fake], dim=1)).detach()
-    real = binary_cross_entropy(on_real, 1.0, from_logits=True)
-    return (real + binary_cross_entropy(on_fake, 0.0, from_logits=True)) / 2
+def _answer_detached(discriminator, inputs, targets, fake):
+    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1)).detach()
+    made = binary_cross_entropy(on_fake, 0.0, from_logits=True)
+    return (_one_sided(discriminator, inputs, targets, fake) + made) / 2
 
 
 def _linear_discriminator(images):
     if images.shape[1:] != (6, 4, 4):
         raise ValueError(
-            "the discriminator gets (B, 6, H, W), labels and image side by side along the channels, "
+            "the discriminator gets (B, 6, H, W), labels and image concatenated along the channels, "
             f"not {tuple(images.shape)}"
         )
     weight = torch.linspace(-1.5, 2, 6)[:, None, None]
@@ -200,7 +147,7 @@ def _ask_training(loss):
     value = loss(lambda images: scale * _linear_discriminator(images), inputs, targets, fake)
     if isinstance(value, torch.Tensor) and value.requires_grad:
         value.backward()
-    return 0.0 if scale.grad is None else scale.grad
+    return torch.zeros(()) if scale.grad is None else scale.grad
 
 
 check_conditional_loss = Exercise(
@@ -217,15 +164,25 @@ check_conditional_loss = Exercise(
             lambda *a: 2 * _conditional_loss(*a)
         ),
         "the generated image has no term": _one_sided,
-        "detach the generated image: this loss must not train the generator": _undetached,
+        "detach the generated image: this loss must not train the generator": partial(
+            _conditional_loss, detaches=False
+        ),
         "true and generated images are exchanged: the true ones have the target 1": _exchanged,
-        "the targets are exchanged: 1 for the true images, 0 for the generated ones": _targets_exchanged,
-        "minus the loss of the target 1 is not the loss of the target 0": _minus_target_one,
-        "the discriminator does not get the labels: concatenate them along the channels": _without_labels,
+        "the targets are exchanged: 1 for the true images, 0 for the generated ones": partial(
+            _conditional_loss, labels=(0.0, 1.0)
+        ),
+        "minus the loss of the target 1 is not the loss of the target 0": partial(
+            _conditional_loss, labels=(1.0, 1.0), of_fake=-1
+        ),
         "the labels come first, then the image": _image_first,
-        "the discriminator gives logits, any number: from_logits=True": _logits_taken_for_shares,
-        "nothing trains the discriminator: detach only the generated image": _trains_nothing,
-        "detach the generated image, not what the discriminator says of it": _logits_detached,
+        "the discriminator gives logits, any number: from_logits=True": partial(
+            _conditional_loss, logits=False
+        ),
+        "nothing trains the discriminator: detach only the generated image": (
+            lambda *a: _conditional_loss(*a).detach()
+        ),
+        "detach the generated image, not what the discriminator says of it": _answer_detached,
+        "the discriminator does not get the labels: concatenate them along the channels": _without_labels,
         "the discriminator gives logits; a sigmoid before from_logits=True is one too many": _through_sigmoid,
     },
 )
@@ -240,10 +197,6 @@ def _best_colour(values, loss, steps=400):
         loss(values - colour).backward()
         optimizer.step()
     return float(colour.detach())
-
-
-def _away(values, loss, steps=100):
-    return _best_colour(values, lambda error: -loss(error), steps)
 
 
 def _absolute(error):
@@ -278,7 +231,9 @@ check_best_colour = Exercise(
         "that is the middle between the extreme colours, however many people wear them": (
             lambda values, loss: float((values.min() + values.max()) / 2)
         ),
-        "the error grows: go against the gradient": _away,
+        "the error grows: go against the gradient": lambda values, loss: _best_colour(
+            values, lambda error: -loss(error), 100
+        ),
         "the colour has not arrived; take more steps": lambda values, loss: _best_colour(values, loss, 8),
     },
     rtol=0.05,
@@ -286,64 +241,28 @@ check_best_colour = Exercise(
 )
 
 
-def _pool_query(stored, image, size, rng):
+def _pool_query(
+    stored,
+    image,
+    size,
+    rng,
+    old_share=0.5,
+    copies=True,
+    replaces=True,
+    waits=True,
+    gives_new=False,
+    oldest=False,
+):
+    kept = image.clone() if copies else image
     if len(stored) < size:
-        stored.append(image.clone())
+        stored.append(kept)
+        return image if waits else stored[rng.randrange(len(stored))]
+    if rng.random() < 1 - old_share:
         return image
-    if rng.random() < 0.5:
-        return image
-    place = rng.randrange(size)
-    old, stored[place] = stored[place], image.clone()
-    return old
-
-
-def _returns_new(stored, image, size, rng):
-    _pool_query(stored, image, size, rng)
-    return image
-
-
-def _draws_before_full(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return stored[rng.randrange(len(stored))]
-    return _pool_query(stored, image, size, rng)
-
-
-def _keeps_old(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return image
-    return image if rng.random() < 0.5 else stored[rng.randrange(size)]
-
-
-def _without_copy(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image)
-        return image
-    if rng.random() < 0.5:
-        return image
-    place = rng.randrange(size)
-    old, stored[place] = stored[place], image
-    return old
-
-
-def _always_old(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return image
-    place = rng.randrange(size)
-    old, stored[place] = stored[place], image.clone()
-    return old
-
-
-def _oldest(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return image
-    if rng.random() < 0.5:
-        return image
-    stored.append(image.clone())
-    return stored.pop(0)
+    place = 0 if oldest else rng.randrange(size)
+    old = stored.pop(place)
+    stored.insert(size if oldest else place, kept if replaces else old)
+    return image if gives_new else old
 
 
 def _three_faults(stored, image, size, rng):
@@ -355,25 +274,6 @@ def _three_faults(stored, image, size, rng):
     place = rng.randrange(size)
     stored[place] = image
     return stored[place]
-
-
-def _new_and_without_copy(stored, image, size, rng):
-    _without_copy(stored, image, size, rng)
-    return image
-
-
-def _early_and_without_copy(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image)
-        return stored[rng.randrange(len(stored))]
-    return _without_copy(stored, image, size, rng)
-
-
-def _early_and_new(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return stored[rng.randrange(len(stored))]
-    return _returns_new(stored, image, size, rng)
 
 
 def _returned(query, count, seed):
@@ -418,19 +318,25 @@ check_pool_query = Exercise(
         Case("the stored image, after the given one was changed", _changed_afterwards),
     ],
     mistakes={
-        "the old image is to be returned, not the new one that replaces it": _returns_new,
-        "every time an old one: with probability 1/2 return the new image": _always_old,
-        "an old image that was returned must be replaced by the new one": _keeps_old,
-        "until the pool is full, return the new image": _draws_before_full,
-        "store a copy (clone): the caller may change its image": _without_copy,
-        "a random image is returned and replaced, not always the oldest": _oldest,
-        "two faults are left: which image is returned at the end, and what is stored (a copy)": (
-            _new_and_without_copy
+        "the old image is to be returned, not the new one that replaces it": partial(
+            _pool_query, gives_new=True
         ),
-        "two faults are left: what is returned until the pool is full, and what is stored (a copy)": (
-            _early_and_without_copy
+        "every time an old one: with probability 1/2 return the new image": partial(_pool_query, old_share=1),
+        "an old image that was returned must be replaced by the new one": partial(
+            _pool_query, replaces=False
         ),
-        "two faults are left: what is returned until the pool is full, and at the end": _early_and_new,
+        "until the pool is full, return the new image": partial(_pool_query, waits=False),
+        "store a copy (clone): the caller may change its image": partial(_pool_query, copies=False),
+        "a random image is returned and replaced, not always the oldest": partial(_pool_query, oldest=True),
+        "two faults are left: which image is returned at the end, and what is stored (a copy)": partial(
+            _pool_query, gives_new=True, copies=False
+        ),
+        "two faults are left: what is returned until the pool is full, and what is stored (a copy)": partial(
+            _pool_query, waits=False, copies=False
+        ),
+        "two faults are left: what is returned until the pool is full, and at the end": partial(
+            _pool_query, waits=False, gives_new=True
+        ),
     },
     given=_three_faults,
 )
@@ -462,20 +368,8 @@ def _same_order(there, back, real_a, real_b):
     return (back(there(real_a)) - real_a).abs().mean() + (back(there(real_b)) - real_b).abs().mean()
 
 
-def _other_direction(there, back, real_a, real_b):
-    return (there(back(real_b)) - real_b).abs().mean()
-
-
-def _exchanged_generators(there, back, real_a, real_b):
-    return _cycle_loss(back, there, real_a, real_b)
-
-
 def _one_way(there, back, real_a, real_b):
     return (there(real_a) - real_a).abs().mean() + (back(real_b) - real_b).abs().mean()
-
-
-def _identity_loss(there, back, real_a, real_b):
-    return (back(real_a) - real_a).abs().mean() + (there(real_b) - real_b).abs().mean()
 
 
 def _signed(there, back, real_a, real_b):
@@ -502,10 +396,16 @@ check_cycle_loss = Exercise(
     mistakes={
         "that compares an image with one of the other kind; there are no pairs": _other_kind,
         "only A to B and back; add B to A and back": _one_direction,
-        "only B to A and back; add A to B and back": _other_direction,
-        "the generators are exchanged: `there` takes images of A": _exchanged_generators,
+        "only B to A and back; add A to B and back": lambda there, back, a, b: _one_direction(
+            back, there, b, a
+        ),
+        "the generators are exchanged: `there` takes images of A": lambda there, back, a, b: _cycle_loss(
+            back, there, a, b
+        ),
         "that is the way there alone, without the way back": _one_way,
-        "that is the identity loss: it gives each generator what it should make": _identity_loss,
+        "that is the identity loss: it gives each generator what it should make": (
+            lambda there, back, a, b: _one_way(back, there, a, b)
+        ),
         "errors of both signs cancel: take absolute values before the mean": _signed,
         "errors of the two directions cancel: take the absolute value of each": _mean_of_sum,
         "the weight of 10 does not belong to this formula": lambda *a: 10 * _cycle_loss(*a),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
@@ -11,41 +12,24 @@ from fomm_lib.course.exercises.experiment import Experiment
 from fomm_lib.geometry import coordinate_grid
 
 
-def _moments(heatmap, swapped=False, about_mean=True, divisor=1):
+def _heatmap_moments(heatmap, swapped=False, about_mean=True, power=1, divided=False):
     grid = coordinate_grid(*heatmap.shape)
     grid = grid.flip(-1) if swapped else grid
     mean = (heatmap[..., None] * grid).sum(dim=(0, 1))
     offset = grid - mean if about_mean else grid
     outer = offset[..., :, None] * offset[..., None, :]
-    return mean, (heatmap[..., None, None] * outer).sum(dim=(0, 1)) / divisor
-
-
-def _heatmap_moments(heatmap):
-    return _moments(heatmap)
-
-
-def _swapped(heatmap):
-    return _moments(heatmap, swapped=True)
-
-
-def _about_zero(heatmap):
-    return _moments(heatmap, about_mean=False)
-
-
-def _divided(heatmap):
-    return _moments(heatmap, divisor=heatmap.numel())
+    covariance = (heatmap[..., None, None] ** power * outer).sum(dim=(0, 1))
+    return mean, covariance / heatmap.numel() if divided else covariance
 
 
 def _diagonal(heatmap):
-    mean, covariance = _moments(heatmap)
+    mean, covariance = _heatmap_moments(heatmap)
     return mean, torch.diag(covariance.diag())
 
 
-def _squared_heatmap(heatmap):
-    mean, _ = _moments(heatmap)
-    offset = coordinate_grid(*heatmap.shape) - mean
-    outer = offset[..., :, None] * offset[..., None, :]
-    return mean, (heatmap.square()[..., None, None] * outer).sum(dim=(0, 1))
+def _variances_alone(heatmap):
+    mean, covariance = _heatmap_moments(heatmap)
+    return mean, covariance.diag()
 
 
 def _most_certain_point(heatmap):
@@ -53,21 +37,11 @@ def _most_certain_point(heatmap):
     return points[heatmap.argmax()], _heatmap_moments(heatmap)[1]
 
 
-def _variances_alone(heatmap):
-    mean, covariance = _moments(heatmap)
-    return mean, covariance.diag()
-
-
 def _in_pixels(heatmap):
     height, width = heatmap.shape
-    mean, covariance = _moments(heatmap)
+    mean, covariance = _heatmap_moments(heatmap)
     half = torch.tensor([width - 1, height - 1]) / 2
     return (mean + 1) * half, covariance * torch.outer(half, half)
-
-
-def _without_heatmap(heatmap):
-    mean, _ = _moments(heatmap)
-    return mean, torch.cov(coordinate_grid(*heatmap.shape).reshape(-1, 2).T)
 
 
 def _means_for_sums(heatmap):
@@ -75,10 +49,6 @@ def _means_for_sums(heatmap):
     mean = (heatmap[..., None] * grid).mean(dim=(0, 1))
     offset = grid - mean
     return mean, (heatmap[..., None, None] * offset[..., :, None] * offset[..., None, :]).mean(dim=(0, 1))
-
-
-def _exchanged(heatmap):
-    return _moments(heatmap)[::-1]
 
 
 def _heatmap(*peaks: tuple[int, int], size: tuple[int, int] = (9, 9)) -> torch.Tensor:
@@ -101,19 +71,26 @@ check_heatmap_moments = Exercise(
         ),
     ],
     mistakes={
-        "(y, x) instead of (x, y)": _swapped,
-        "offsets are measured from the mean, not from the centre of the image": _about_zero,
-        "the heatmap sums to 1 already; do not divide by the number of pixels": _divided,
-        "the heatmap weights the products once, not squared": _squared_heatmap,
+        "(y, x) instead of (x, y)": partial(_heatmap_moments, swapped=True),
+        "offsets are measured from the mean, not from the centre of the image": partial(
+            _heatmap_moments, about_mean=False
+        ),
+        "the heatmap sums to 1 already; do not divide by the number of pixels": partial(
+            _heatmap_moments, divided=True
+        ),
+        "the heatmap weights the products once, not squared": partial(_heatmap_moments, power=2),
         "the entry xy is missing: without it an ellipse cannot be inclined": _diagonal,
         "the covariance is a matrix of 2 x 2, with the entry xy, not two variances": _variances_alone,
         "the mean is the weighted mean of all points, not the point of the largest weight": (
             _most_certain_point
         ),
         "in pixels; the points of `coordinate_grid` go from -1 to 1": _in_pixels,
-        "the offsets are not weighted by the heatmap": _without_heatmap,
+        "the offsets are not weighted by the heatmap": lambda heatmap: (
+            _heatmap_moments(heatmap)[0],
+            torch.cov(coordinate_grid(*heatmap.shape).reshape(-1, 2).T),
+        ),
         "the heatmap sums to 1: sum over the pixels, do not take the mean": _means_for_sums,
-        "return the mean first, then the covariance": _exchanged,
+        "return the mean first, then the covariance": lambda heatmap: _heatmap_moments(heatmap)[::-1],
     },
 )
 
@@ -140,10 +117,6 @@ def _background_shared_out(mask, p_source, p_driving, grid):
 
 def _averaged(mask, p_source, p_driving, grid):
     return grid + (_shift_flow(mask, p_source, p_driving, grid) - grid) / len(p_source)
-
-
-def _off_by_one_and_against(mask, p_source, p_driving, grid):
-    return _off_by_one(mask, p_driving, p_source, grid)
 
 
 def _strongest_mask_only(mask, p_source, p_driving, grid):
@@ -185,7 +158,9 @@ check_shift_flow = Exercise(
         "that is the displacement; the flow is a point: add the grid": _without_grid,
         "that is the mean over the keypoints; the masks are weights already": _averaged,
         "the share of the background stays where it is: its shift is 0": _background_shared_out,
-        "p_S - p_D was right; look at which mask belongs to which keypoint": _off_by_one_and_against,
+        "p_S - p_D was right; look at which mask belongs to which keypoint": (
+            lambda mask, p_source, p_driving, grid: _off_by_one(mask, p_driving, p_source, grid)
+        ),
         "the masks are soft: a mean of all shifts, not that of the largest mask": _strongest_mask_only,
         "that moves each part to its keypoint; add the shift p_S - p_D to the grid": _points_not_shifts,
         "points are (x, y) already; do not exchange them": _rows_first,
