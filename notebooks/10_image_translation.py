@@ -27,7 +27,7 @@
 # | | |
 # |---|---|
 # | Know first | notebook 01 (losses of a GAN); convolutions |
-# | Minutes | 35 to read, 60 to practise |
+# | Minutes | 35 to read, 65 to practise |
 # | GPU | no; about 20 seconds on two CPU cores |
 # | Paper | background to section 2; Isola et al. 2017; Zhu et al. 2017 |
 # | Module | `fomm_lib/family/pix2pix.py`, `fomm_lib/family/cyclegan.py` |
@@ -76,8 +76,9 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED = plots.COLOURS[:6]
 # ## The problem as one image
 #
 # The upper row says which part of a person each pixel shows: skin (cyan), hair (magenta), clothes (blue),
-# background (black); eyes, lashes and mouth have colours of their own. The lower row is the head that belongs
-# to it. The labels do not say which colour the hair has. What should a network paint that sees only them?
+# background (black); eyes, lashes and mouth have colours of their own. The lower row is the head that
+# belongs to it. The labels do not say which colour the hair has. What should a network paint that sees only
+# them?
 
 # %% tags=["hide-input"]
 # @title labels and heads
@@ -415,8 +416,8 @@ plots.show_table(["pixels of", *(f"called {column}" for column in columns)], row
 # Nothing is hidden here: without the patterns the way back is as good. Instead the *classes* carry what the
 # cycle loss asks for. Dark hair is called background and bright hair skin, dark skin is called hair or
 # background, since that tells the way back how bright to paint. The two generators have agreed on a code of
-# their own, as the mirror of section 4: a small cycle loss does not prove a meaningful
-# middle, and what it costs depends on who is in the image.
+# their own, as the mirror of section 4: a small cycle loss does not prove a meaningful middle, and what it
+# costs depends on who is in the image.
 #
 # ## From toy to library
 #

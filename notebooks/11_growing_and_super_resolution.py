@@ -27,7 +27,7 @@
 # | | |
 # |---|---|
 # | Know first | notebook 01 (losses of a GAN, gradient penalty); 10 (discriminators of images) |
-# | Minutes | 35 to read, 60 to practise |
+# | Minutes | 35 to read, 70 to practise |
 # | GPU | no; about 30 seconds on two CPU cores |
 # | Paper | background to section 2; Karras et al. 2018; Ledig et al. 2017 |
 # | Module | `fomm_lib/family/progressive.py`, `fomm_lib/family/srgan.py` |
