@@ -26,13 +26,12 @@ from fomm_lib.cli.options import (
     Threads,
     Watermark,
     Weights,
-    free_name,
     number_of_frame,
     square,
     true_or_false,
 )
 from fomm_lib.errors import InputError
-from fomm_lib.files import DEFAULT_WEIGHTS, data_path
+from fomm_lib.files import DEFAULT_WEIGHTS, data_path, free_name
 
 Source = Annotated[Path | None, typer.Option(help="The portrait; a public-domain one by default.")]
 Driving = Annotated[
@@ -224,12 +223,8 @@ def live(
         raise InputError("fomm live needs tornado; run: pip install tornado, or pip install 'fomm-lib[live]'")
     if crop not in (None, "auto", "middle"):
         raise InputError(f"--crop {crop}: should be auto or middle")
-    import torch
-
     from fomm_lib.animation.live_server import serve
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     source, driving = _inputs(source, None)
     settings = {"strength": strength, "smooth": smooth, "watermark": watermark}
     if crop is not None:

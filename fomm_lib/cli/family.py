@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app, say
-from fomm_lib.cli.options import Device, Overwrite, Threads, course_folder
+from fomm_lib.cli.options import Device, Init, Overwrite, Threads, course_folder
 
 Name = Annotated[str, typer.Argument(help="pix2pix, cyclegan, progressive, srgan or monkeynet.")]
 FamilyWeights = Annotated[
@@ -38,7 +38,7 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="By default those of the preset.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed of networks, batches and noise.")] = 0,
-    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    init: Init = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the training in --out from its last state, if any.")
     ] = False,
@@ -54,13 +54,9 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train one of the systems."""
-    import torch
-
     from fomm_lib.family.apply import APPLICABLE
     from fomm_lib.family.training import train_family
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     weights = train_family(
         name,
         data and course_folder(data),
@@ -103,12 +99,8 @@ def apply(
     overwrite: Overwrite = False,
 ) -> None:
     """Translate an image or a video (pix2pix, cyclegan), or make it four times as large (srgan)."""
-    import torch
-
     from fomm_lib.family.apply import apply_family
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     model = _model(name, weights, device)
     options = {"direction": direction, "tile": tile, "seed": seed, "overwrite": overwrite}
     result = apply_family(model, source, output, **options)

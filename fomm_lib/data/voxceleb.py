@@ -36,8 +36,8 @@ from fomm_lib.data.cleaning import STILL_CHANGE, check_file, largest_change
 from fomm_lib.data.clips import FolderClip
 from fomm_lib.data.report import as_completed
 from fomm_lib.data.tables import Table, read_cells
-from fomm_lib.errors import InputError, printable
-from fomm_lib.files import atomic_folder, atomic_output, only_writer, remove_leftovers
+from fomm_lib.errors import InputError, check_integer, printable
+from fomm_lib.files import atomic_folder, atomic_output, make_folder, only_writer, remove_leftovers
 from fomm_lib.media.decoding import ToRgb, decoded_frames, open_video
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.sandbox import CallStopped, guarded_call
@@ -230,11 +230,7 @@ def fetch_voxceleb(
     _yt_dlp()  # raises now, not after the first hour, if it is not installed
     out = Path(out).absolute()  # another process writes there
     for folder in ("videos", *sorted({clip.partition for clip in clips})):
-        try:
-            (out / folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            text = f"cannot be made ({error.strerror}); choose another folder"
-            raise InputError(f"{out / folder}: {text}") from error
+        make_folder(out / folder)
 
     with only_writer(out):
         remove_leftovers(out, *{out / clip.partition for clip in clips})
@@ -266,14 +262,13 @@ def fetch_voxceleb(
 def _check_arguments(size: int, form: str, url: str, jobs: int, limit: int | None) -> None:
     if not isinstance(size, int) or not 2 <= size <= LARGEST_SIZE or size % 2:
         raise InputError(f"size={size!r}; must be an even number of pixels from 2 to {LARGEST_SIZE}")
-    if limit is not None and (not isinstance(limit, int) or limit < 0):
-        raise InputError(f"limit={limit!r}; must be a whole number, at least 0")
+    if limit is not None:
+        check_integer("limit", limit, 0)
     if form not in FORMATS:
         raise InputError(f"format {form!r}: choose {', '.join(FORMATS)}")
     if "{video_id}" not in url:
         raise InputError(f"url {url!r}: must contain {{video_id}}")
-    if not isinstance(jobs, int) or jobs < 1:
-        raise InputError(f"jobs={jobs!r}; must be a whole number, at least 1")
+    check_integer("jobs", jobs, 1)
 
 
 def _still_to_do(clips: list[VoxClip], ledger: Ledger, out: Path, retry: bool) -> Iterator[VoxClip]:

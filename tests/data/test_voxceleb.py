@@ -358,7 +358,7 @@ def test_lists_that_make_no_sense(tmp_path):
     [
         ({"size": 33}, "size=33; must be an even number"),
         ({"size": 1_000_000}, "size=1000000; must be an even number of pixels from 2 to 4096"),
-        ({"limit": -1}, "limit=-1; must be a whole number, at least 0"),
+        ({"limit": -1}, "limit=-1: give a whole number, at least 0"),
         ({"form": "gif"}, "format 'gif': choose mp4, png, jpg"),
         ({"url": "http://example.org"}, "must contain {video_id}"),
         ({"jobs": 0}, "jobs=0; must be"),

@@ -24,6 +24,7 @@ from fomm_lib.data.tables import Table
 from fomm_lib.errors import InputError
 from fomm_lib.files import atomic_output
 from fomm_lib.media.faces import find_faces
+from fomm_lib.media.folders import files_in
 from fomm_lib.media.formats import IMAGE_SUFFIXES
 from fomm_lib.media.video import read_image
 from fomm_lib.synthetic.anatomy import data_folder
@@ -111,12 +112,7 @@ def find_portraits(folder: str | os.PathLike) -> list[Path]:
     Raises:
         InputError: no such folder, no image in it, or two with the same name.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: not a folder; give one with portraits")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise InputError(f"{folder}: no .jpg or .png in it; give a folder with portraits")
+    paths = files_in(folder, IMAGE_SUFFIXES, "portraits")
     names: dict[str, Path] = {}
     for path in paths:
         other = names.setdefault(identity_of(path), path)
