@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -219,8 +218,9 @@ def live(
     The page is for this computer only. To see the results of another computer, forward its port with ssh:
     ssh -L 7860:127.0.0.1:7860 NAME, and open http://127.0.0.1:7860.
     """
-    if find_spec("tornado") is None:
-        raise InputError("fomm live needs tornado; run: pip install tornado, or pip install 'fomm-lib[live]'")
+    from fomm_lib.releases import require_module
+
+    require_module("tornado", "fomm live needs tornado", "live")
     if crop not in (None, "auto", "middle"):
         raise InputError(f"--crop {crop}: should be auto or middle")
     from fomm_lib.animation.live_server import serve

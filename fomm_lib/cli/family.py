@@ -133,11 +133,10 @@ def sample(
 def _model(name: str, weights: str | None, device: str | None):
     """The model of a system, which the weights must be of."""
     from fomm_lib.errors import InputError
-    from fomm_lib.family.config import SYSTEMS
+    from fomm_lib.family.config import family_config
     from fomm_lib.family.weights import load_family
 
-    if name not in SYSTEMS:
-        raise InputError(f"{name}: no system of the family; choose {', '.join(SYSTEMS)}")
+    family_config(name)  # raises an error for the name of no system
     model = load_family(weights or name, device)
     if model.config.system != name:
         raise InputError(f"{weights}: weights of {model.config.system}, not of {name}")

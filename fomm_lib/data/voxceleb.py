@@ -42,6 +42,7 @@ from fomm_lib.media.decoding import ToRgb, decoded_frames, open_video
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.sandbox import CallStopped, guarded_call
 from fomm_lib.media.tensors import resize_array
+from fomm_lib.releases import require_module
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +228,7 @@ def fetch_voxceleb(
     """
     _check_arguments(size, form, url, jobs, limit)
     clips = read_metadata(metadata, partition)
-    _yt_dlp()  # raises now, not after the first hour, if it is not installed
+    require_module("yt_dlp", "fomm voxceleb needs yt-dlp", "voxceleb")
     out = Path(out).absolute()  # another process writes there
     for folder in ("videos", *sorted({clip.partition for clip in clips})):
         make_folder(out / folder)
@@ -346,7 +347,8 @@ def download(video_id: str, folder: Path, url: str = YOUTUBE, options: dict | No
         DownloadFailed: with the reason in one line.
         InputError: yt-dlp is not installed, or the disk is full.
     """
-    yt_dlp = _yt_dlp()
+    import yt_dlp
+
     there = [path for path in folder.glob(f"{video_id}.*") if path.suffix not in (".part", ".ytdl", ".temp")]
     if there:
         return there[0]
@@ -371,14 +373,6 @@ def download(video_id: str, folder: Path, url: str = YOUTUBE, options: dict | No
         if f"[Errno {errno.ENOSPC}]" in str(error):
             raise InputError(f"{folder}: the disk is full; make room, then start again") from error
         raise DownloadFailed(_reason(error), _may_pass(error)) from error
-
-
-def _yt_dlp():
-    try:
-        import yt_dlp
-    except ImportError as error:
-        raise InputError("yt-dlp is not installed; run: pip install 'fomm-lib[voxceleb]'") from error
-    return yt_dlp
 
 
 def _reason(error: Exception) -> str:

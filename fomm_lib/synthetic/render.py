@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fomm_lib.errors import InputError
+from fomm_lib.releases import require_module
 from fomm_lib.synthetic.anatomy import Part
 
 SUPERSAMPLING = 2  # the image is drawn this many times larger and averaged
@@ -277,12 +278,9 @@ def shared_context() -> Any:
     Raises:
         InputError: moderngl is not installed, or the machine has no EGL.
     """
-    try:
-        import moderngl
-    except ImportError as error:
-        raise InputError(
-            'synthetic heads need moderngl; install it: pip install "fomm-lib[synthetic]"'
-        ) from error
+    require_module("moderngl", "synthetic heads need moderngl", "synthetic")
+    import moderngl
+
     try:
         windowless = {"backend": "egl"} if sys.platform.startswith("linux") else {}
         context = moderngl.create_context(standalone=True, **windowless)

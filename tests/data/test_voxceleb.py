@@ -371,7 +371,7 @@ def test_bad_arguments(tmp_path, settings, message):
 
 def test_without_yt_dlp(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "yt_dlp", None)
-    with pytest.raises(InputError, match=r"yt-dlp is not installed; run: pip install 'fomm-lib\[voxceleb\]'"):
+    with pytest.raises(InputError, match=r"needs yt-dlp; install it: pip install 'fomm-lib\[voxceleb\]'"):
         fetch_voxceleb(write_list(tmp_path / "list.csv", row()), tmp_path / "vox")
     assert not (tmp_path / "vox").exists()
 
