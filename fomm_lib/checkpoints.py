@@ -445,8 +445,8 @@ def check_tensors(where: str | os.PathLike, network: str, entries: dict[str, Ten
         network: its name, for the message.
         entries: of the network.
     Raises:
-        InputError: it is no dict of tensors; one of them is sparse, quantized, complex, nested or on no device,
-            or its name is no text.
+        InputError: it is no dict of tensors; one of them is sparse, quantized, complex, nested or on no
+            device, or its name is no text.
 
     Example:
         >>> check_tensors("a.pth.tar", "generator", {"weight": torch.ones(2)})
