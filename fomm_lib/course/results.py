@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch import Tensor
 
@@ -14,6 +15,16 @@ from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import read_image
 
 IMAGES_IN_A_ROW = 6
+
+
+def image_path(table: Path, variant: str) -> Path:
+    """Where the images of a variant are, beside the table.
+
+    Example:
+        >>> image_path(Path("results/pix2pix.csv"), "no GAN").as_posix()
+        'results/pix2pix/no-GAN.jpg'
+    """
+    return table.with_suffix("") / f"{variant.replace(' ', '-')}.jpg"
 
 
 class Results:
@@ -88,8 +99,7 @@ class Results:
             >>> Results("cyclegan").images("CycleGAN").shape
             torch.Size([5, 6, 3, 64, 64])
         """
-        path = self.path.with_suffix("") / f"{variant.replace(' ', '-')}.jpg"
-        sheet = to_tensor(read_image(path))
+        sheet = to_tensor(read_image(image_path(self.path, variant)))
         side = sheet.shape[2] // IMAGES_IN_A_ROW
         return sheet.unflatten(1, (-1, side)).unflatten(3, (-1, side)).permute(1, 3, 0, 2, 4)
 
