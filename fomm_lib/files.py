@@ -27,7 +27,7 @@ _SHOWN_LENGTH = 60  # characters of a name that is too long, in its message
 
 _PACKAGE = Path(__file__).resolve().parent
 
-DEFAULT_WEIGHTS = "heads-128"
+DEFAULT_WEIGHTS = "heads-256"
 """The weights of `data/weights` that are used by default."""
 
 

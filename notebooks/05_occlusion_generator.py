@@ -793,7 +793,8 @@ check_shift_errors(prediction, measured)
 # <details><summary>Answer</summary>
 #
 # They would pass features in the *source's* pose around the warp, and the decoder would have to remove them
-# again. All features that reach the decoder must be warped.
+# again. All features that reach the decoder must be warped. `heads-256` goes beyond the paper: it warps and
+# masks the skips, too (`inpainting.SkipDecoder`).
 #
 # </details>
 #

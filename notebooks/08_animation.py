@@ -330,25 +330,26 @@ plots.show(
 #
 # ## 5. Strength, smoothing, resolution
 #
-# Between detection and generation there are only ten points and ten matrices, which we can change.
+# Between detection and generation there are only points and matrices (ten; sixteen in `heads-256`), which we
+# can change.
 # **Strength** $a$ exaggerates the movement: $p = p_S + a\,(p_{\text{moved}} - p_S)$. Here with the sharper
-# model `heads-128`:
+# model `heads-256`:
 
 # %%
-sharp = fomm.load_model("heads-128", device="cpu")
-frame_128, source_128 = (to_tensor(x, sharp.size)[None] for x in (frames[5], portrait))
-first_128 = to_tensor(frames[0], sharp.size)[None]
+sharp = fomm.load_model("heads-256", device="cpu")
+frame_256, source_256 = (to_tensor(x, sharp.size)[None] for x in (frames[5], portrait))
+first_256 = to_tensor(frames[0], sharp.size)[None]
 with torch.inference_mode():
-    animator = fomm.Animator(sharp, source_128)
-    animator(first_128)
-    start, moved = sharp.detect(source_128), animator.move(animator.detect(frame_128))
+    animator = fomm.Animator(sharp, source_256)
+    animator(first_256)
+    start, moved = sharp.detect(source_256), animator.move(animator.detect(frame_256))
     strengths = [0.0, 0.5, 1.0, 1.5, 2.5]
     stronger = [movement.exaggerated(start, moved, a) for a in strengths]
     row = [animator.generate(kp).prediction[0] for kp in stronger]
 plots.show(
     plots.image_grid([row], [f"strength {a:g}" for a in strengths]),
-    alt="the portrait at five strengths of one turn: none, half, as in the video, torn at 1.5, "
-    "and more at 2.5",
+    alt="the portrait at five strengths of one turn: none, half, as in the video, with a long neck "
+    "at 1.5, torn at 2.5",
     colours=256,
 )
 
@@ -405,16 +406,16 @@ small, fine, finest = (
     list(fomm.animate_frames(network, portrait, two, size=size))[1]
     for network, size in ((model, 64), (model, 256), (sharp, 256))
 )
-titles = ["source", "driving", "64, size=64", "64, size=256", "128, size=256"]
+titles = ["source", "driving", "64, size=64", "64, size=256", "heads-256"]
 plots.show(
     plots.image_grid([[portrait, frames[5], small, fine, finest]], titles),
     alt="the portrait turned like the driving head: blurred by heads-64 at 64 x 64, with sharp "
-    "hair and eyes at 256 x 256, by heads-64 and by heads-128, which smears the hair",
+    "hair and eyes at 256 x 256, by heads-64 and by heads-256, whose hair is smeared behind",
     colours=256,
 )
 
 # %% [markdown]
-# *Figure 7. The same motion of `heads-64`, a finer image; `heads-128` turns the head farther.* Parts that are
+# *Figure 7. The same motion of `heads-64`, a finer image; `heads-256` turns the head farther.* Parts that are
 # not visible in the source are not generated any better: look at the side of the head that was turned away.
 #
 # What does *not* work with these keypoints: moving only the mouth, or only the pose. Split the movement of

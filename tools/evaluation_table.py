@@ -7,6 +7,7 @@ Needs the extras `metrics` and `synthetic` (with EGL) and the weights of lpips-j
 named gap in the table. Writes, into data/evaluation or the folder `--out`:
 
     reconstruction.csv, animation.csv   a row a method and frame
+    at_256.csv                          the same frames as reconstruction.csv, compared at 256 pixels
     motion.csv                          a row a method and clip: flow, occlusion, keypoints against the truth
     disturbed.csv                       the metrics of true images that were disturbed in known ways
     frames.jpg                          the best, the median and the worst frame of every metric
@@ -89,7 +90,7 @@ def paired_table(report: Report) -> str:
     return markdown_table(["difference", "metric", "mean, 95 % interval", "better : worse", "p"], rows)
 
 
-def page(reconstruction: Report, animation: Report, motion: MotionReport | None, gap: str, note: str) -> str:
+def page(reports: dict[str, Report], motion: MotionReport | None, gap: str, note: str) -> str:
     """The text of data/evaluation/README.md."""
     parts = [
         "# Evaluation",
@@ -99,12 +100,14 @@ def page(reconstruction: Report, animation: Report, motion: MotionReport | None,
         "`fomm_lib.evaluation.images`, `fomm_lib.evaluation.faces` and `fomm_lib.evaluation.true_motion`.",
         note,
         "## Reconstruction",
-        reconstruction.markdown().strip(),
+        reports["reconstruction"].markdown().strip(),
         "## Two by two",
-        paired_table(reconstruction),
+        paired_table(reports["reconstruction"]),
         "Differences on the same videos; p by flipping their signs.",
         "## Animation of other heads",
-        animation.markdown().strip(),
+        reports["animation"].markdown().strip(),
+        "## As people look: at 256 pixels",
+        reports["at_256"].markdown().strip(),
         "## True motion",
         gap if motion is None else motion.markdown().strip(),
         "## Look at them",
@@ -236,15 +239,19 @@ def make(weights: list[str], out: Path | None, cache: Path, jobs: int, size: int
     folder.mkdir(parents=True, exist_ok=True)
     heads, started = data_path("heads"), time.monotonic()
     reports = {
-        mode: evaluate(
+        name: evaluate(
             weights,
             heads,
             protocol=data_path("evaluation", f"{mode}.json"),
-            size=size,
+            size=pixels,
             cache=cache,
             jobs=jobs,
         )
-        for mode in ("reconstruction", "animation")
+        for name, mode, pixels in (
+            ("reconstruction", "reconstruction", size),
+            ("animation", "animation", size),
+            ("at_256", "reconstruction", 256),
+        )
     }
     reconstruction = reports["reconstruction"]
     motion, gap = None, ""
@@ -252,8 +259,8 @@ def make(weights: list[str], out: Path | None, cache: Path, jobs: int, size: int
         motion = true_motion_of(weights, cache)
     except InputError as error:
         gap = f"Not measured: {error}"
-    for mode, report in reports.items():
-        report.write(folder / f"{mode}.csv", overwrite=True)
+    for name, report in reports.items():
+        report.write(folder / f"{name}.csv", overwrite=True)
     if motion is not None:
         write_motion(motion, reconstruction.clips, folder / "motion.csv")
     if not (folder / "disturbed.csv").exists():  # it does not depend on models
@@ -261,7 +268,7 @@ def make(weights: list[str], out: Path | None, cache: Path, jobs: int, size: int
     write_image_page(reconstruction, folder / "frames.jpg", overwrite=True)
     note = f"Weights: {', '.join(f'`{label}`' for label in reconstruction.models)}."
     with atomic_output(folder / "README.md", overwrite=True) as temporary:
-        text = page(reconstruction, reports["animation"], motion, gap, note)
+        text = page(reports, motion, gap, note)
         temporary.write_text(text, encoding="utf-8")
     table = short_table(reconstruction, motion)
     if out is None:

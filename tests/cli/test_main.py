@@ -175,7 +175,7 @@ def test_animate_without_arguments(inputs, weights, tmp_path, monkeypatch):
     """It runs on what the data folder holds."""
     data = tmp_path / "data"
     (data / "weights").mkdir(parents=True)
-    (data / "weights" / "heads-128.safetensors").write_bytes(weights.read_bytes())
+    (data / "weights" / "heads-256.safetensors").write_bytes(weights.read_bytes())
     (data / "driving.mp4").write_bytes((inputs / "driving.mp4").read_bytes())
     Image.fromarray(portrait()).save(data / "portrait.jpg")
     monkeypatch.setenv("FOMM_DATA", str(data))
