@@ -49,8 +49,9 @@ def synthesize(
     """Render clips of synthetic heads, or of another category, into a folder that `FramePairs` trains on.
 
     Clips are named `synth<seed>-<person>#<clip>#<start>#<end>`, in other categories `animals<seed>-...`; the
-    part before the first `#` is the identity of the person or thing. A clip appears whole or not at all; an existing clip is kept, so that an interrupted run can be
-    resumed. Clip k does not depend on the other clips, nor on the number of jobs.
+    part before the first `#` is the identity of the person or thing. A clip appears whole or not at all; an
+    existing clip is kept, so that an interrupted run can be resumed. Clip k does not depend on the other
+    clips, nor on the number of jobs.
 
     Args:
         out: the folder; made if it does not exist.
@@ -76,8 +77,9 @@ def synthesize(
         The paths of all requested clips.
 
     Raises:
-        InputError: a number out of range, another category, labels of other than heads, a folder made with other settings or one that cannot be written, no
-            image in `backgrounds` or one that cannot be read; `anny`, `moderngl` or EGL is missing.
+        InputError: a number out of range, another category, labels of other than heads, a folder made with
+            other settings or one that cannot be written, no image in `backgrounds` or one that cannot be
+            read; `anny`, `moderngl` or EGL is missing.
 
     Example:
         >>> synthesize("heads", clips=200, frames=24, size=64, seed=0, jobs=2)  # doctest: +SKIP

@@ -42,8 +42,8 @@ class ClipTruth:
         pairs: (N, 2) frame numbers, source and driving.
         flow: (N, h, w, 2) float16; visible, surface: (N, h, w) bool; as in `TrueMotion`, of the clip's size
             but at most 64x64.
-        landmarks: (T, n, 2) float32 of every frame of the clip, as `RenderedClip.landmarks` gives them; n is 68
-            for heads, 16 for bodies, 15 for animals, 14 for vehicles.
+        landmarks: (T, n, 2) float32 of every frame of the clip, as `RenderedClip.landmarks` gives them; n is
+            68 for heads, 16 for bodies, 15 for animals, 14 for vehicles.
     """
 
     pairs: np.ndarray

@@ -1,6 +1,6 @@
-"""Random four-legged animals that walk or trot on the spot, as on a treadmill, so that the camera stands still.
+"""Random four-legged animals that walk or trot on the spot, as on a treadmill: the camera stands still.
 
-Builds lie between six kinds (`KINDS`): dog, cat, horse, cow, deer, goat. Nothing is modelled after a real animal.
+Builds lie between six kinds (`KINDS`): dog, cat, horse, cow, deer, goat. No real animal was a model.
 Coordinates: x to the animal's left, y up, z forward, dm; a leg is solved from where its foot is.
 """
 
@@ -32,7 +32,7 @@ COATS = (
 )  # fmt: skip
 FEET = ("hind left", "front left", "hind right", "front right")
 GAITS = {"walk": (np.array([0.0, 0.25, 0.5, 0.75]), 0.65), "trot": (np.array([0.0, 0.5, 0.5, 0.0]), 0.5)}
-"""Gait to the phases of the `FEET`, as shares of a cycle, and the share of a cycle that a foot is on the ground."""
+"""Gait to the phases of the `FEET`, and the share of a cycle that a foot is on the ground."""
 LANDMARKS = (
     "nose", "head", "left ear", "right ear", "withers", "rump", "tail",
     *(f"{foot} {joint}" for foot in FEET for joint in ("knee", "foot")),
@@ -182,8 +182,9 @@ def _frame_of(build: Build, state: dict[str, Any]) -> dict[str, np.ndarray]:
         upper = (0.4 if hind else 0.3) * leg
         lower = (1.06 if hind else 1.025) * leg - metatarsal - upper
         knee = bend(top, hock, upper, lower, 1 if hind else -1)
+        inside = top + np.array([0, 0.2 * build.belly, 0])
         toe = ground + np.array([0, 0, 0.35 * build.leg + 0.06 * leg])
-        joints[foot] = np.stack([top + [0, 0.2 * build.belly, 0], top, knee, hock, ground, toe])
+        joints[foot] = np.stack([inside, top, knee, hock, ground, toe])
     rise, turn = state["rise"], state["turn"]
     up = np.array([np.sin(turn) * np.cos(rise), np.sin(rise), np.cos(turn) * np.cos(rise)])
     base = withers + np.array([0, -0.35 * build.chest, -0.1 * build.trunk])

@@ -32,7 +32,11 @@ from fomm_lib.synthetic.surfaces import faces_around
 MOVEMENTS = ("walk", "wave", "slow")
 LANDMARKS = (
     "nose", "chin", "left ear", "right ear",
-    *(f"{side} {name}" for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")),
+    *(
+        f"{side} {name}"
+        for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        for side in ("left", "right")
+    ),
 )  # fmt: skip
 _ANGLES = 19  # see `_pose`
 
@@ -75,14 +79,14 @@ def walking_leg(phase: float, swing: float, lift: float) -> tuple[float, float]:
     The thigh swings forward while cos(phase) > 0: then the knee bends, so that the foot clears the ground.
 
     Example:
-        >>> [round(angle, 3) for angle in walking_leg(np.pi / 2, 0.4, 1.0)]    # farthest in front, knee straight
+        >>> [round(angle, 3) for angle in walking_leg(np.pi / 2, 0.4, 1.0)]     # in front, knee straight
         [0.4, 0.12]
     """
     return float(swing * np.sin(phase)), float(0.12 + lift * max(0.0, np.cos(phase)) ** 1.5)
 
 
 def _pose(angles: np.ndarray) -> BodyPose:
-    """From 19 angles: arms left, right (raised, aside, flexed, inward), legs left, right (raised, aside, flexed),
+    """From 19 angles: left, right arm (raised, aside, flexed, inward), both legs (raised, aside, flexed),
     chest (pitch, yaw, roll), head (pitch, yaw).
     """
     limbs = {}
@@ -170,7 +174,7 @@ def _figure(rng: np.random.Generator, skeleton: Skeleton) -> tuple[np.ndarray, f
 def _dress(
     rng: np.random.Generator, skeleton: Skeleton, rest: np.ndarray, old: float, man: bool, ancestry: dict
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw clothes: aux (N, 4), thickness (N,) of what lies over the skin in dm, and the triangles that are drawn."""
+    """Draw clothes: aux (N, 4), thickness (N,) of what lies over the skin in dm, the triangles drawn."""
     bone = np.array(list(BONES))[skeleton.weights.argmax(axis=1)]
     limb = np.array([name.split(".")[0] for name in bone])
     body = skeleton.part == PARTS.index("body")
@@ -258,8 +262,8 @@ def sample_body(rng: np.random.Generator, motion: np.random.Generator, times: np
         InputError: `anny` is not installed.
 
     Example:
-        >>> body = sample_body(np.random.default_rng(0), np.random.default_rng(1), np.arange(5) / 25)  # doctest: +SKIP
-        >>> body.landmarks(0).shape                                                                    # doctest: +SKIP
+        >>> looks, motion = (np.random.default_rng(seed) for seed in (0, 1))
+        >>> sample_body(looks, motion, np.arange(5) / 25).landmarks(0).shape      # doctest: +SKIP
         (16, 3)
     """
     skeleton = load_skeleton()

@@ -154,9 +154,9 @@ class BodyPose:
     """A pose of the whole body.
 
     Attributes:
-        trunk: bone of the trunk (pelvis, belly, chest, neck, head) to its rotation against its parent, (3, 3).
-        limbs: limb bone to the direction it points in, (3,): thigh and shin in the frame of the pelvis, arms in
-            that of the chest.
+        trunk: bone of the trunk (belly, chest, neck, head) to its rotation against its parent, (3, 3).
+        limbs: limb bone to the direction it points in, (3,): thigh and shin in the frame of the pelvis,
+            arms in that of the chest.
         feet: (2,) by how much the toes of the left and right foot point down, radians.
     """
 

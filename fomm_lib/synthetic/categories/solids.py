@@ -1,4 +1,4 @@
-"""Meshes from simple solids: tubes along a line, rounded blocks, wheels; joined into one list of triangles."""
+"""Meshes from simple solids: tubes along a line, joined into one list of triangles; and rotations."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def turn_y(angle: float) -> np.ndarray:
 
 
 def turn_x(angle: float) -> np.ndarray:
-    """(3, 3): a rotation about the x axis; y becomes z at a quarter turn, as the top of a wheel rolls forward.
+    """(3, 3): a rotation about the x axis; y becomes z at a quarter turn: the top of a wheel rolls forward.
 
     Example:
         >>> turn_x(np.pi / 2).round(6) @ [0, 1, 0]

@@ -16,7 +16,7 @@ from fomm_lib.synthetic.scene import any_colour, linear
 
 KINDS = {
     # length, width, height, clearance; height of hood and of boot (shares of the height);
-    # cabin: foot of the windscreen, front of the roof, end of the roof, foot of the rear window (0 rear, 1 front)
+    # cabin: foot of the windscreen, front of the roof, its end, foot of the rear window (0 rear, 1 front)
     "saloon": (46, 18, 14.5, 2.0, 0.60, 0.66, 0.72, 0.57, 0.34, 0.16),
     "hatchback": (40, 17.5, 15, 1.9, 0.62, 0.70, 0.76, 0.62, 0.14, 0.03),
     "estate": (47, 18, 15, 1.9, 0.60, 0.68, 0.73, 0.59, 0.09, 0.02),
@@ -37,7 +37,8 @@ LANDMARKS = (
     "front bumper", "rear bumper",
 )  # fmt: skip
 _STATIONS, _SIDES = 40, 28
-_SPOKES, _RIM = 5, 20  # spokes of a wheel; points around it
+SPOKES, RIM = 5, 20
+"""Spokes of a wheel; points around it."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,7 @@ class Car:
     """The measures of one car, dm; the first ten as in `KINDS`.
 
     Attributes:
-        radius: of a wheel; tread: its width; wheelbase: distance of the axles; front: of the front axle from the
-            middle.
+        radius: of a wheel; tread: its width; wheelbase: distance of the axles; front: z of the front axle.
         paint: linear light.
     """
 
@@ -217,21 +217,21 @@ def _wheel(car: Car) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A wheel around the origin, its outside at +x: positions, triangles, colours."""
     half = 0.5 * car.tread
     rings = [(-half, 0.9), (-half, 1.0), (half, 1.0), (1.04 * half, 0.92), (1.05 * half, 0.68)]
-    angle = 2 * np.pi * np.arange(_RIM) / _RIM
+    angle = 2 * np.pi * np.arange(RIM) / RIM
     circle = np.stack([0 * angle, np.cos(angle), np.sin(angle)], 1) * car.radius
     points = [np.array([x, 0, 0]) + share * circle for x, share in rings]
     points = np.concatenate([*points, [[-half, 0, 0], [1.05 * half, 0, 0]]])
     tyre = np.tile(linear([26, 26, 28]), (len(points), 1))
-    grid = np.arange(5 * _RIM).reshape(5, _RIM)
+    grid = np.arange(5 * RIM).reshape(5, RIM)
     a, b = grid[:-1], grid[1:]
     c, d = np.roll(b, -1, 1), np.roll(a, -1, 1)
     faces = [np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)]
     # The disc: spokes and gaps in turn, with vertices of their own so that their edges are sharp.
     rim = np.array([1.06 * half, 0, 0])
     discs, colours, triangles, count = [], [], [], len(points)
-    for k in range(_RIM):
-        spoke = k % (_RIM // _SPOKES) < _RIM // _SPOKES // 2
-        corner = [rim + 0.69 * circle[k], rim + 0.69 * circle[(k + 1) % _RIM], rim]
+    for k in range(RIM):
+        spoke = k % (RIM // SPOKES) < RIM // SPOKES // 2
+        corner = [rim + 0.69 * circle[k], rim + 0.69 * circle[(k + 1) % RIM], rim]
         discs.append(np.stack(corner))
         colours.append(np.tile(linear([205, 208, 212] if spoke else [45, 45, 48]), (3, 1)))
         triangles.append([count, count + 1, count + 2])
@@ -246,7 +246,8 @@ def _wheel(car: Car) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _landmark_points(car: Car) -> np.ndarray:
     """(14, 3), in the coordinates of the car, in the order of `LANDMARKS`."""
     light, edge = 0.52 * car.height * car.hood + 0.3 * car.clearance + 1.5, 0.5 * car.length
-    points = [car.axle(wheel) + [np.sign(car.axle(wheel)[0]) * 0.5 * car.tread, 0, 0] for wheel in WHEELS]
+    axles = np.stack([car.axle(wheel) for wheel in WHEELS])
+    points = list(axles + 0.5 * car.tread * np.sign(axles) * [1, 0, 0])
     for x, y, z in ((0.35, light, edge - 0.7), (0.38, light + 1.2, 0.6 - edge)):
         points += [np.array([sign * x * car.width, y, z]) for sign in (1, -1)]
     for share in (car.roof_front, car.roof_end):
