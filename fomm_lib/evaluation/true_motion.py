@@ -52,6 +52,7 @@ MOTION_METRICS = {
 }
 FACE_PARTS = ([*range(17, 22), *range(36, 42)], [*range(22, 27), *range(42, 48)], [*range(48, 68)])
 """Numbers of iBUG's landmarks: one eye with its brow, the other eye with its brow, the mouth."""
+_FACE_LANDMARKS = 68
 _PIXELS = 128.0  # of an image of 256, in a unit of [-1, 1]
 # A landmark is hidden if the pixel at its place shows a point that is farther than this from the landmark.
 _HIDDEN_BEYOND = 0.12
@@ -212,7 +213,7 @@ def motion_scores(
         A dictionary a pair: the first seven of `MOTION_METRICS`. For `occlusion_iou` pixels of the map below
         0.5 are hidden; for `occlusion_iou_matched` those of the lowest values, as many as are hidden in
         truth: a map that was trained only for good images has no reason to put the threshold at 0.5. NaN
-        where a model estimates no occlusion.
+        where a model estimates no occlusion; `expression` is NaN for other subjects than heads.
 
     Example:
         >>> motion_scores(None, read_true_pairs())[0]["occlusion_iou"]
@@ -225,11 +226,13 @@ def motion_scores(
             flow, occlusion = coordinate_grid(*size), torch.ones(size)
         else:
             flow, occlusion = _dense_motion(model, pair, jacobians, size)
-        expression = expression_errors(flow[None], true.flow[None], *pair.landmarks[:, None])
+        is_face = pair.landmarks.shape[1] == _FACE_LANDMARKS  # bodies, animals and vehicles have others
+        places = pair.landmarks[:, None]
+        expression = expression_errors(flow[None], true.flow[None], *places) if is_face else None
         scores = {
             "epe": end_point_error(flow, true.flow, true.visible),
             "epe_person": end_point_error(flow, true.flow, true.visible & true.surface),
-            "expression": float(expression.norm(dim=-1).mean()) * _PIXELS,
+            "expression": np.nan if expression is None else float(expression.norm(dim=-1).mean()) * _PIXELS,
         }
         hidden = ~true.visible
         if occlusion is None:

@@ -493,7 +493,9 @@ def test_synthesize_passes_its_options_on(monkeypatch, capsys):
     monkeypatch.setattr(folder, "synthesize", lambda *a, **o: seen.update(a=a, **o) or [1, 2])
     assert run("synthesize", "--out", "heads", "--clips", 2, "--frames", 3, "--size", 32, "--seed", 9) == 0
     assert [str(a) for a in seen["a"]] == ["heads", "2", "3", "32", "9"]
-    assert "2 clips of 3 frames" in capsys.readouterr().out
+    assert "2 clips of 3 frames" in capsys.readouterr().out and seen["category"] == "heads"
+    assert run("synthesize", "--out", "cars", "--clips", 2, "--category", "vehicles") == 0
+    assert seen["category"] == "vehicles"
 
 
 def test_photographs_passes_its_options_on(monkeypatch, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -174,6 +175,12 @@ def test_the_truth_of_the_course_is_consistent(pairs):
         mask = pair.motion.visible & pair.motion.surface
         moved, still = ((p - pair.driving).abs().mean(0)[mask].mean() for p in (warped, pair.source))
         assert moved < 0.7 * still
+
+
+def test_other_subjects_than_heads_have_no_expression(pairs):
+    pair = replace(pairs[0], landmarks=pairs[0].landmarks[:, :15])
+    (found,) = motion_scores(None, [pair])
+    assert np.isnan(found["expression"]) and found["epe"] == motion_scores(None, pairs[:1])[0]["epe"]
 
 
 def test_a_model_that_knows_and_one_that_does_nothing(pairs):
