@@ -198,6 +198,36 @@ def keypoint_spread(value: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     return spread, count / len(value)
 
 
+def landmarks_followed(
+    keypoints: Tensor, landmarks: Tensor, near: float = 0.2, least: float = 0.06
+) -> Tensor:
+    """Which landmarks follow a keypoint: near them is one that moves as they do.
+
+    With d_j = x_j - z_j the motion of landmark j from the driving frame (z) to the source (x), landmark j
+    follows keypoint k if |z_j - p_D,k| < near and |d_j - (p_S,k - p_D,k)| < |d_j| / 2. One keypoint is enough.
+    Keypoints that stand still follow nothing. Those of another pair say what chance gives.
+
+    Args:
+        keypoints: (2, K, 2) in [-1, 1]; landmarks: (2, n, 2); both of source and driving frame.
+        near: distance, in units of [-1, 1]; least: landmarks that move by less are not counted.
+    Returns:
+        (n,): 1 or 0, and NaN for a landmark that moves by less, or is outside an image.
+
+    Example:
+        >>> keypoints = torch.tensor([[[0.4, 0.0]], [[0.1, 0.0]]])         # one, which moves by 0.3
+        >>> landmarks = torch.tensor([[[0.3, 0.0], [0.0, 0.1]], [[0.0, 0.0], [0.0, 0.0]]])
+        >>> landmarks_followed(keypoints, landmarks)
+        tensor([1., 0.])
+    """
+    moved = landmarks[0] - landmarks[1]
+    length = moved.norm(dim=-1)
+    beside = (landmarks[1][:, None] - keypoints[1]).norm(dim=-1) < near
+    error = (moved[:, None] - (keypoints[0] - keypoints[1])).norm(dim=-1)
+    follows = (beside & (error < length[:, None] / 2)).any(dim=1).float()
+    counted = (length > least) & (landmarks.abs() < 1).all(dim=-1).all(dim=0)
+    return torch.where(counted, follows, torch.nan)
+
+
 @torch.inference_mode()
 def motion_scores(
     model: FirstOrderMotionModel | None, pairs: Sequence[TruePair], *, jacobians: bool = True

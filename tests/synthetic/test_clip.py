@@ -61,7 +61,7 @@ def test_head_pose_translation_is_where_the_eyes_are(anny):
 
 
 def inside(mask: torch.Tensor, places: torch.Tensor, apart: float = 0.3) -> torch.Tensor:
-    """Pixels of a mask whose eight neighbours show the same part, and nearly the same place (`apart`, dm), as they do."""
+    """Pixels of a mask whose neighbours show the same part as they do, and nearly the same place."""
     pad = torch.nn.functional.pad(places.permute(2, 0, 1)[None], (1, 1, 1, 1), mode="replicate")[0]
     h, w = mask.shape
     near = [pad[:, i : i + h, j : j + w].permute(1, 2, 0) for i in range(3) for j in range(3)]

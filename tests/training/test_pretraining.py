@@ -390,9 +390,7 @@ def test_other_categories_than_heads_have_other_landmarks(data, tmp_path):
     path = next((folder / "test").glob("*.truth.npz"))
     with np.load(path) as stored:
         np.savez(path, **{**stored, "landmarks": stored["landmarks"][:, :15]})
-    with pytest.raises(
-        InputError, match="shows no head; pretraining needs the landmarks of heads, .* fomm train"
-    ):
+    with pytest.raises(InputError, match=r"shows no head; pretraining needs .* fomm train"):
         pretrain(small_config(), folder, tmp_path / "out", 1, progress=False)
 
 
