@@ -13,7 +13,8 @@ seconds.txt says how long it took.
 `table` writes results.csv, a row a model and a category of test clips; `steps`, `seconds` (of the training)
 and means over the pairs with truth: l1; lpips (AlexNet); epe, the end-point error on the subject where the
 source shows the point, in pixels of 256; follow, the share of true landmarks that follow a keypoint (see
-`true_motion.landmarks_followed`), and follow_chance, the same with the keypoints of another pair. `repeat` shows the source again.
+`true_motion.landmarks_followed`), and follow_chance, the same with the keypoints of another pair. `repeat`
+shows the source again.
 It writes pairs.csv too, a row a pair: `moved` is the mean true motion of the subject in pixels of 256.
 
 `unfit` trains on clips that break what the method assumes, made from those of animals: `moving camera`,

@@ -204,7 +204,7 @@ def landmarks_followed(
     """Which landmarks follow a keypoint: near them is one that moves as they do.
 
     With d_j = x_j - z_j the motion of landmark j from the driving frame (z) to the source (x), landmark j
-    follows keypoint k if |z_j - p_D,k| < near and |d_j - (p_S,k - p_D,k)| < |d_j| / 2. One keypoint is enough.
+    follows keypoint k if |z_j - p_D,k| < near and |d_j - (p_S,k - p_D,k)| < |d_j| / 2. One is enough.
     Keypoints that stand still follow nothing. Those of another pair say what chance gives.
 
     Args:

@@ -21,8 +21,8 @@ from fomm_lib.evaluation.true_motion import (
     evaluate_motion,
     expression_errors,
     intersection_over_union,
-    landmarks_followed,
     keypoint_spread,
+    landmarks_followed,
     motion_scores,
     uncovered_true_error,
 )
