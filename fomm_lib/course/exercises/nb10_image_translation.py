@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import partial
 
 import torch
 
@@ -12,28 +13,16 @@ from fomm_lib.family.cyclegan import ImagePool
 from fomm_lib.gan import binary_cross_entropy
 
 
-def _patch_pixels(layers):
+def _patch_pixels(layers, too_early=False):
     field, distance = 1, 1
     for kernel, stride in layers:
-        field += (kernel - 1) * distance
+        field += (kernel - 1) * distance * (stride if too_early else 1)
         distance *= stride
     return field
-
-
-def _backwards(layers):
-    return _patch_pixels(layers[::-1])
 
 
 def _without_strides(layers):
     return 1 + sum(kernel - 1 for kernel, _ in layers)
-
-
-def _stride_too_early(layers):
-    field, distance = 1, 1
-    for kernel, stride in layers:
-        distance *= stride
-        field += (kernel - 1) * distance
-    return field
 
 
 def _own_stride_only(layers):
@@ -54,19 +43,19 @@ check_patch_pixels = Exercise(
         "the strides of the layers before are not used: they set the distance of neighbouring outputs": (
             _without_strides
         ),
-        "a layer's own stride counts only from the next layer on": _stride_too_early,
+        "a layer's own stride counts only from the next layer on": partial(_patch_pixels, too_early=True),
         "the distance is the product of all strides so far, not the stride of this layer": _own_stride_only,
         "the layers are walked from the output to the input; in this direction the rule is another one": (
-            _backwards
+            lambda layers: _patch_pixels(layers[::-1])
         ),
         "start with a field of 1 pixel, not 0": lambda layers: _patch_pixels(layers) - 1,
     },
 )
 
 
-def _conditional_loss(discriminator, inputs, targets, fake):
+def _conditional_loss(discriminator, inputs, targets, fake, detaches=True):
     on_real = discriminator(torch.cat([inputs, targets], dim=1))
-    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
+    on_fake = discriminator(torch.cat([inputs, fake.detach() if detaches else fake], dim=1))
     real = binary_cross_entropy(on_real, 1.0, from_logits=True)
     return (real + binary_cross_entropy(on_fake, 0.0, from_logits=True)) / 2
 
@@ -80,14 +69,7 @@ def _exchanged(discriminator, inputs, targets, fake):
 
 
 def _without_labels(discriminator, inputs, targets, fake):
-    blank = torch.zeros_like(inputs)
-    return _conditional_loss(discriminator, blank, targets, fake)
-
-
-def _undetached(discriminator, inputs, targets, fake):
-    on_real, on_fake = (discriminator(torch.cat([inputs, image], dim=1)) for image in (targets, fake))
-    real = binary_cross_entropy(on_real, 1.0, from_logits=True)
-    return (real + binary_cross_entropy(on_fake, 0.0, from_logits=True)) / 2
+    return _conditional_loss(discriminator, torch.zeros_like(inputs), targets, fake)
 
 
 def _through_sigmoid(discriminator, inputs, targets, fake):
@@ -128,7 +110,9 @@ check_conditional_loss = Exercise(
             lambda *a: 2 * _conditional_loss(*a)
         ),
         "the generated image has no term": _one_sided,
-        "detach the generated image: this loss must not train the generator": _undetached,
+        "detach the generated image: this loss must not train the generator": partial(
+            _conditional_loss, detaches=False
+        ),
         "true and generated images are exchanged: the true ones have the target 1": _exchanged,
         "the discriminator does not get the labels: concatenate them along the channels": _without_labels,
         "the discriminator gives logits; a sigmoid before from_logits=True is one too many": _through_sigmoid,
@@ -183,54 +167,20 @@ check_best_colour = Exercise(
 )
 
 
-def _pool_query(stored, image, size, rng):
+def _pool_query(
+    stored, image, size, rng, old_share=0.5, copies=True, replaces=True, waits=True, gives_new=False
+):
+    kept = image.clone() if copies else image
     if len(stored) < size:
-        stored.append(image.clone())
-        return image
-    if rng.random() < 0.5:
+        stored.append(kept)
+        return image if waits else rng.choice(stored)
+    if rng.random() >= old_share:
         return image
     place = rng.randrange(size)
-    old, stored[place] = stored[place], image.clone()
-    return old
-
-
-def _returns_new(stored, image, size, rng):
-    _pool_query(stored, image, size, rng)
-    return image
-
-
-def _draws_before_full(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return stored[rng.randrange(len(stored))]
-    return _pool_query(stored, image, size, rng)
-
-
-def _keeps_old(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return image
-    return image if rng.random() < 0.5 else stored[rng.randrange(size)]
-
-
-def _without_copy(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image)
-        return image
-    if rng.random() < 0.5:
-        return image
-    place = rng.randrange(size)
-    old, stored[place] = stored[place], image
-    return old
-
-
-def _always_old(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return image
-    place = rng.randrange(size)
-    old, stored[place] = stored[place], image.clone()
-    return old
+    old = stored[place]
+    if replaces:
+        stored[place] = kept
+    return image if gives_new else old
 
 
 def _returned(query, count, seed):
@@ -268,11 +218,15 @@ check_pool_query = Exercise(
         Case("the stored image, after the given one was changed", _changed_afterwards),
     ],
     mistakes={
-        "the old image is to be returned, not the new one that replaces it": _returns_new,
-        "every time an old one: with probability 1/2 return the new image": _always_old,
-        "an old image that was returned must be replaced by the new one": _keeps_old,
-        "until the pool is full, return the new image": _draws_before_full,
-        "store a copy (clone): the caller may change its image": _without_copy,
+        "the old image is to be returned, not the new one that replaces it": partial(
+            _pool_query, gives_new=True
+        ),
+        "every time an old one: with probability 1/2 return the new image": partial(_pool_query, old_share=1),
+        "an old image that was returned must be replaced by the new one": partial(
+            _pool_query, replaces=False
+        ),
+        "until the pool is full, return the new image": partial(_pool_query, waits=False),
+        "store a copy (clone): the caller may change its image": partial(_pool_query, copies=False),
     },
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -17,35 +18,19 @@ def _seeded(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _spread_over(groups, batch, height, width):
-    """Groups (size, number, C, H, W) to one number an image, as a map."""
-    deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-    return deviation.repeat(batch // len(deviation)).view(-1, 1, 1, 1).expand(batch, 1, height, width)
-
-
-def _stddev_map(x, group):
+def _stddev_map(x, group, neighbours=False, correction=0):
+    """One number an image, as a map; the images of a group stand apart, or side by side."""
     size = min(group, len(x))
-    return _spread_over(x.reshape(size, -1, *x.shape[1:]), len(x), *x.shape[2:])
-
-
-def _sample_deviation(x, group):
-    size = min(group, len(x))
-    return _stddev_map(x, group) * math.sqrt(size / (size - 1))
-
-
-def _neighbours(x, group):
-    size = min(group, len(x))
-    groups = x.reshape(-1, size, *x.shape[1:]).transpose(0, 1)
-    found = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-    return found.repeat_interleave(size).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
+    groups = (
+        x.reshape(-1, size, *x.shape[1:]).transpose(0, 1) if neighbours else x.reshape(size, -1, *x.shape[1:])
+    )
+    deviation = (groups.var(dim=0, correction=correction) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    found = deviation.repeat_interleave(size) if neighbours else deviation.repeat(size)
+    return found.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
 
 
 def _mean_first(x, group):
     return _stddev_map(x.mean(dim=(1, 2, 3), keepdim=True).expand_as(x), group)
-
-
-def _whole_batch(x, group):
-    return _stddev_map(x, len(x))
 
 
 def _to_wrong_images(x, group):
@@ -63,43 +48,26 @@ check_stddev_map = Exercise(
         Case("a batch of two, smaller than the group", lambda f: f(_seeded(2, 1, 2, 2, seed=2), 4)),
     ],
     mistakes={
-        "divide by the size of the group, not by one less: the population standard deviation": (
-            _sample_deviation
+        "divide by the size of the group, not by one less: the population standard deviation": partial(
+            _stddev_map, correction=1
         ),
         "the deviation is taken pixel by pixel, then averaged; not of the images' means": _mean_first,
-        "members of a group stand B / G apart; neighbours are in different groups": _neighbours,
-        "that is one group of the whole batch": _whole_batch,
+        "members of a group stand B / G apart; neighbours are in different groups": partial(
+            _stddev_map, neighbours=True
+        ),
+        "that is one group of the whole batch": lambda x, group: _stddev_map(x, len(x)),
         "sample n is in group n mod (B / G); the numbers have come to other images": _to_wrong_images,
     },
 )
 
 
-def _fade_both(new, old, real, alpha):
-    fake = alpha * new + (1 - alpha) * double(old)
-    return fake, alpha * real + (1 - alpha) * double(halve(real))
-
-
-def _real_left_sharp(new, old, real, alpha):
-    return alpha * new + (1 - alpha) * double(old), real
-
-
-def _alpha_on_old(new, old, real, alpha):
-    return _fade_both(new, old, real, 1 - alpha)
-
-
-def _bilinear(new, old, real, alpha):
-    def enlarged(x):
-        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-    return alpha * new + (1 - alpha) * enlarged(old), alpha * real + (1 - alpha) * enlarged(halve(real))
-
-
-def _every_other_pixel(new, old, real, alpha):
-    return _fade_both(new, old, real, alpha)[0], alpha * real + (1 - alpha) * double(real[..., ::2, ::2])
+def _fade_both(new, old, real, alpha, enlarged=double, smaller=halve):
+    fake = alpha * new + (1 - alpha) * enlarged(old)
+    return fake, alpha * real + (1 - alpha) * enlarged(smaller(real))
 
 
 def _with_generated(new, old, real, alpha):
-    return _fade_both(new, old, real, alpha)[0], alpha * real + (1 - alpha) * double(old)
+    return _fade_both(new, old, real, alpha, smaller=lambda real: old)
 
 
 def _fade_inputs(seed: int):
@@ -119,12 +87,18 @@ check_fade_both = Exercise(
         Case("the beginning, alpha = 0", lambda f: f(*_fade_inputs(6), 0.0)),
     ],
     mistakes={
-        "alpha is the weight of the new level": _alpha_on_old,
-        "pixels are repeated (nearest), not interpolated": _bilinear,
-        "make the real image smaller by means of 2 x 2 pixels, not by leaving pixels out": _every_other_pixel,
+        "alpha is the weight of the new level": (
+            lambda new, old, real, alpha: _fade_both(new, old, real, 1 - alpha)
+        ),
+        "pixels are repeated (nearest), not interpolated": partial(
+            _fade_both, enlarged=partial(F.interpolate, scale_factor=2, mode="bilinear")
+        ),
+        "make the real image smaller by means of 2 x 2 pixels, not by leaving pixels out": partial(
+            _fade_both, smaller=lambda real: real[..., ::2, ::2]
+        ),
         "the real image is blended with its own small version, not with a generated one": _with_generated,
     },
-    given=_real_left_sharp,
+    given=lambda new, old, real, alpha: (_fade_both(new, old, real, alpha)[0], real),
 )
 
 RATE = 0.001
@@ -194,8 +168,8 @@ check_shuffle_by_hand = Exercise(
 WEIGHT = 1e-3
 
 
-def _generator_loss(content, logits):
-    return content + WEIGHT * binary_cross_entropy(logits, 1.0, from_logits=True)
+def _generator_loss(content, logits, target=1.0):
+    return content + WEIGHT * binary_cross_entropy(logits, target, from_logits=True)
 
 
 def _saturating(content, logits):
@@ -204,10 +178,6 @@ def _saturating(content, logits):
 
 def _sigmoid_twice(content, logits):
     return _generator_loss(content, logits.sigmoid())
-
-
-def _target_zero(content, logits):
-    return content + WEIGHT * binary_cross_entropy(logits, 0.0, from_logits=True)
 
 
 def _weight_on_content(content, logits):
@@ -236,7 +206,9 @@ check_generator_loss = Exercise(
     mistakes={
         "that is log(1 - D): its gradient vanishes where D is sure, and it is most needed there": _saturating,
         "these are logits; a sigmoid before from_logits=True is one too many": _sigmoid_twice,
-        "the target is 1: the generator wants its images to be taken for real ones": _target_zero,
+        "the target is 1: the generator wants its images to be taken for real ones": partial(
+            _generator_loss, target=0.0
+        ),
         "the small weight belongs to the adversarial term": _weight_on_content,
         "the weight of 0.001 is missing": lambda content, logits: (
             content + binary_cross_entropy(logits, 1.0, from_logits=True)

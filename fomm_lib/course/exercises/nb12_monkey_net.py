@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
@@ -11,41 +12,19 @@ from fomm_lib.course.exercises.experiment import Experiment
 from fomm_lib.geometry import coordinate_grid
 
 
-def _moments(heatmap, swapped=False, about_mean=True, divisor=1):
+def _heatmap_moments(heatmap, swapped=False, about_mean=True, power=1, divided=False):
     grid = coordinate_grid(*heatmap.shape)
     grid = grid.flip(-1) if swapped else grid
     mean = (heatmap[..., None] * grid).sum(dim=(0, 1))
     offset = grid - mean if about_mean else grid
     outer = offset[..., :, None] * offset[..., None, :]
-    return mean, (heatmap[..., None, None] * outer).sum(dim=(0, 1)) / divisor
-
-
-def _heatmap_moments(heatmap):
-    return _moments(heatmap)
-
-
-def _swapped(heatmap):
-    return _moments(heatmap, swapped=True)
-
-
-def _about_zero(heatmap):
-    return _moments(heatmap, about_mean=False)
-
-
-def _divided(heatmap):
-    return _moments(heatmap, divisor=heatmap.numel())
+    covariance = (heatmap[..., None, None] ** power * outer).sum(dim=(0, 1))
+    return mean, covariance / heatmap.numel() if divided else covariance
 
 
 def _diagonal(heatmap):
-    mean, covariance = _moments(heatmap)
+    mean, covariance = _heatmap_moments(heatmap)
     return mean, torch.diag(covariance.diag())
-
-
-def _squared_heatmap(heatmap):
-    mean, _ = _moments(heatmap)
-    offset = coordinate_grid(*heatmap.shape) - mean
-    outer = offset[..., :, None] * offset[..., None, :]
-    return mean, (heatmap.square()[..., None, None] * outer).sum(dim=(0, 1))
 
 
 def _heatmap(*peaks: tuple[int, int], size: tuple[int, int] = (9, 9)) -> torch.Tensor:
@@ -68,10 +47,14 @@ check_heatmap_moments = Exercise(
         ),
     ],
     mistakes={
-        "(y, x) instead of (x, y)": _swapped,
-        "offsets are measured from the mean, not from the centre of the image": _about_zero,
-        "the heatmap sums to 1 already; do not divide by the number of pixels": _divided,
-        "the heatmap weights the products once, not squared": _squared_heatmap,
+        "(y, x) instead of (x, y)": partial(_heatmap_moments, swapped=True),
+        "offsets are measured from the mean, not from the centre of the image": partial(
+            _heatmap_moments, about_mean=False
+        ),
+        "the heatmap sums to 1 already; do not divide by the number of pixels": partial(
+            _heatmap_moments, divided=True
+        ),
+        "the heatmap weights the products once, not squared": partial(_heatmap_moments, power=2),
         "the entry xy is missing: without it an ellipse cannot be inclined": _diagonal,
     },
 )
