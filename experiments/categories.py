@@ -55,11 +55,12 @@ SMALL = "heads-64-small"
 MODELS = {  # name: (config, folder of the data, start, steps)
     SMALL: (SMALL, "heads", None, 500),
     "bodies-64": ("bodies-64", "bodies", SMALL, 500),
-    "animals-64": ("animals-64", "animals", SMALL, 350),
-    "vehicles-64": ("vehicles-64", "vehicles", SMALL, 350),
+    "animals-64": ("animals-64", "animals", SMALL, 250),
+    "vehicles-64": ("vehicles-64", "vehicles", SMALL, 250),
     "unified-64": ("unified-64", "all", SMALL, 500),
     "bodies-64-zeroth": ("bodies-64-zeroth", "bodies", SMALL, 500),
-    "vehicles-64-zeroth": ("vehicles-64-zeroth", "vehicles", SMALL, 350),
+    "vehicles-64-zeroth": ("vehicles-64-zeroth", "vehicles", SMALL, 250),
+    "heads-64 fine-tuned": ("heads-64", "bodies", "heads-64", 150),
 }
 INCLUDED = ("heads-64",)
 """Models of the course that are measured too."""

@@ -136,16 +136,17 @@ plots.show(
 # pixel comes from. Bodies are MakeHuman's CC0 mesh, clothed by colour; animals and cars are built from
 # tubes, blocks and wheels. What makes the motion *right* is short:
 #
-# $$x(u) = s\Big(\tfrac12 - \frac{u}{\beta}\Big) \;\text{ for } u < \beta, \qquad
-# \alpha = \frac{d}{r}.$$
+# $$x(u) = s\Big(\tfrac12 - \frac{u}{b}\Big) \;\text{ for } u < b, \qquad
+# w = \frac{d}{r}.$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
 # | $u$ | place in the cycle of a step | (4,), one a foot | 0 to 1 | `u` |
-# | $\beta$ | stance: share of a cycle on the ground | scalar | 0 to 1 | `gait.stance` |
+# | $b$ | stance: share of a cycle on the ground | scalar | 0 to 1 | `gait.stance` |
 # | $s$ | stride: how far a foot moves back meanwhile | scalar | dm | `gait.stride` |
-# | $\alpha$ | angle of a wheel | scalar | radians | `wheel_angle` |
-# | $d, r$ | distance driven, radius of the wheel | scalars | dm | `distance`, `radius` |
+# | $w$ | angle of a wheel | scalar | radians | `wheel_angle` |
+# | $d$ | distance driven | scalar | dm | `distance` |
+# | $r$ | radius of the wheel | scalar | dm | `radius` |
 #
 # A foot on the ground goes straight back, at the speed of the ground; then it swings forward, lifted. The
 # four feet of a walk are a quarter of a cycle apart. A wheel that rolls without slipping turns by $d / r$.
