@@ -2,7 +2,7 @@
 
     python -m experiments.categories data  --data runs/categories                      # about 15 minutes
     python -m experiments.categories train --data runs/categories --runs runs/trained  # about 8 a model
-    python -m experiments.categories table --data runs/categories --runs runs/trained  # about 5
+    python -m experiments.categories table --data runs/categories --runs runs/trained  # about 2
     python -m experiments.categories unfit --data runs/categories --runs runs/trained  # about 12
 
 `data` renders for each category 160 to 240 clips of 12 frames to train on (seed 21) and 20 to test (seed 22),
@@ -15,7 +15,10 @@ and means over the pairs with truth: l1; lpips (AlexNet); epe, the end-point err
 source shows the point, in pixels of 256; follow, the share of true landmarks that follow a keypoint (see
 `true_motion.landmarks_followed`), and follow_chance, the same with the keypoints of another pair. `repeat`
 shows the source again.
-It writes pairs.csv too, a row a pair: `moved` is the mean true motion of the subject in pixels of 256.
+It writes pairs.csv too, a row a pair: `moved` is the mean true motion of the subject in pixels of 256; and
+steps.jpg, samples of a training on the way.
+
+`export` writes weights in half precision, and the curves of their trainings, into data/weights.
 
 `unfit` trains on clips that break what the method assumes, made from those of animals: `moving camera`,
 `two subjects`, `cuts`, and `clean` for comparison, `UNFIT_STEPS` each, and writes unfit.csv: measures as
@@ -38,10 +41,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fomm_lib.checkpoints import read_checkpoint, write_weights
 from fomm_lib.data.clips import find_clips
-from fomm_lib.data.tables import write_cells
+from fomm_lib.data.tables import read_cells, write_cells
 from fomm_lib.evaluation.images import l1, lpips_network
 from fomm_lib.evaluation.true_motion import end_point_error, landmarks_followed
+from fomm_lib.files import data_path
 from fomm_lib.geometry import coordinate_grid, resize_flow
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.model import FirstOrderMotionModel, load_model
@@ -57,13 +62,15 @@ MODELS = {  # name: (config, folder of the data, start, steps)
     "bodies-64": ("bodies-64", "bodies", SMALL, 500),
     "animals-64": ("animals-64", "animals", SMALL, 250),
     "vehicles-64": ("vehicles-64", "vehicles", SMALL, 250),
-    "unified-64": ("unified-64", "all", SMALL, 500),
+    "unified-64": ("unified-64", "all", SMALL, 400),
     "bodies-64-zeroth": ("bodies-64-zeroth", "bodies", SMALL, 500),
     "vehicles-64-zeroth": ("vehicles-64-zeroth", "vehicles", SMALL, 250),
     "heads-64 fine-tuned": ("heads-64", "bodies", "heads-64", 150),
 }
 INCLUDED = ("heads-64",)
 """Models of the course that are measured too."""
+EXPORTED = (SMALL, "bodies-64", "animals-64", "vehicles-64", "unified-64")
+SHEET_STEPS = (100, 300, 500)
 UNFIT = ("clean", "moving camera", "two subjects", "cuts")
 UNFIT_STEPS = 80
 
@@ -204,6 +211,11 @@ def open_models(names: Iterable[str], runs: Path) -> dict[str, tuple[FirstOrderM
     return result
 
 
+def read(path: Path) -> list[Row]:
+    """The rows of a CSV, none if it does not exist."""
+    return [dict(row) for _, row in read_cells(path, "results")] if path.is_file() else []
+
+
 def write(path: Path, rows: list[Row]) -> None:
     """Write rows as a CSV, with all columns that one of them has."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -212,13 +224,14 @@ def write(path: Path, rows: list[Row]) -> None:
 
 
 def table(data: Path, runs: Path, out: Path) -> None:
-    """results.csv and pairs.csv."""
-    lpips = lpips_network()
-    models = open_models([*INCLUDED, *MODELS], runs)
-    rows, single = [], []
+    """results.csv and pairs.csv; a row that is there already is not measured again."""
+    lpips, models = lpips_network(), open_models([*INCLUDED, *MODELS], runs)
+    rows, single = read(out / "results.csv"), read(out / "pairs.csv")
+    done = {(row["model"], row["category"]) for row in rows}
     for category in CLIPS:
-        pairs = read_pairs(data / category)
-        for name, (model, note) in models.items():
+        wanted = {name: found for name, found in models.items() if (name, category) not in done}
+        pairs = read_pairs(data / category) if wanted else None
+        for name, (model, note) in wanted.items():
             found = measure(model, pairs, lpips)
             rows.append({"model": name, "category": category, "seed": 0, **note, **means(found)})
             single += [
@@ -229,6 +242,30 @@ def table(data: Path, runs: Path, out: Path) -> None:
             print(rows[-1], flush=True)
     write(out / "results.csv", rows)
     write(out / "pairs.csv", single)
+
+
+def export(runs: Path, out: Path) -> None:
+    """The weights of the course: detector and generator in half precision, and the curves of the training."""
+    for name in EXPORTED:
+        checkpoint = read_checkpoint(runs / name / "weights.safetensors")
+        networks = {key: part for key, part in checkpoint.networks.items() if key != "discriminator"}
+        _, start, steps = MODELS[name][1:]
+        notes = {"what": f"{steps} steps without labels, from {start or 'scratch'}", "seed": "0"}
+        write_weights(out / f"{name}.safetensors", networks, checkpoint.config, notes=notes, overwrite=True)
+        kept = ("step", "epoch", "seconds", "perceptual", "equivariance_value", "equivariance_jacobian")
+        rows = [[row[key] for key in kept] for row in read(runs / name / "losses.csv")]
+        write_cells(out / f"{name}.csv", [kept, *rows], overwrite=True)
+
+
+def steps_sheet(runs: Path, out: Path) -> None:
+    """steps.jpg: the samples of bodies-64 after 100, 300 and 500 steps, its first two rows each."""
+    parts = []
+    for step in SHEET_STEPS:
+        sample = Image.open(runs / "bodies-64" / "samples" / f"{step:07d}.png").convert("RGB")
+        width, height = sample.size
+        parts.append(np.asarray(sample.resize((width // 2, height // 2)))[: height // 4])
+    out.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.vstack(parts)).save(out / "steps.jpg", quality=88, subsampling=0)
 
 
 def spoil(kind: str, frames: list[np.ndarray], other: list[np.ndarray], seed: int) -> list[np.ndarray]:
@@ -276,7 +313,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["data", "train", "table", "unfit"])
+    parser.add_argument("part", choices=["data", "train", "table", "unfit", "export"])
     parser.add_argument("--data", type=Path, default=Path("runs/categories"))
     parser.add_argument("--runs", type=Path, default=Path("runs/trained"))
     parser.add_argument("--out", type=Path, default=Path("data/categories/results"))
@@ -290,6 +327,9 @@ def main() -> None:
             print(make_model(name, arguments.data, arguments.runs), flush=True)
     elif arguments.part == "table":
         table(arguments.data, arguments.runs, arguments.out)
+        steps_sheet(arguments.runs, arguments.out)
+    elif arguments.part == "export":
+        export(arguments.runs, data_path("weights"))
     else:
         unfit(arguments.data, arguments.runs, arguments.out)
 
