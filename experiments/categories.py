@@ -59,18 +59,18 @@ CLIPS = {"heads": 190, "bodies": 240, "animals": 160, "vehicles": 160}
 SMALL = "heads-64-small"
 MODELS = {  # name: (config, folder of the data, start, steps)
     SMALL: (SMALL, "heads", None, 500),
-    "bodies-64": ("bodies-64", "bodies", SMALL, 500),
-    "animals-64": ("animals-64", "animals", SMALL, 250),
-    "vehicles-64": ("vehicles-64", "vehicles", SMALL, 250),
-    "unified-64": ("unified-64", "all", SMALL, 400),
-    "bodies-64-zeroth": ("bodies-64-zeroth", "bodies", SMALL, 500),
-    "vehicles-64-zeroth": ("vehicles-64-zeroth", "vehicles", SMALL, 250),
+    "bodies-64": ("bodies-64", "bodies", SMALL, 1000),
+    "animals-64": ("animals-64", "animals", SMALL, 1000),
+    "vehicles-64": ("vehicles-64", "vehicles", SMALL, 1000),
+    "unified-64": ("unified-64", "all", SMALL, 1000),
+    "bodies-64-zeroth": ("bodies-64-zeroth", "bodies", SMALL, 1000),
+    "vehicles-64-zeroth": ("vehicles-64-zeroth", "vehicles", SMALL, 1000),
     "heads-64 fine-tuned": ("heads-64", "bodies", "heads-64", 150),
 }
 INCLUDED = ("heads-64",)
 """Models of the course that are measured too."""
 EXPORTED = (SMALL, "bodies-64", "animals-64", "vehicles-64", "unified-64")
-SHEET_STEPS = (100, 300, 500)
+SHEET_STEPS = (100, 500, 1000)
 UNFIT = ("clean", "moving camera", "two subjects", "cuts")
 UNFIT_STEPS = 80
 
@@ -258,7 +258,7 @@ def export(runs: Path, out: Path) -> None:
 
 
 def steps_sheet(runs: Path, out: Path) -> None:
-    """steps.jpg: the samples of bodies-64 after 100, 300 and 500 steps, its first two rows each."""
+    """steps.jpg: the samples of bodies-64 after 100, 500 and 1,000 steps, its first two rows each."""
     parts = []
     for step in SHEET_STEPS:
         sample = Image.open(runs / "bodies-64" / "samples" / f"{step:07d}.png").convert("RGB")
