@@ -437,7 +437,7 @@ axis.set(xticks=[], yticks=[32, 96, 160, 224])
 axis.set_yticklabels(["clean", "camera moves", "two subjects", "cut"])
 plots.show(
     figure,
-    alt="Four frames of each kind: a black animal; the same shifted from frame to frame; half of "
+    alt="Four frames of each kind: a black animal; the same, shifted between frames; half of "
     "it beside half of another; two frames of it and two of another.",
     colours=256,
 )
