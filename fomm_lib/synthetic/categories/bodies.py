@@ -49,8 +49,9 @@ def arm(raised: float, aside: float, flexed: float, inward: float = 0.0) -> tupl
             much the forearm turns to the middle, all in radians.
 
     Example:
-        >>> [part.round(3).tolist() for part in arm(0.0, 0.0, np.pi / 2)]      # a forearm that points forward
-        [[0.0, -1.0, 0.0], [0.0, 0.0, 1.0]]
+        >>> upper, fore = arm(0.0, 0.0, np.pi / 2)
+        >>> np.allclose(upper, [0, -1, 0]), np.allclose(fore, [0, 0, 1])      # the forearm points forward
+        (True, True)
     """
 
     def direction(front: float, side: float) -> np.ndarray:
