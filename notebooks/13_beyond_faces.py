@@ -309,21 +309,21 @@ axes[0].set_ylabel("EPE, pixels of 256")
 axes[0].legend(fontsize=8)
 plots.show(
     figure,
-    alt="On bodies both orders lie on one another, a little below the line of repeating; on cars "
-    "both stay below 20 while the motion reaches 87, first order below zeroth.",
+    alt="On bodies both orders lie on one another, a little below the line of repeating; on "
+    "cars both stay below 20 while the motion reaches 87, first order below zeroth.",
 )
 for category, first in (("bodies", "bodies-64-short"), ("vehicles", "vehicles-64")):
     epe = [float(table[name, category]["epe"]) for name in (f"{category}-64-zeroth", first)]
     print(f"{category:9} EPE {epe[0]:.2f} zeroth, {epe[1]:.2f} first order")
 
 # %% [markdown]
-# *Figure 3. On cars both stay below 20 pixels while the motion reaches 87, first order lower. On bodies the two
-# lie on one another, and gain a little at large motions.*
+# *Figure 3. On cars both stay below 20 pixels while the motion reaches 87, first order lower. On bodies the
+# two lie on one another, and gain a little at large motions.*
 #
-# On **cars**, which turn and come nearer, first order pays: EPE 8.9 in place of 10.2, and 37 % of the landmarks
-# follow in place of 17 %. On **bodies** it does not: 10.0 and 9.9. The paper found the largest gain there, after
-# days of training on Tai-Chi videos. After 500 steps neither model has found the limbs, so there is nothing yet
-# to turn. One seed each: a difference of 0.1 means nothing.
+# On **cars**, which turn and come nearer, first order pays: EPE 8.9 in place of 10.2, and 37 % of the
+# landmarks follow in place of 17 %. On **bodies** it does not: 10.0 and 9.9. The paper found the largest gain
+# there, after days of training on Tai-Chi videos. After 500 steps neither model has found the limbs, so there
+# is nothing yet to turn. One seed each: a difference of 0.1 means nothing.
 #
 # ## 5. How far does the head model go, and how fast does it adapt?
 #
@@ -365,7 +365,7 @@ plots.show_table(
 # fomm clean clips --report report.csv --quarantine unfit        # broken and frozen files
 # mkdir -p mine/train mine/test                                  # a few clips into test/
 # fomm train --config bodies-64 --data mine --out runs/mine --init heads-64-small --steps 1000
-# fomm animate --weights runs/mine/weights.safetensors --source one.png --driving clip.mp4 --output out.mp4
+# fomm animate --weights runs/mine/weights.safetensors --source one.png --driving clip.mp4
 # ```
 #
 # Look at `runs/mine/samples` on the way. A row is source, driving, keypoints, warped source, occlusion map,
@@ -428,8 +428,8 @@ for category, (images, truth) in pairs.items():
 plots.show_table(["clips", "model", "EPE", "follow"], rows, digits=2)
 
 # %% [markdown]
-# The same ranking in every row. Subjects move less in these clips (three seconds at 8 frames a second), so all
-# errors are smaller.
+# The same ranking in every row. Subjects move less in these clips (three seconds at 8 frames a second), so
+# all errors are smaller.
 #
 # ## Break it
 #

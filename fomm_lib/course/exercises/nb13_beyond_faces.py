@@ -144,7 +144,7 @@ check_foot = Exercise(
     "foot",
     solution=_foot,
     cases=[
-        Case("a walk: on the ground for 65 % of the cycle", lambda f: f(_cycle(20), 0.65, 4.0, 1.0)),
+        Case("a walk: 65 % on the ground", lambda f: f(_cycle(20), 0.65, 4.0, 1.0)),
         Case("a trot: half of the cycle", lambda f: f(_cycle(16), 0.5, 6.0, 1.5)),
         Case("a short step, high", lambda f: f(_cycle(12), 0.6, 0.5, 2.0)),
     ],
