@@ -196,6 +196,7 @@ class Targets:
 
     @cached_property
     def other_depth(self) -> Any:
+        """Made when first needed: it is large."""
         return depth_target(shared_context(), self.size * DEPTH_FACTOR)
 
     def draw_depth(self, draw: Callable[[], None]) -> None:

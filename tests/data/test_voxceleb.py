@@ -361,7 +361,7 @@ def test_lists_that_make_no_sense(tmp_path):
         ({"limit": -1}, "limit=-1: give a whole number, at least 0"),
         ({"form": "gif"}, "format 'gif': choose mp4, png, jpg"),
         ({"url": "http://example.org"}, "must contain {video_id}"),
-        ({"jobs": 0}, "jobs=0; must be"),
+        ({"jobs": 0}, "jobs=0: give a whole number"),
     ],
 )
 def test_bad_arguments(tmp_path, settings, message):
