@@ -412,15 +412,17 @@ print(f"{by_hand:.1f} pixels of 256, by hand and by the library")
 rows = []
 for category, (images, truth) in pairs.items():
     for name in (f"{category}-64", "heads-64-small"):
-        generated, keypoints = made_by(name, images)
+        generated, keypoints = made_by(name, images[::2])  # every other pair: it saves time
         flows = resize_flow(generated.deformation, 64, 64)
         epe = [
             end_point_error(flow, true, mask)
-            for flow, true, mask in zip(flows, truth["flow"], truth["counted"], strict=True)
+            for flow, true, mask in zip(
+                flows, truth["flow"][::2], truth["counted"][::2], strict=True
+            )
         ]
         follow = [
             landmarks_followed(kp, marks).nanmean()
-            for kp, marks in zip(keypoints, truth["landmarks"], strict=True)
+            for kp, marks in zip(keypoints, truth["landmarks"][::2], strict=True)
         ]
         rows.append(
             [category, name, float(np.nanmean(epe)), float(torch.stack(follow).nanmean())]
