@@ -430,8 +430,8 @@ for category, (images, truth) in pairs.items():
 plots.show_table(["clips", "model", "EPE", "follow"], rows, digits=2)
 
 # %% [markdown]
-# The same ranking in every row. Subjects move less in these clips (three seconds at 8 frames a second), so
-# all errors are smaller.
+# The flow ranks the same in every category. Subjects move less in these clips (three seconds at 8 frames a
+# second), so all errors are smaller.
 #
 # ## Break it
 #
