@@ -1,9 +1,9 @@
 """Heads, bodies, animals and vehicles: the same code without labels; the trainings and tables of notebook 13.
 
     python -m experiments.categories data  --data runs/categories                      # about 15 minutes
-    python -m experiments.categories train --data runs/categories --runs runs/trained  # about 8 a model
+    python -m experiments.categories train --data runs/categories --runs runs/trained  # about 6 a model
     python -m experiments.categories table --data runs/categories --runs runs/trained  # about 2
-    python -m experiments.categories unfit --data runs/categories --runs runs/trained  # about 12
+    python -m experiments.categories unfit --data runs/categories --runs runs/trained  # about 4
 
 `data` renders for each category 160 to 240 clips of 12 frames to train on (seed 21) and 20 to test (seed 22),
 these with the true motion of six pairs each, and makes `all`, the clips of the four together. `train` makes
