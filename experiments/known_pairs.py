@@ -1,8 +1,8 @@
 """Pairs of portrait and driving video whose true result is known, clean ones and spoiled ones.
 
 A person is rendered as the portrait, another one as the driving video, and the first once more with the
-movement of the second: that is what the animation should show, with the true flow of every pixel. Rendering is
-`fomm_lib.synthetic`; everything depends on (seed, number).
+movement of the second: that is what the animation should show, with the true flow of every pixel. All is
+rendered by `fomm_lib.synthetic`, and depends on (seed, number).
 
     clean = make_pair(seed=1, number=3, kind="clean")
     far = make_pair(seed=1, number=3, kind="pose")             # the same people, the portrait turned away
@@ -225,7 +225,7 @@ def with_bar(
 
 
 def make_pair(seed: int, number: int, kind: str = "clean") -> KnownPair:
-    """The pair of this number, spoiled in one way. Clean and spoiled pairs of a number show the same people."""
+    """The pair of this number, spoiled in one way. All pairs of a number show the same people."""
     rng = np.random.default_rng([seed, number, 8, ("clean", *KINDS).index(kind)])
     clip, driving = driver(seed, number)
     if kind in ("pose", "portrait cut off", "size", "driving video cut off", "cut in the driving video"):
@@ -298,8 +298,8 @@ def _rendered(seed: int, number: int, kind: str, rng: np.random.Generator) -> Kn
 
 @torch.inference_mode()
 def errors(model, pair: KnownPair) -> dict[str, float]:
-    """How wrong the animation is: end-point error of the flow on the visible person (px of 256), and L1 of the
-    image on the person, against the true result; means over `MEASURED`. NaN without a right result.
+    """How wrong the animation is: end-point error of the flow on the visible person (px of 256), and L1 of
+    the image on the person, against the true result; means over `MEASURED`. NaN without a right result.
     """
     result = {"epe": float("nan"), "l1": float("nan")}
     if pair.truth is None:

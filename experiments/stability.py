@@ -3,7 +3,7 @@
     python -m experiments.stability --out runs/stability                       # all, some minutes
     python -m experiments.stability --out runs/stability --variants plain "warm-up" --steps 100
     nice -n 19 python -m experiments.stability --out runs/limits --seeds 3 --steps 150 --variants \
-        plain EMA R1 "gradient penalty" "spectral norm" "warm-up" "falling rate"
+        plain EMA R1 "gradient penalty" "spectral norm" "falling rate"
 
 Images of 32x32 of the synthetic heads in data/heads, narrow networks, all six losses. The first table of
 these commands is data/training/stability.csv, which notebook 07 shows (of the first seven variants); the last
@@ -173,13 +173,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS)[:7], choices=list(VARIANTS))
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows, curves = [], {}
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         for rate in arguments.rates:
             for variant in arguments.variants:
                 name = f"{variant}, {rate:g}" + (f", seed {seed}" if seed else "")

@@ -1,22 +1,22 @@
 """What `fomm animate --check` finds: scores of pairs whose error is known, thresholds, ROC curves.
 
-    python -m experiments.trouble pairs --seed 1 --out data/limits/pairs-1.csv   # renders; ten minutes of a core
+    python -m experiments.trouble pairs --seed 1 --out data/limits/pairs-1.csv   # ten minutes of a core
     python -m experiments.trouble pairs --seed 2 --out data/limits/pairs-2.csv
     python -m experiments.trouble thresholds --folder data/limits                # seconds
 
-`pairs` renders clean pairs and pairs that are spoiled in one of fourteen ways (`known_pairs`), and writes a row
-a pair: the true error of its animation by heads-128 (`epe`, `l1`; see `known_pairs.errors`; of the first of
-each kind only), and all numbers of `evaluation.trouble.read_signals`. It continues a file that is there.
+`pairs` renders clean pairs and pairs that are spoiled in one of fourteen ways (`known_pairs`). A row a pair:
+the true error of its animation by heads-128 (`epe`, `l1`; see `known_pairs.errors`; of the first of each kind
+only), and all numbers of `evaluation.trouble.read_signals`. It continues a file that is there.
 
 `thresholds` chooses on seed 1, and measures on seed 2:
 
     thresholds.csv  one row a check. Checks of counts (no face, several) are not tuned. Of the others each
-                    threshold is a quantile of the clean pairs, the same for all, so that of the clean pairs of
-                    seed 1 at most 6 % get any line.
-    roc.csv         share of clean pairs with a line (false alarms) against share of spoiled pairs with one, as
-                    that quantile changes; of seed 2, with faces and without, all kinds and each
-    found.csv       at the thresholds: the share found of each kind of seed 2 by any line, and by a line that names
-                    the kind; the median error of the kind over that of the clean pairs
+                    threshold is a quantile of the clean pairs, the same for all, so that of the clean pairs
+                    of seed 1 at most 6 % get any line.
+    roc.csv         share of clean pairs with a line (false alarms) against share of spoiled pairs with one,
+                    as that quantile changes; of seed 2, with faces and without, all kinds and each
+    found.csv       at the thresholds: the share found of each kind of seed 2 by any line, and by a line that
+                    names the kind; the median error of the kind over that of the clean pairs
 """
 
 from __future__ import annotations
