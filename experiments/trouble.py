@@ -35,7 +35,7 @@ from fomm_lib.data.tables import write_cells
 from fomm_lib.evaluation.trouble import CHECKS, SIGNALS, read_signals
 from fomm_lib.model import load_model
 
-CLEAN, EACH = 40, 8
+CLEAN, EACH = 32, 6
 WITH_ERROR = {"clean": 16}  # pairs whose error is measured; of the other kinds 5
 COUNTED = ("faces_source", "several_source", "faces_driving", "several_driving")
 FALSE_ALARMS = 0.06
