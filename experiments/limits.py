@@ -16,6 +16,8 @@ person in pixels of 256, `l1` the error of the image on the person. A row a pers
                    image of the portrait's person, and to the driver (extra `faces`)
     jitter.csv     a driver that stands still, with the noise of a sensor: how far keypoints shake, and the
                    result, without smoothing and with `smooth` 2
+    failures.jpg   six failures, a row each: portrait, driving frame, result, true result (python -m
+                   experiments.limits failures)
     regions.csv    L1 in eyes, mouth, the outline of the head and the rest of the face: of the model, and of
                    an image that moves the head rightly and freezes the face; `sharpness` of the model's
 """
@@ -39,6 +41,7 @@ from experiments.known_pairs import (
     SIDE,
     driver,
     frame_head,
+    make_pair,
     portrait_clip,
     relative_posture,
     stack,
@@ -48,6 +51,7 @@ from fomm_lib.animation.animator import Animator
 from fomm_lib.animation.fast import FastModel
 from fomm_lib.animation.movement import smoothed
 from fomm_lib.data.tables import write_cells
+from fomm_lib.evaluation.page import write_page
 from fomm_lib.evaluation.true_motion import end_point_error
 from fomm_lib.geometry import resize_flow, to_pixels
 from fomm_lib.media.faces import read_faces
@@ -353,6 +357,41 @@ def masks_of(truth: SyntheticClip, i: int) -> dict[str, np.ndarray]:
     return result
 
 
+FAILURES = (
+    "a turn of 50 degrees",
+    "pose",
+    "something before the driving face",
+    "several faces in the driving video",
+    "driving video cut off",
+    "a drawing",
+)
+"""The rows of failures.jpg."""
+
+
+def failures(model) -> np.ndarray:
+    """uint8 (6 x 128, 4 x 128, 3): portrait, driving frame, result, true result."""
+    rows = []
+    for number, kind in enumerate(FAILURES):
+        if kind == "a turn of 50 degrees":
+            moving = frontal(2, (50.0,))
+            truth = portrait_clip(SEED, 2, moving, [moving.motion[1]])
+            frames, still, i, true = list(moving), truth.frame(0), 1, truth.frame(1)
+        elif kind == "a drawing":
+            clip, all_frames = driver(SEED, 0)
+            truth = portrait_clip(SEED, 0, clip)
+            frames, still = [all_frames[k] for k in (0, *MEASURED)], drawing(truth.frame(0))
+            i, true = 3, drawing(truth.frame(3))
+        else:
+            pair = make_pair(SEED, number, kind)
+            side, width = pair.driving[0].shape[0], pair.driving[0].shape[1]
+            left = (width - side) // 2
+            frames = [pair.driving[k][:, left : left + side] for k in (0, *MEASURED)]
+            still, i, true = pair.portrait, 3, pair.truth.frame(3)
+        made = Animator(model, still)(images_of(frames)).prediction[i]
+        rows.append(np.concatenate([still, frames[i], as_bytes(made.permute(1, 2, 0).numpy()), true], axis=1))
+    return np.concatenate(rows)
+
+
 TABLES = {
     table.__name__: table for table in (angle, pose, occluder, glasses, style, identity, jitter, regions)
 }
@@ -361,12 +400,16 @@ TABLES = {
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("tables", nargs="*", default=list(TABLES))
+    parser.add_argument("tables", nargs="*", default=[*TABLES, "failures"])
     parser.add_argument("--out", type=Path, default=Path("data/limits"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = FastModel(load_model("heads-128", device="cpu"))
     for name in options.tables:
+        if name == "failures":
+            with torch.inference_mode():
+                write_page(failures(model), options.out / "failures.jpg", overwrite=True)
+            continue
         with torch.inference_mode():
             write_cells(options.out / f"{name}.csv", TABLES[name](model), overwrite=True)
         print(name, flush=True)
