@@ -9,7 +9,8 @@
 # %% [markdown]
 # # 14 · Limits: where it fails, and what you owe to others
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/fomm-course/fomm-course/blob/main/notebooks/14_limits.ipynb)
+# [![Open in
+# Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/fomm-course/fomm-course/blob/main/notebooks/14_limits.ipynb)
 #
 # A method is understood when you can say where it fails. Here failures are measured, predicted before the
 # animation is made, asked about, and detected; then comes what a person who publishes such videos owes to
@@ -72,7 +73,7 @@ from fomm_lib.data.tables import read_cells
 from fomm_lib.evaluation.ballot_page import write_ballot_page
 from fomm_lib.evaluation.power import p_of_answers, p_of_videos, power, simulate_choices
 from fomm_lib.evaluation.report import redraw
-from fomm_lib.evaluation.trouble import CHECKS, read_signals, trouble
+from fomm_lib.evaluation.trouble import trouble
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import read_frames, read_image
 
@@ -99,8 +100,8 @@ def means(rows, by, column):
 # ## The problem as one image
 #
 # Six pairs, and what `heads-128` makes of them. The people are rendered, so the true result is known: the
-# person of the portrait, rendered with the driver's movement. **Before you read on**: which row would deceive
-# you if you saw only the third image?
+# person of the portrait, rendered with the driver's movement. **Before you read on**: which row would
+# deceive you if you saw only the third image?
 
 # %%
 sheet = to_tensor(read_image(fomm.data_path("limits", "failures.jpg")))
@@ -171,37 +172,49 @@ for mode in ("relative", "absolute"):
     rows = [row for row in table("identity") if row["mode"] == mode]
     far, epe = (means(rows, "mode", key)[mode] for key in ("to_portrait", "epe"))
     print(f"{mode}: EPE {epe:.1f}, identity {far:.3f} from the true image")
+for smooth in ("0", "2"):
+    rows = [row for row in table("jitter") if row["noise"] == "12" and row["smooth"] == smooth]
+    print(f"noisy driver that stands still, smooth {smooth}:", end=" ")
+    print(f"keypoints shake by {means(rows, 'noise', 'keypoints')['12']:.2f} pixels")
 
 # %% [markdown]
-# @STYLE@
+# Style costs the flow little: these are the same people, filtered, and keypoints are found all the same. L1
+# speaks about the style more than about the error: a drawing is nearly all contrast, a statue nearly none.
+# (Real paintings have another geometry, which a filter does not imitate, and faces of animals are not
+# measured here.) Glasses bend with the face. In absolute mode the driver's keypoints carry its shape: the
+# flow is off four times as far, and the identity leaks away from the right person.
 #
 # ## 2. Look before you animate
 #
-# Most of these failures can be read from the inputs. `trouble` measures sixteen numbers and compares each with
-# a threshold; `fomm animate --check` prints the lines. The course's portrait and clip, as they are and
-# spoiled (`faces=False`: without the extra `faces`, so that everyone sees the same):
+# Most of these failures can be read from the inputs. `trouble` measures up to sixteen numbers and compares
+# each with a threshold; `fomm animate --check` prints the lines. The course's portrait and clip, as they
+# are and spoiled (`faces=False`: without the extra `faces`, so that everyone sees the same):
 
 # %%
 model = FastModel(fomm.load_model("heads-128", device="cpu"))
-portrait = read_image(fomm.data_path("portrait.jpg"))
-film = read_frames(fomm.data_path("driving.mp4"), range(0, 48, 2))
-other = [image.repeat(2, axis=0).repeat(2, axis=1) for image in list(find_clips(
-    fomm.data_path("heads"), "test")[3])[:12]]  # fmt: skip
+clips = find_clips(fomm.data_path("heads"), "test")
+portrait = clips[0].read([0])[0]
+film = list(read_frames(fomm.data_path("driving.mp4"), range(24)))
+other = [frame.repeat(2, axis=0).repeat(2, axis=1) for frame in clips[1].read(range(12))]
 spoiled = {
     "as they are": (portrait, film),
     "dark portrait": (portrait // 12, film),
-    "blurred portrait": (gaussian_filter(portrait, (6, 6, 0)), film),
+    "blurred portrait": (gaussian_filter(portrait, (3, 3, 0)), film),
+    "only the face": (portrait[32:96, 32:96], film),
     "a cut": (portrait, film[:12] + other),
 }
 for name, pair in spoiled.items():
     found = trouble(model, *pair, faces=False)
-    print(f"{name}:", *(f"\n    {one.check.problem.format(one.value)}" for one in found) or ["-"])
+    print(
+        f"{name}:", *(f"\n    {one.check.problem.format(one.value)}" for one in found) or ["-"]
+    )
 
 # %% [markdown]
 # The lines name what was done to the pair. A line is advice; nothing is refused.
 #
-# Where do the thresholds come from? From pairs whose error is known, clean ones and fourteen kinds of spoiled
-# ones (`python -m experiments.trouble`). Of a score $s$ that is high where something is wrong, and a threshold
+# Where do the thresholds come from? From pairs whose error is known, clean ones and fourteen kinds of
+# spoiled ones (`python -m experiments.trouble`). Of a score $s$ that is high where something is wrong, and
+# a threshold
 # $h$:
 #
 # $$\text{found}(h) = P(s > h \mid \text{spoiled}), \qquad \text{false alarms}(h) = P(s > h \mid
@@ -212,11 +225,11 @@ for name, pair in spoiled.items():
 # | $s$ | score of a pair | (pairs,) | any | `scores` |
 # | $h$ | threshold | scalar | any | `check.threshold` |
 #
-# The **ROC curve** has one point for each $h$. The area under it is the probability that a spoiled pair has a
-# higher score than a clean one: 0.5 is guessing.
+# The **ROC curve** has one point for each $h$. The area under it is the probability that a spoiled pair has
+# a higher score than a clean one: 0.5 is guessing.
 #
-# All thresholds move together here. They were chosen on pairs of one seed; the curve is of *other people*, of
-# another seed:
+# All thresholds move together here. They were chosen on pairs of one seed; the curve is of *other people*,
+# of another seed:
 
 # %% tags=["hide-input"]
 # @title ROC curves of the check
@@ -232,7 +245,9 @@ axis.legend()
 plots.show(figure, alt="Both curves are close to the upper left corner, far above guessing.")
 found = {row["kind"]: row for row in table("found")}
 for name, column in (("with faces", "found"), ("without", "found_without_faces")):
-    print(f"{name}: found {float(found['all'][column]):.2f} of {found['all']['pairs']},", end=" ")
+    print(
+        f"{name}: found {float(found['all'][column]):.2f} of {found['all']['pairs']},", end=" "
+    )
     print(f"false alarms {float(found['clean'][column]):.2f} of {found['clean']['pairs']}")
 
 # %% [markdown]
@@ -240,7 +255,13 @@ for name, column in (("with faces", "found"), ("without", "found_without_faces")
 
 # %%
 rows = [
-    [kind, float(row["found"]), float(row["found_without_faces"]), row["epe_ratio"], row["l1_ratio"]]
+    [
+        kind,
+        float(row["found"]),
+        float(row["found_without_faces"]),
+        row["epe_ratio"],
+        row["l1_ratio"],
+    ]
     for kind, row in found.items()
     if kind != "all"
 ]
@@ -265,7 +286,9 @@ plots.show_table(
 )
 
 # %% [markdown]
-# @REGIONS@
+# By L1 the frozen face is better in every region, the eyes and the mouth included. What the model does wrong
+# everywhere (half of the true detail, places off by a few pixels) outweighs an expression that is missing
+# altogether. So L1 does not measure the uncanny.
 #
 # So ask people, and choose the question first:
 #
@@ -292,24 +315,28 @@ plots.show_table(
 
 # %% [markdown]
 # The numbers are the **power**: the share of studies that find the difference (p < 0.05, counted by video).
-# @POWER@
+# Ten raters mostly see a preference of 70 %, and more often than not
+# miss one of 60 % (0.43). Twice as many videos lift that to 0.73, three times as many raters to 0.88.
 #
 # Why by video? Let both methods be alike, on videos that differ: some happen to favour one.
 
 # %%
-choices = simulate_choices(20, 12, 0.5, spread=0.7, seed=3)
-print(f"one study: p by answers {p_of_answers(choices):.4f}, by videos {p_of_videos(choices):.2f}")
+choices = simulate_choices(20, 12, 0.5, spread=0.7, seed=17)
+print(
+    f"one study: p by answers {p_of_answers(choices):.4f}, by videos {p_of_videos(choices):.2f}"
+)
 for by_video in (False, True):
     alarms = power(20, by_video=by_video, **ALIKE)
-    print(f"by {'video' if by_video else 'answer'}: a difference is found in {alarms:.0%} of studies")
+    print(
+        f"by {'video' if by_video else 'answer'}: a difference is found in {alarms:.0%} of studies"
+    )
 
 # %% [markdown]
 # Nothing is there to be found. For a class, `write_ballot_page` makes one HTML file that works without a
 # network and saves a CSV; [docs/limits.md](../docs/limits.md) has the table to fill in.
 
 # %%
-clip = find_clips(fomm.data_path("heads"), "test")[7]
-frames = clip.read(range(0, 40, 5))
+frames = clips[7].read(range(0, 40, 5))
 made = redraw(model, frames[0], frames)
 still = to_tensor(frames[0]).expand(len(frames), -1, -1, -1)
 videos = {
@@ -350,31 +377,41 @@ heads = ["test videos", "spectrum", "its AUC", "CNN", "its AUC"]
 plots.show_table(heads, shown, digits=2)
 
 # %% [markdown]
-# @DETECTOR@
+# At home the CNN is nearly perfect, on new people, too. It is also good on the other generators of this
+# course; but they were trained on the same heads and are soft in the same way: that is not far from home.
+# Abroad begins one step away. Encoded again strongly, it misses four in ten and raises twice as many false
+# alarms; made half the size and back, both detectors guess. Recorded faces, and generators of another kind,
+# were not tried: expect no better.
 #
 # What do they see? The power spectrum of untouched and animated frames of three people:
 
 # %%
 spectra = {"untouched": [], "animated": []}
 for number in (3, 5, 7):
-    frames = find_clips(fomm.data_path("heads"), "test")[number].read((0, 20, 40))
+    frames = clips[number].read((0, 20, 40))
     animated = redraw(model, frames[0], frames[1:]).permute(0, 2, 3, 1).numpy()
     for name, images in (("untouched", np.stack(frames[1:]) / 255), ("animated", animated)):
         grey = images.mean(axis=-1)
         power_of = np.abs(np.fft.rfft(grey - grey.mean(axis=-1, keepdims=True), axis=-1)) ** 2
         spectra[name].append(power_of.mean(axis=(0, 1)))
 figure, axis = plt.subplots(figsize=(5, 2.6))
-for (name, several), colour, line in zip(spectra.items(), (BLUE, RED), ("-", "--"), strict=True):
+for (name, several), colour, line in zip(
+    spectra.items(), (BLUE, RED), ("-", "--"), strict=True
+):
     axis.semilogy(np.mean(several, axis=0)[1:], line, color=colour, label=name)
 axis.set(xlabel="frequency, cycles in the width of 128 pixels", ylabel="power")
 axis.legend()
-plots.show(figure, alt="Animated frames have less power at high frequencies than untouched ones.")
+plots.show(
+    figure, alt="Animated frames have less power at high frequencies than untouched ones."
+)
 high = {name: np.mean(several, axis=0)[32:].mean() for name, several in spectra.items()}
-print(f"above 32 cycles: {high['animated'] / high['untouched']:.2f} of the power of untouched frames")
+print(
+    f"above 32 cycles: {high['animated'] / high['untouched']:.2f} of the power of untouched frames"
+)
 
 # %% [markdown]
-# *Figure 4. Animated frames lack fine detail.* That is what a detector finds first, and what anybody removes by
-# making a video smaller.
+# *Figure 4. Animated frames lack fine detail.* That is what a detector finds first, and what anybody
+# removes by making a video smaller.
 #
 # **Provenance** goes the other way: who made it says so, and signs. `fomm animate --credentials CERT KEY`
 # writes content credentials, `fomm info` reads them ([which survive what](../docs/animating.md)). Valid ones
@@ -382,18 +419,18 @@ print(f"above 32 cycles: {high['animated'] / high['untouched']:.2f} of the power
 #
 # ## 5. A training that spikes
 #
-# Adversarial training has its own failures (01, 07). Small trainings on the heads, at a learning rate that is
-# ten times too high (0.01), with one setting changed (`python -m experiments.stability`):
+# Adversarial training has its own failures (01, 07). Small trainings on the heads with one setting changed,
+# at a good learning rate and at one ten times as high (`python -m experiments.stability`, 150 steps):
 
 # %%
-rows = [row for row in table("stability") if float(row["rate"]) == 0.01]
-shown = []
-for variant in dict.fromkeys(row["variant"] for row in rows):
-    own = [row for row in rows if row["variant"] == variant]
-    numbers = (np.array([float(row[key]) for row in own]) for key in ("l1", "l1_spread", "gradient"))
-    shown.append([variant, len(own), *(float(several.mean()) for several in numbers)])
+shown, rows = [], table("stability")
+for rate, variant in dict.fromkeys((row["rate"], row["variant"]) for row in rows):
+    own = [row for row in rows if (row["rate"], row["variant"]) == (rate, variant)]
+    numbers = [[float(row[key]) for row in own] for key in ("l1", "l1_spread", "gradient")]
+    shown.append([rate, variant, len(own), *(float(np.mean(several)) for several in numbers)])
 plots.show_table(
-    ["setting", "seeds", "L1 on new heads", "its change", "largest gradient / median"], shown
+    ["rate", "setting", "seeds", "L1 on new heads", "its change", "largest gradient / median"],
+    shown,
 )
 
 # %% [markdown]
@@ -406,13 +443,16 @@ plots.show_table(
 
 # %%
 rows = [row for row in table("detector") if row["detector"] == "CNN, unequal"]
-for place in ("new people, unequal", "all encoded once more"):
+for place in ("new people, unequal", "new people", "all encoded once more"):
     row = next(row for row in rows if row["videos"] == place)
-    print(f"{place}: accuracy {row['accuracy']}, false alarms {row['false_alarms']}")
+    print(f"{place}: accuracy {row['accuracy']}, found {row['found']},", end=" ")
+    print(f"false alarms {row['false_alarms']}")
 
 # %% [markdown]
-# @BREAK@ Both classes must go the same way: same size, same encoder, same number of times. Ask this of every
-# detector that reports 99 %.
+# On videos with the same unfairness it is as good as the honest network. If animated videos come as
+# untouched ones do, it misses most; if untouched ones were encoded once more, it accuses four in ten. Both
+# classes must go the same way: same size, same encoder, same number of times. Ask this of every detector
+# that reports 99 %.
 
 # %% [markdown]
 # ## 6. What you owe to others
@@ -492,9 +532,9 @@ check_threshold(threshold)
 #
 # *experiment · difficulty 2 of 5 · importance 5 of 5 · 15 minutes*
 #
-# A detector calls `FOUND` of all forged videos forged, and `FALSE_ALARMS` of the real ones. **Predict**: how
-# does the share of alarms that are *right* change as forgeries become rarer? **Run**: compute it for shares of
-# forged videos of 0.5, 0.1, 0.01 and 0.001. **Compare**: would you use it to accuse a student?
+# A detector calls `FOUND` of all forged videos forged, and `FALSE_ALARMS` of the real ones. **Predict**:
+# how does the share of alarms that are *right* change as forgeries become rarer? **Run**: compute it for
+# shares of forged videos of 0.5, 0.1, 0.01 and 0.001. **Compare**: would you use it to accuse a student?
 
 # %%
 print(f"found {FOUND}, false alarms {FALSE_ALARMS}")
@@ -522,9 +562,9 @@ check_right_alarms(prediction, measured)
 #
 # *experiment · difficulty 3 of 5 · importance 4 of 5 · 15 minutes*
 #
-# Two methods are alike, twelve videos differ (`ALIKE`). **Predict**: how does the share of studies that find a
-# difference, counted by answer, change with the number of raters? **Run**: `power(raters, by_video=False,
-# **ALIKE)` for 2, 5, 10 and 20. **Compare**: what should it be?
+# Two methods are alike, twelve videos differ (`ALIKE`). **Predict**: how does the share of studies that
+# find a difference, counted by answer, change with the number of raters? **Run**: `power(raters,
+# by_video=False, **ALIKE)` for 2, 5, 10 and 20. **Compare**: what should it be?
 
 # %%
 prediction = None  # "rises", "falls" or "stays"
@@ -565,7 +605,8 @@ check_false_discoveries(prediction, measured)
 #
 # <details><summary>Answer</summary>
 #
-# That most of its lines are wrong (exercise 3). So a line must cost little: it is advice, and refuses nothing.
+# That most of its lines are wrong (exercise 3). So a line must cost little: it is advice, and refuses
+# nothing.
 #
 # </details>
 #
@@ -581,8 +622,8 @@ check_false_discoveries(prediction, measured)
 #
 # <details><summary>Answer</summary>
 #
-# It answers another question: eyes and mouth are few pixels, and most of the error is softness and place. What
-# people see first is what it weights least.
+# It answers another question: eyes and mouth are few pixels, and most of the error is softness and place.
+# What people see first is what it weights least.
 #
 # </details>
 #
@@ -605,6 +646,6 @@ check_false_discoveries(prediction, measured)
 # [your own data](../docs/training.md).
 #
 # **References.** Siarohin et al., *First Order Motion Model for Image Animation*, NeurIPS 2019,
-# [arXiv:2003.00196](https://arxiv.org/abs/2003.00196). Fawcett, *An Introduction to ROC Analysis*, 2006. Mori,
-# *The Uncanny Valley*, 1970. Rössler et al., *FaceForensics++: Learning to Detect Manipulated Facial Images*,
-# ICCV 2019. Coalition for Content Provenance and Authenticity, [c2pa.org](https://c2pa.org).
+# [arXiv:2003.00196](https://arxiv.org/abs/2003.00196). Fawcett, *An Introduction to ROC Analysis*, 2006.
+# Mori, *The Uncanny Valley*, 1970. Rössler et al., *FaceForensics++: Learning to Detect Manipulated Facial
+# Images*, ICCV 2019. Coalition for Content Provenance and Authenticity, [c2pa.org](https://c2pa.org).

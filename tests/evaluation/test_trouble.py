@@ -102,7 +102,7 @@ def test_bad_options_and_files_are_refused(model, tmp_path):
 def read_as(monkeypatch, *boxes):
     """Every image shows faces at these boxes (left, top, right, bottom), in shares of its height."""
 
-    def find(pixels):
+    def find(pixels, lowest=0.0):
         height = pixels.shape[0]
         return [Face(*(round(edge * height) for edge in box), 1.0) for box in boxes]
 
