@@ -73,7 +73,7 @@ from fomm_lib.data.tables import read_cells
 from fomm_lib.evaluation.ballot_page import write_ballot_page
 from fomm_lib.evaluation.power import p_of_answers, p_of_videos, power, simulate_choices
 from fomm_lib.evaluation.report import redraw
-from fomm_lib.evaluation.trouble import trouble
+from fomm_lib.evaluation.trouble import SIGNALS, compare, trouble
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import read_frames, read_image
 
@@ -108,9 +108,9 @@ sheet = to_tensor(read_image(fomm.data_path("limits", "failures.jpg")))
 tiles = sheet.unflatten(1, (6, 128)).unflatten(3, (4, 128)).permute(1, 3, 0, 2, 4)
 plots.show(
     plots.image_grid(list(tiles), ["portrait", "driving", "result", "true result"]),
-    alt="Six rows: a turn of 50 degrees leaves half of the old hair behind the head; a portrait in "
-    "another pose; a bar before the driving face, and the mouth does not open; two drivers, and the "
-    "face is torn; a driver cut off, and the forehead is bent; a drawing becomes soft.",
+    alt="Six rows: a turn of 50 degrees leaves the old hair behind the head; another pose; a bar "
+    "before the driving face, and the mouth does not open; two drivers, and the face is torn; a "
+    "driver cut off, and the forehead is bent; a drawing becomes soft.",
     colours=256,
 )
 
@@ -205,12 +205,13 @@ spoiled = {
 }
 for name, pair in spoiled.items():
     found = trouble(model, *pair, faces=False)
-    print(
-        f"{name}:", *(f"\n    {one.check.problem.format(one.value)}" for one in found) or ["-"]
-    )
+    print(f"{name}:", "-" if not found else "")
+    for one in found:
+        print("   ", one.check.problem.format(one.value)[:80])
 
 # %% [markdown]
-# The lines name what was done to the pair. A line is advice; nothing is refused.
+# Each line names what was done, or what follows from it: in the dark, keypoints are found elsewhere. A line
+# is advice; nothing is refused.
 #
 # Where do the thresholds come from? From pairs whose error is known, clean ones and fourteen kinds of
 # spoiled ones (`python -m experiments.trouble`). Of a score $s$ that is high where something is wrong, and
@@ -243,15 +244,15 @@ axis.plot([0, 1], [0, 1], color=BLACK, linestyle=":", label="guessing")
 axis.set(xlabel="clean pairs with a line", ylabel="spoiled pairs with a line")
 axis.legend()
 plots.show(figure, alt="Both curves are close to the upper left corner, far above guessing.")
-found = {row["kind"]: row for row in table("found")}
+found_by_kind = {row["kind"]: row for row in table("found") if row["seed"] == "3"}
+every, clean = found_by_kind["all"], found_by_kind["clean"]
 for name, column in (("with faces", "found"), ("without", "found_without_faces")):
-    print(
-        f"{name}: found {float(found['all'][column]):.2f} of {found['all']['pairs']},", end=" "
-    )
-    print(f"false alarms {float(found['clean'][column]):.2f} of {found['clean']['pairs']}")
+    print(f"{name}: found {float(every[column]):.2f} of {every['pairs']},", end=" ")
+    print(f"false alarms {float(clean[column]):.2f} of {clean['pairs']}")
 
 # %% [markdown]
-# *Figure 3. @ROC@* By kind, and by how much each kind is worse than a clean pair:
+# *Figure 3. With the extra, more than nine of ten spoiled pairs get a line, and of the clean ones less than
+# one in ten.* By kind, and by how much each kind is worse than a clean pair:
 
 # %%
 rows = [
@@ -262,14 +263,17 @@ rows = [
         row["epe_ratio"],
         row["l1_ratio"],
     ]
-    for kind, row in found.items()
+    for kind, row in found_by_kind.items()
     if kind != "all"
 ]
 columns = ["kind", "found", "without faces", "EPE, ratio", "L1, ratio"]
 plots.show_table(columns, rows, digits=2)
 
 # %% [markdown]
-# @KINDS@
+# Heads of different size, cuts and several faces do the most harm: four to five times the error. A blurred
+# portrait does none to the motion: its keypoints are found all the same, and only the image suffers.
+# Something before the driving face is found least, though it does as much harm: a bar looks like part of a
+# person.
 #
 # ## 3. What the uncanny looks like
 #
@@ -327,9 +331,8 @@ print(
 )
 for by_video in (False, True):
     alarms = power(20, by_video=by_video, **ALIKE)
-    print(
-        f"by {'video' if by_video else 'answer'}: a difference is found in {alarms:.0%} of studies"
-    )
+    counted = "video" if by_video else "answer"
+    print(f"by {counted}: a difference is found in {alarms:.0%} of studies")
 
 # %% [markdown]
 # Nothing is there to be found. For a class, `write_ballot_page` makes one HTML file that works without a
@@ -405,9 +408,8 @@ plots.show(
     figure, alt="Animated frames have less power at high frequencies than untouched ones."
 )
 high = {name: np.mean(several, axis=0)[32:].mean() for name, several in spectra.items()}
-print(
-    f"above 32 cycles: {high['animated'] / high['untouched']:.2f} of the power of untouched frames"
-)
+ratio = high["animated"] / high["untouched"]
+print(f"above 32 cycles: {ratio:.2f} of the power of untouched frames")
 
 # %% [markdown]
 # *Figure 4. Animated frames lack fine detail.* That is what a detector finds first, and what anybody
@@ -434,8 +436,26 @@ plots.show_table(
 )
 
 # %% [markdown]
-# @STABILITY@
+# At the good rate little changes: EMA and a falling rate gain, both penalties cost a little. At the high
+# rate gradients peak at almost four times their median; R1 does not prevent that, and EMA, whose training
+# is the same, keeps a better and much steadier average. (One seed: differences of 0.005 may be chance.)
 #
+# ## From toy to library
+#
+# The committed scores and the library's thresholds give the figures of the table above:
+
+# %%
+scores = [
+    {name: float(cell or "nan") for name, cell in row.items() if name in SIGNALS}
+    | {"kind": row["kind"]}
+    for row in table("pairs-3")
+]
+for kind in ("clean", "size"):
+    lines = [bool(compare(row)) for row in scores if row["kind"] == kind]
+    assert np.isclose(np.mean(lines), float(found_by_kind[kind]["found"]), atol=5e-4)
+    print(f"{kind}: {sum(lines)} of {len(lines)} pairs have a line")
+
+# %% [markdown]
 # ## Break it
 #
 # A careless data set: the untouched videos are as they came, the animated ones were encoded once more. The
@@ -457,11 +477,12 @@ for place in ("new people, unequal", "new people", "all encoded once more"):
 # %% [markdown]
 # ## 6. What you owe to others
 #
+# In short, and each of these before the first frame is made:
+#
 # - **Consent** is about this video: movement, place, audience, time; it can be withdrawn. The driver and the
 #   voice count, too.
 # - **Law** differs between countries, and changes: rights in one's image, data protection, duties to mark
-#   generated media, crimes. What follows is no legal advice: [docs/limits.md](../docs/limits.md) says where to
-#   look.
+#   generated media, crimes. This is no legal advice: [docs/limits.md](../docs/limits.md) says where to look.
 # - **Historic persons** cannot agree. All movement is invented: say so beside the source, and put no words
 #   into a mouth.
 # - **Teaching**: rendered heads, or one's own face by free choice; failures first. A detector is no tool to

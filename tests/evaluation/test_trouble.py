@@ -204,7 +204,7 @@ def test_thresholds_are_those_of_the_committed_table():
 
 
 def test_the_committed_tables_follow_from_the_committed_scores(tmp_path):
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         name = f"pairs-{seed}.csv"
         (tmp_path / name).write_bytes(data_path("limits", name).read_bytes())
     experiment.report(tmp_path)
@@ -213,14 +213,15 @@ def test_the_committed_tables_follow_from_the_committed_scores(tmp_path):
 
 
 def test_at_least_80_percent_of_the_bad_pairs_are_found_at_10_percent_false_alarms():
-    found = {row["kind"]: float(row["found"]) for row in rows("found.csv")}
-    assert found["clean"] <= 0.10
-    assert found["all"] >= 0.80
+    for seed in "23":
+        found = {row["kind"]: float(row["found"]) for row in rows("found.csv") if row["seed"] == seed}
+        assert found["clean"] <= 0.10
+        assert found["all"] >= 0.80
 
 
 def test_the_experiment_and_the_library_decide_alike():
     thresholds = {check.signal: check.threshold for check in CHECKS}
-    for row in experiment.read_pairs(data_path("limits", "pairs-2.csv")):
+    for row in experiment.read_pairs(data_path("limits", "pairs-3.csv")):
         assert experiment.fires(row, thresholds, faces=True) == {one.check.signal for one in compare(row)}
 
 
