@@ -194,14 +194,14 @@ for smooth in ("0", "2"):
 model = FastModel(fomm.load_model("heads-128", device="cpu"))
 clips = find_clips(fomm.data_path("heads"), "test")
 portrait = clips[0].read([0])[0]
-film = list(read_frames(fomm.data_path("driving.mp4"), range(24)))
+moving = list(read_frames(fomm.data_path("driving.mp4"), range(24)))
 other = [frame.repeat(2, axis=0).repeat(2, axis=1) for frame in clips[1].read(range(12))]
 spoiled = {
-    "as they are": (portrait, film),
-    "dark portrait": (portrait // 12, film),
-    "blurred portrait": (gaussian_filter(portrait, (3, 3, 0)), film),
-    "only the face": (portrait[32:96, 32:96], film),
-    "a cut": (portrait, film[:12] + other),
+    "as they are": (portrait, moving),
+    "dark portrait": (portrait // 12, moving),
+    "blurred portrait": (gaussian_filter(portrait, (3, 3, 0)), moving),
+    "only the face": (portrait[32:96, 32:96], moving),
+    "a cut": (portrait, moving[:12] + other),
 }
 for name, pair in spoiled.items():
     found = trouble(model, *pair, faces=False)
@@ -216,18 +216,18 @@ for name, pair in spoiled.items():
 # Where do the thresholds come from? From pairs whose error is known, clean ones and fourteen kinds of
 # spoiled ones (`python -m experiments.trouble`). Of a score $s$ that is high where something is wrong, and
 # a threshold
-# $h$:
+# $\kappa$:
 #
-# $$\text{found}(h) = P(s > h \mid \text{spoiled}), \qquad \text{false alarms}(h) = P(s > h \mid
+# $$\text{found} = P(s > \kappa \mid \text{spoiled}), \qquad \text{false alarms} = P(s > \kappa \mid
 # \text{clean}).$$
 #
 # | symbol | name | shape | range | variable |
 # |---|---|---|---|---|
 # | $s$ | score of a pair | (pairs,) | any | `scores` |
-# | $h$ | threshold | scalar | any | `check.threshold` |
+# | $\kappa$ | threshold | scalar | any | `check.threshold` |
 #
-# The **ROC curve** has one point for each $h$. The area under it is the probability that a spoiled pair has
-# a higher score than a clean one: 0.5 is guessing.
+# The **ROC curve** has one point for each $\kappa$. The area under it is the probability that a spoiled
+# pair has a higher score than a clean one: 0.5 is guessing.
 #
 # All thresholds move together here. They were chosen on pairs of one seed; the curve is of *other people*,
 # of another seed:

@@ -52,10 +52,10 @@ def test_without_faces_their_numbers_are_missing_and_all_others_are_there(model)
 
 
 def test_a_cut_is_a_change_far_above_the_others(model):
-    film = moving(20)
-    cut = film[:9] + moving(20, seed=5)[9:]
-    assert signals(model, driving=film)["cut"] < 1.5
-    assert signals(model, driving=cut)["cut"] > 2 * signals(model, driving=film)["cut"]
+    driven = moving(20)
+    cut = driven[:9] + moving(20, seed=5)[9:]
+    assert signals(model, driving=driven)["cut"] < 1.5
+    assert signals(model, driving=cut)["cut"] > 2 * signals(model, driving=driven)["cut"]
 
 
 def test_blur_lowers_sharpness_and_only_that_of_its_image(model):
@@ -80,9 +80,10 @@ def test_a_flat_image_is_no_error(model):
 
 
 def test_the_best_frame_is_nearer_than_the_first(model):
-    film = moving()
+    driven = moving()
     first, best = (
-        signals(model, portrait=film[6], driving=film, best_frame=k)["keypoint_pose"] for k in (None, "auto")
+        signals(model, portrait=driven[6], driving=driven, best_frame=k)["keypoint_pose"]
+        for k in (None, "auto")
     )
     assert best <= first and best < 1e-3
 

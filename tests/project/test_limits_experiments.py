@@ -40,9 +40,9 @@ def test_darkness_and_blur_do_what_they_say():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_another_category_moves_and_is_the_same_again(seed):
-    film, again = (known_pairs.other_category(np.random.default_rng(seed)) for _ in range(2))
-    assert len(film) == known_pairs.FRAMES and all(map(np.array_equal, film, again))
-    assert (film[0] != film[-1]).mean() > 0.02
+    driven, again = (known_pairs.other_category(np.random.default_rng(seed)) for _ in range(2))
+    assert len(driven) == known_pairs.FRAMES and all(map(np.array_equal, driven, again))
+    assert (driven[0] != driven[-1]).mean() > 0.02
 
 
 @needs_heads
