@@ -61,6 +61,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import make_grid
 
+from fomm_lib.course.results import IMAGES_IN_A_ROW as SHOWN
+from fomm_lib.course.results import image_path
 from fomm_lib.data.clips import Clip, find_clips
 from fomm_lib.data.tables import read_cells, write_cells
 from fomm_lib.evaluation.comparison import mean_or_nan
@@ -91,7 +93,6 @@ from fomm_lib.synthetic.clip import TrueMotion
 from fomm_lib.synthetic.labels import colour_labels, nearest_labels
 from fomm_lib.synthetic.truth import true_clip, true_pairs
 
-SHOWN = 6
 Row = dict[str, float]
 
 
@@ -128,12 +129,10 @@ class Results:
         write_cells(self.path, [columns, *records], overwrite=True)
         print(", ".join(f"{name} {value}" for name, value in self.rows[-1].items()), flush=True)
         if images is not None and seed == 0:
-            folder = self.path.with_suffix("")
-            folder.mkdir(exist_ok=True)
+            path = image_path(self.path, variant)
+            path.parent.mkdir(exist_ok=True)
             sheet = to_uint8(make_grid(images.clamp(0, 1), nrow=SHOWN, padding=0))
-            write_image(
-                folder / f"{variant.replace(' ', '-')}.jpg", sheet, "experiments/family.py", overwrite=True
-            )
+            write_image(path, sheet, "experiments/family.py", overwrite=True)
 
     def train(
         self, config: FamilyConfig, variant: str, seed: int, init: Path | None = None

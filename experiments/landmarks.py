@@ -44,7 +44,7 @@ def movements_table(read: dict[str, list[np.ndarray]], true: list[np.ndarray]) -
         found = [read_movements(landmarks) for landmarks in clips]
         lines = [following([f[m] for f in found], [e[m] for e in expected]) for m in MEASURES]
         rows.append([reader, *(f"{one.slope.mean:.2f} / {one.correlation.mean:.2f}" for one in lines)])
-    return markdown_table(["slope / correlation", *(m.title for m in MEASURES.values())], rows)
+    return markdown_table(["slope / correlation", *MEASURES.values()], rows)
 
 
 def precision_and_recall(masks: np.ndarray, hidden: np.ndarray) -> tuple[float, float]:

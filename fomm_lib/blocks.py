@@ -138,13 +138,9 @@ class Hourglass(nn.Module):
         self.out_features = self.decoder.out_features
 
     def forward(self, x: Tensor) -> Tensor:
-        multiple = 2 ** len(self.encoder.down_blocks)
-        height, width = x.shape[-2:]
-        if height % multiple or width % multiple:
-            raise InputError(
-                f"an hourglass of {len(self.encoder.down_blocks)} blocks takes sides that are multiples of "
-                f"{multiple}, not {height}x{width}; choose another image size, scale_factor or num_blocks"
-            )
+        halvings = len(self.encoder.down_blocks)
+        advice = "; choose another image size, scale_factor or num_blocks"
+        require_multiple(x, 2**halvings, f"an hourglass of {halvings} blocks", advice)
         return self.decoder(self.encoder(x))
 
 
@@ -212,6 +208,16 @@ class ImagePyramid(nn.Module):
 
     def forward(self, x: Tensor) -> dict[float, Tensor]:
         return {scale: self.downs[scale_name(scale)](x) for scale in self.scales}
+
+
+def require_multiple(image: Tensor, multiple: int, network: str, advice: str = "") -> None:
+    """Raises:
+    InputError: a side of the image is not a multiple.
+    """
+    height, width = image.shape[-2:]
+    if height % multiple or width % multiple:
+        text = f"takes sides that are multiples of {multiple}, not {height}x{width}"
+        raise InputError(f"{network} {text}{advice}")
 
 
 def scale_name(scale: float) -> str:

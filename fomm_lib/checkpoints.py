@@ -426,10 +426,8 @@ def _read_pickle(path: Path) -> Checkpoint:
     for network in NETWORKS:
         if network in content:
             entries = content.pop(network)
-            if not isinstance(entries, dict) or not all(isinstance(t, Tensor) for t in entries.values()):
-                raise InputError(f"{path}: {network} is not a dict of tensors")
-            _check_count(path, entries)
             check_tensors(path, network, entries)
+            _check_count(path, entries)
             networks[network] = dict(entries)
     return Checkpoint(networks, training=content)
 
@@ -447,11 +445,14 @@ def check_tensors(where: str | os.PathLike, network: str, entries: dict[str, Ten
         network: its name, for the message.
         entries: of the network.
     Raises:
-        InputError: one is sparse, quantized, complex, nested or on no device, or its name is no text.
+        InputError: it is no dict of tensors; one of them is sparse, quantized, complex, nested or on no
+            device, or its name is no text.
 
     Example:
         >>> check_tensors("a.pth.tar", "generator", {"weight": torch.ones(2)})
     """
+    if not isinstance(entries, dict) or not all(isinstance(one, Tensor) for one in entries.values()):
+        raise InputError(f"{where}: {network} is not a dict of tensors")
     for name, tensor in entries.items():
         if not isinstance(name, str):
             raise InputError(f"{where}: {network} has an entry {shown(name)}, whose name is no text")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import Enum
+from numbers import Integral
 
 MESSAGE_LENGTH = 1500  # characters of the longest message
 
@@ -59,6 +60,21 @@ class VideoError(InputError):
     def __str__(self) -> str:
         path, _, text, _ = self.args
         return one_line(path, text)
+
+
+def check_integer(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise an error if the value of a setting is no whole number in its range; True counts as none.
+
+    Raises:
+        InputError: it is not.
+
+    Example:
+        >>> check_integer("frames", 24, 1, 10**6)
+    """
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or value < least or (most is not None and value > most):
+        limits = f", at least {least}" if most is None else f" from {least} to {most}"
+        raise InputError(f"{name}={value!r}: give a whole number{limits}")
 
 
 def printable(text: object, length: int | None = None) -> str:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -117,6 +117,38 @@ def existing_file(path: str | os.PathLike) -> Path:
     return path
 
 
+def make_folder(path: str | os.PathLike) -> Path:
+    """Make a folder and those above it, if they are missing.
+
+    Raises:
+        InputError: it cannot be made.
+
+    Example:
+        >>> make_folder("deep/folder").is_dir()
+        True
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"cannot be made ({error_text(error)}); choose another folder"
+        raise InputError(one_line(path, text)) from error
+    return Path(path)
+
+
+def free_name(path: Path, taken: Container[str] = ()) -> Path:
+    """The path, or if it exists or is taken the first of out-2.mp4, out-3.mp4, ... that does not.
+
+    Example:
+        >>> free_name(Path("no-such-folder/out.mp4")).name
+        'out.mp4'
+    """
+    number, free = 1, path
+    while os.path.lexists(free) or str(free) in taken:
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
 def real_path(path: str | os.PathLike) -> Path:
     """The absolute path, with links followed as far as they lead.
 
@@ -150,6 +182,17 @@ def neighbour(path: str | os.PathLike, before: str, after: str) -> Path:
     return path.with_name(f"{before}{path.name}{after}")
 
 
+def check_new(path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Refuse, before the work, a file that `atomic_output` would refuse after it.
+
+    Raises:
+        InputError: the folder does not exist, or the file does and may not be replaced.
+    """
+    _check_parent(Path(path))
+    if os.path.lexists(path) and not overwrite:
+        raise _exists_already(Path(path))
+
+
 @contextmanager
 def atomic_output(path: str | os.PathLike, overwrite: bool = False) -> Iterator[Path]:
     """Write a file whole or not at all.
@@ -175,8 +218,7 @@ def atomic_output(path: str | os.PathLike, overwrite: bool = False) -> Iterator[
         raise InputError(one_line(path, "is a folder; give the name of a file"))
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(one_line(path, "is a pipe, a device or the like; give the name of a file"))
-    if os.path.lexists(path) and not overwrite:
-        raise _exists_already(path)
+    check_new(path, overwrite)
     with _beside(path) as holder:
         temporary = holder / path.name
         temporary.touch()  # with the permissions of any new file

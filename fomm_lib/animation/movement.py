@@ -147,14 +147,10 @@ def _averaged(window: deque[tuple[Keypoints, Any]], position: int, frames: float
     weights = [math.exp(-0.5 * ((other - position) / frames) ** 2) for other in near]
     total = sum(weights)
 
-    def mean(tensors: list[Tensor]) -> Tensor:
+    def mean(*tensors: Tensor) -> Tensor:
         return sum(weight / total * tensor for weight, tensor in zip(weights, tensors, strict=True))
 
-    value = mean([window[other][0].value for other in near])
-    jacobian = None
-    if window[position][0].jacobian is not None:
-        jacobian = mean([window[other][0].jacobian for other in near])
-    return Keypoints(value, jacobian), window[position][1]
+    return Keypoints.combine(mean, *(window[other][0] for other in near)), window[position][1]
 
 
 def pose_distance(kp_source: Keypoints, kp_driving: Keypoints) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -26,13 +25,12 @@ from fomm_lib.cli.options import (
     Threads,
     Watermark,
     Weights,
-    free_name,
     number_of_frame,
     square,
     true_or_false,
 )
 from fomm_lib.errors import InputError
-from fomm_lib.files import DEFAULT_WEIGHTS, data_path
+from fomm_lib.files import DEFAULT_WEIGHTS, data_path, free_name
 
 Source = Annotated[Path | None, typer.Option(help="The portrait; a public-domain one by default.")]
 Driving = Annotated[
@@ -228,16 +226,13 @@ def live(
     The page is for this computer only. To see the results of another computer, forward its port with ssh:
     ssh -L 7860:127.0.0.1:7860 NAME, and open http://127.0.0.1:7860.
     """
-    if find_spec("tornado") is None:
-        raise InputError("fomm live needs tornado; run: pip install tornado, or pip install 'fomm-lib[live]'")
+    from fomm_lib.releases import require_module
+
+    require_module("tornado", "fomm live needs tornado", "live")
     if crop not in (None, "auto", "middle"):
         raise InputError(f"--crop {crop}: should be auto or middle")
-    import torch
-
     from fomm_lib.animation.live_server import serve
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     source, driving = _inputs(source, None)
     settings = {"strength": strength, "smooth": smooth, "watermark": watermark}
     if crop is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app, say
-from fomm_lib.cli.options import Device, Overwrite, Threads, course_folder
+from fomm_lib.cli.options import Device, Init, Overwrite, Threads, course_folder
 
 Name = Annotated[str, typer.Argument(help="pix2pix, cyclegan, progressive, srgan or monkeynet.")]
 FamilyWeights = Annotated[
@@ -38,7 +38,7 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="By default those of the preset.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed of networks, batches and noise.")] = 0,
-    init: Annotated[str | None, typer.Option(help="Weights to start from.")] = None,
+    init: Init = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the training in --out from its last state, if any.")
     ] = False,
@@ -54,13 +54,9 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train one of the systems."""
-    import torch
-
     from fomm_lib.family.apply import APPLICABLE
     from fomm_lib.family.training import train_family
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     weights = train_family(
         name,
         data and course_folder(data),
@@ -103,12 +99,8 @@ def apply(
     overwrite: Overwrite = False,
 ) -> None:
     """Translate an image or a video (pix2pix, cyclegan), or make it four times as large (srgan)."""
-    import torch
-
     from fomm_lib.family.apply import apply_family
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     model = _model(name, weights, device)
     options = {"direction": direction, "tile": tile, "seed": seed, "overwrite": overwrite}
     result = apply_family(model, source, output, **options)
@@ -141,11 +133,10 @@ def sample(
 def _model(name: str, weights: str | None, device: str | None):
     """The model of a system, which the weights must be of."""
     from fomm_lib.errors import InputError
-    from fomm_lib.family.config import SYSTEMS
+    from fomm_lib.family.config import family_config
     from fomm_lib.family.weights import load_family
 
-    if name not in SYSTEMS:
-        raise InputError(f"{name}: no system of the family; choose {', '.join(SYSTEMS)}")
+    family_config(name)  # raises an error for the name of no system
     model = load_family(weights or name, device)
     if model.config.system != name:
         raise InputError(f"{weights}: weights of {model.config.system}, not of {name}")

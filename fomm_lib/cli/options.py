@@ -47,7 +47,21 @@ Compile = Annotated[
         "a CPU it needs a C++ compiler.",
     ),
 ]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; one is often fastest for small models.")]
+
+
+def _set_threads(count: int | None) -> int | None:
+    if count is not None:
+        import torch
+
+        torch.set_num_threads(count)
+    return count
+
+
+Threads = Annotated[
+    int | None,
+    typer.Option(help="CPU threads; one is often fastest for small models.", callback=_set_threads),
+]
+"""Takes effect by itself: no verb has to use its value."""
 Bf16 = Annotated[bool, typer.Option("--bf16", help="Run the networks in bfloat16.")]
 Init = Annotated[str | None, typer.Option(help="Weights to start from.")]
 Jobs = Annotated[int, typer.Option(help="Number of processes; -1 means one per core.")]
@@ -144,17 +158,3 @@ def course_folder(path: Path) -> Path:
     inside = path.parts[:1] == ("data",) and not path.exists()
     shipped = data_path(*path.parts[1:])
     return shipped if inside and shipped.is_dir() else path
-
-
-def free_name(path: Path) -> Path:
-    """The path, or if it exists the first of out-2.mp4, out-3.mp4, ... that does not.
-
-    Example:
-        >>> free_name(Path("no-such-folder/out.mp4")).name
-        'out.mp4'
-    """
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free

@@ -61,15 +61,12 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train a model on a folder of clips."""
-    import torch
     from accelerate import PartialState
 
     from fomm_lib.training.loop import train as train_model
 
     if bf16 and fp16:
         raise InputError("--bf16 and --fp16: choose one")
-    if threads is not None:
-        torch.set_num_threads(threads)
     weights = train_model(
         config,
         course_folder(data),
@@ -111,12 +108,8 @@ def pretrain(
     threads: Threads = None,
 ) -> None:
     """Teach keypoints and dense motion the true motion of synthetic heads, before training without labels."""
-    import torch
-
     from fomm_lib.training.pretraining import pretrain as pretrain_model
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     weights = pretrain_model(
         config,
         course_folder(data),

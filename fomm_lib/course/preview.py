@@ -19,6 +19,7 @@ from fomm_lib.errors import InputError
 from fomm_lib.files import data_path
 from fomm_lib.media.video import read_image
 from fomm_lib.model import FirstOrderMotionModel
+from fomm_lib.releases import require_module
 
 
 def preview(
@@ -100,10 +101,8 @@ def preview(
 
 def _layout(sources: list[str], drivings: list[str]):
     """The panel, an `ipywidgets.VBox`, and its widgets by name."""
-    try:
-        import ipywidgets as widgets
-    except ImportError as error:
-        raise InputError("the preview needs ipywidgets; run: pip install ipywidgets") from error
+    require_module("ipywidgets", "the preview needs ipywidgets", "notebooks")
+    import ipywidgets as widgets
 
     wide = {"description_width": "90px"}
     part = SimpleNamespace(

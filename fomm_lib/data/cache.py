@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from fomm_lib.data.clips import Clip
 from fomm_lib.errors import InputError, printable
-from fomm_lib.files import atomic_output, remove_leftovers
+from fomm_lib.files import atomic_output, make_folder, remove_leftovers
 from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import resize_array
 
@@ -87,7 +87,7 @@ def pack_clips(clips: list[Clip], size: tuple[int, int], folder: str | os.PathLi
                 f"{folder}: the cache of other clips, or of another size; delete it or name another folder"
             )
     else:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         packed = _write_frames(clips, size, frames_file)
         index = {"made_from": made_from, "packed": packed, "bytes": frames_file.stat().st_size}
         with atomic_output(index_file) as temporary:

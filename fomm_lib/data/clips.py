@@ -11,7 +11,7 @@ import numpy as np
 
 from fomm_lib.errors import InputError, error_text
 from fomm_lib.files import check_name
-from fomm_lib.media.folders import image_names, is_image_name
+from fomm_lib.media.folders import files_in, image_names, is_image_name
 from fomm_lib.media.formats import IMAGE_SUFFIXES, PORTRAIT_SUFFIXES, VIDEO_SUFFIXES
 from fomm_lib.media.images import open_image
 from fomm_lib.media.video import VideoReader, read_frames, read_image
@@ -158,17 +158,7 @@ def find_stills(folder: str | os.PathLike) -> list[StillClip]:
         >>> [clip.name for clip in find_stills("data")]            # doctest: +SKIP
         ['portrait.jpg']
     """
-    check_name(folder)
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give one that holds portraits")
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
-    names = [n for n in names if Path(n).suffix.lower() in PORTRAIT_SUFFIXES and not n.startswith(".")]
-    if not names:
-        raise InputError(
-            f"{folder}: no portraits in it; expected images ({' '.join(sorted(PORTRAIT_SUFFIXES))})"
-        )
-    return [StillClip(folder / name) for name in names]
+    return [StillClip(path) for path in files_in(folder, PORTRAIT_SUFFIXES, "portraits")]
 
 
 def find_clips(root: str | os.PathLike, split: str | None = "train", aspect: float = 1.0) -> list[Clip]:

@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fomm_lib.data.augmentation import Augmentation, size_pair
 from fomm_lib.data.cache import pack_clips
 from fomm_lib.data.clips import Clip, find_clips
-from fomm_lib.errors import InputError, printable
+from fomm_lib.errors import InputError, check_integer, printable
 from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import bytes_tensor, from_uint8, resize
 
@@ -95,8 +95,8 @@ class FramePairs(Dataset):
         cache: str | os.PathLike | None = None,
         as_uint8: bool = False,
     ):
-        _check_whole("repeats", repeats, 1)
-        _check_whole("seed", seed, 0)
+        check_integer("repeats", repeats, 1)
+        check_integer("seed", seed, 0)
         self.size = size_pair("size", size)
         self.augmentation = Augmentation.from_params(augmentation)
         self.repeats = repeats
@@ -166,11 +166,6 @@ class FramePairs(Dataset):
         yield first
         others = (self.clips[i] for i in rng.permutation(len(self.clips)))
         yield from islice((clip for clip in others if clip is not first), self.ATTEMPTS - 1)
-
-
-def _check_whole(name: str, value, lowest: int) -> None:
-    if not isinstance(value, int) or value < lowest:
-        raise InputError(f"{name}={value!r}; must be a whole number, at least {lowest}")
 
 
 def _by_identity(clips: list[Clip]) -> list[list[Clip]]:
@@ -295,9 +290,9 @@ def pair_loader(
         >>> loader = pair_loader(FramePairs("data/heads", size=64), batch_size=8)       # doctest: +SKIP
         >>> loader.set_epoch(3, start_batch=120)                                        # doctest: +SKIP
     """
-    _check_whole("batch_size", batch_size, 1)
-    _check_whole("workers", workers, 0)
-    _check_whole("world_size", world_size, 1)
+    check_integer("batch_size", batch_size, 1)
+    check_integer("workers", workers, 0)
+    check_integer("world_size", world_size, 1)
     if not 0 <= rank < world_size:
         raise InputError(f"rank={rank!r}; must be from 0 to {world_size - 1}, as world_size is {world_size}")
     needed = batch_size * world_size if drop_last else world_size

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from fomm_lib.data.cleaning import STILL_CHANGE, VERDICTS, FileReport, check_file_guarded, resolve_probe
 from fomm_lib.data.tables import Table
 from fomm_lib.errors import InputError
-from fomm_lib.files import atomic_output, check_name, only_writer, real_path, remove_leftovers
+from fomm_lib.files import atomic_output, check_name, free_name, only_writer, real_path, remove_leftovers
 from fomm_lib.media.formats import is_media_name, is_video_name
 from fomm_lib.media.sandbox import close_idle
 
@@ -230,22 +230,13 @@ def _move_unfit(rows: list[FileReport], folder: Path, report: Path, quarantine: 
     for row in rows:
         unfit = row.verdict != "fit" and not row.moved_to and is_video_name(row.file)
         if unfit and _is_up_to_date(row, folder):
-            row.moved_to = _free_name(quarantine.absolute() / row.file, taken)
+            row.moved_to = str(free_name(quarantine.absolute() / row.file, taken))
             taken.add(row.moved_to)
     REPORT.write(report, rows)
     remove_leftovers(*{Path(row.moved_to).parent for row in rows if row.moved_to})
     for row in rows:
         if row.moved_to and _is_up_to_date(row, folder):
             _move(folder / row.file, Path(row.moved_to))
-
-
-def _free_name(path: Path, taken: set[str]) -> str:
-    """The path, or `name-2.mp4`, `name-3.mp4`, ... if the name is in use."""
-    name, number = path, 1
-    while os.path.lexists(name) or str(name) in taken:
-        number += 1
-        name = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return str(name)
 
 
 def _move(source: Path, target: Path) -> None:

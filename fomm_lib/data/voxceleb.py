@@ -36,12 +36,13 @@ from fomm_lib.data.cleaning import STILL_CHANGE, check_file, largest_change
 from fomm_lib.data.clips import FolderClip
 from fomm_lib.data.report import as_completed
 from fomm_lib.data.tables import Table, read_cells
-from fomm_lib.errors import InputError, printable
-from fomm_lib.files import atomic_folder, atomic_output, only_writer, remove_leftovers
+from fomm_lib.errors import InputError, check_integer, printable
+from fomm_lib.files import atomic_folder, atomic_output, make_folder, only_writer, remove_leftovers
 from fomm_lib.media.decoding import ToRgb, decoded_frames, open_video
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.sandbox import CallStopped, guarded_call
 from fomm_lib.media.tensors import resize_array
+from fomm_lib.releases import require_module
 
 log = logging.getLogger(__name__)
 
@@ -227,14 +228,10 @@ def fetch_voxceleb(
     """
     _check_arguments(size, form, url, jobs, limit)
     clips = read_metadata(metadata, partition)
-    _yt_dlp()  # raises now, not after the first hour, if it is not installed
+    require_module("yt_dlp", "fomm voxceleb needs yt-dlp", "voxceleb")
     out = Path(out).absolute()  # another process writes there
     for folder in ("videos", *sorted({clip.partition for clip in clips})):
-        try:
-            (out / folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            text = f"cannot be made ({error.strerror}); choose another folder"
-            raise InputError(f"{out / folder}: {text}") from error
+        make_folder(out / folder)
 
     with only_writer(out):
         remove_leftovers(out, *{out / clip.partition for clip in clips})
@@ -266,14 +263,13 @@ def fetch_voxceleb(
 def _check_arguments(size: int, form: str, url: str, jobs: int, limit: int | None) -> None:
     if not isinstance(size, int) or not 2 <= size <= LARGEST_SIZE or size % 2:
         raise InputError(f"size={size!r}; must be an even number of pixels from 2 to {LARGEST_SIZE}")
-    if limit is not None and (not isinstance(limit, int) or limit < 0):
-        raise InputError(f"limit={limit!r}; must be a whole number, at least 0")
+    if limit is not None:
+        check_integer("limit", limit, 0)
     if form not in FORMATS:
         raise InputError(f"format {form!r}: choose {', '.join(FORMATS)}")
     if "{video_id}" not in url:
         raise InputError(f"url {url!r}: must contain {{video_id}}")
-    if not isinstance(jobs, int) or jobs < 1:
-        raise InputError(f"jobs={jobs!r}; must be a whole number, at least 1")
+    check_integer("jobs", jobs, 1)
 
 
 def _still_to_do(clips: list[VoxClip], ledger: Ledger, out: Path, retry: bool) -> Iterator[VoxClip]:
@@ -351,7 +347,8 @@ def download(video_id: str, folder: Path, url: str = YOUTUBE, options: dict | No
         DownloadFailed: with the reason in one line.
         InputError: yt-dlp is not installed, or the disk is full.
     """
-    yt_dlp = _yt_dlp()
+    import yt_dlp
+
     there = [path for path in folder.glob(f"{video_id}.*") if path.suffix not in (".part", ".ytdl", ".temp")]
     if there:
         return there[0]
@@ -376,14 +373,6 @@ def download(video_id: str, folder: Path, url: str = YOUTUBE, options: dict | No
         if f"[Errno {errno.ENOSPC}]" in str(error):
             raise InputError(f"{folder}: the disk is full; make room, then start again") from error
         raise DownloadFailed(_reason(error), _may_pass(error)) from error
-
-
-def _yt_dlp():
-    try:
-        import yt_dlp
-    except ImportError as error:
-        raise InputError("yt-dlp is not installed; run: pip install 'fomm-lib[voxceleb]'") from error
-    return yt_dlp
 
 
 def _reason(error: Exception) -> str:

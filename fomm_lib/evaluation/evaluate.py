@@ -61,7 +61,7 @@ from fomm_lib.evaluation.report import (
     load_once,
     redraw,
 )
-from fomm_lib.files import atomic_output, neighbour, only_writer, remove_leftovers
+from fomm_lib.files import atomic_output, check_new, make_folder, neighbour, only_writer, remove_leftovers
 from fomm_lib.media.faces import has_detector, read_faces
 from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import to_tensor
@@ -139,7 +139,7 @@ def evaluate(
     clips |= stills
     lpips, faces, missing = _available(min(height_width))
     if cache is not None:
-        Path(cache).mkdir(parents=True, exist_ok=True)
+        make_folder(cache)
     setting = _Setting(protocol.mode, height_width, models, faces, lpips, cache, fast)
     methods = [*([REAL] if faces else []), REPEATED, *models]
     report = Report(
@@ -211,11 +211,8 @@ def evaluate_to_files(
         _remove_if_empty(parts)  # of a run that was killed after all its work
     writing = parts / _WRITING  # there from the first file of the result to the last
     overwrite = overwrite or writing.exists()
-    for path in (Path(path) for path in (report, table, save_protocol) if path is not None):
-        if os.path.lexists(path) and not overwrite:
-            raise InputError(f"{path}: exists already; choose another name, or ask for it to be overwritten")
-        if not path.parent.is_dir():
-            raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
+    for path in filter(None, (report, table, save_protocol)):
+        check_new(path, overwrite)
     with only_writer(report):
         remove_leftovers(report.parent, parts)
         result = evaluate(weights, data, cache=parts, **options)

@@ -43,30 +43,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Measure:
-    """A movement that is measured.
-
-    Attributes:
-        title: for tables.
-        about: one line: what it is, and its unit.
-    """
-
-    title: str
-    about: str
-
-
 MEASURES = {
-    "lips": Measure("lips", "gap between the inner edges of the lips, in distances between the eyes"),
-    "mouth_width": Measure("mouth width", "between the corners of the mouth, in distances between the eyes"),
-    "lids": Measure("lids", "gap between the lids, mean of both eyes, in distances between the eyes"),
-    "brows": Measure("brows", "height of the brows over the corners of the eyes, in distances between them"),
-    "yaw": Measure("yaw", "turn to the person's left, degrees"),
-    "pitch": Measure("pitch", "turn down, degrees"),
-    "roll": Measure("roll", "tilt to the person's right, degrees"),
+    "lips": "lips",  # gap between the inner edges of the lips, in distances between the eyes
+    "mouth_width": "mouth width",  # between the corners of the mouth, in distances between the eyes
+    "lids": "lids",  # gap between the lids, mean of both eyes, in distances between the eyes
+    "brows": "brows",  # height of the brows over the corners of the eyes, in distances between them
+    "yaw": "yaw",  # turn to the person's left, degrees
+    "pitch": "pitch",  # turn down, degrees
+    "roll": "roll",  # tilt to the person's right, degrees
 }
-"""Movements of a face: column of the CSV -> what it is."""
+"""Movements of a face: column of the CSV -> title."""
 
 # The 68 landmarks of a mean head at rest: x to the person's left, y up, z to the front, in distances between
 # the eyes, from the point between the eyes.

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fomm_lib.errors import InputError
 from fomm_lib.evaluation.report import Report
-from fomm_lib.files import atomic_output
+from fomm_lib.files import atomic_output, check_new
 
 _SIDE, _MARGIN, _LEFT, _LINE = 96, 8, 96, 16
 
@@ -40,18 +40,13 @@ def image_page(report: Report, methods: Sequence[str] | None = None) -> np.ndarr
     return np.concatenate([_block(report, method) for method in methods])
 
 
-def write_image_page(
-    report: Report,
-    path: str | os.PathLike,
-    methods: Sequence[str] | None = None,
-    overwrite: bool = False,
-) -> None:
+def write_image_page(report: Report, path: str | os.PathLike, overwrite: bool = False) -> None:
     """`image_page` as a .jpg or .png file.
 
     Raises:
         InputError: as `image_page`, or the file exists already or cannot be written.
     """
-    write_page(image_page(report, methods), path, overwrite)
+    write_page(image_page(report), path, overwrite)
 
 
 def check_page_path(path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -63,13 +58,9 @@ def check_page_path(path: str | os.PathLike, overwrite: bool = False) -> None:
     Example:
         >>> check_page_path("page.png")
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+    if Path(path).suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise InputError(f"{path}: end it with .jpg or .png")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
-    if os.path.lexists(path) and not overwrite:
-        raise InputError(f"{path}: exists already; choose another name, or ask for it to be overwritten")
+    check_new(path, overwrite)
 
 
 def write_page(page: np.ndarray, path: str | os.PathLike, overwrite: bool = False) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fomm_lib.errors import InputError
+from fomm_lib.errors import InputError, check_integer
 from fomm_lib.files import atomic_output
 
 MODES = ("reconstruction", "animation")
@@ -136,8 +136,7 @@ def make_protocol(
         >>> make_protocol({"anna.mp4": 48}, runs=3).tasks[0].driving
         (1, 2, 3, 23, 24, 25, 45, 46, 47)
     """
-    if runs < 1:
-        raise InputError(f"runs={runs}: must be at least 1")
+    check_integer("runs", runs, 1)
     names = [name for name, length in lengths.items() if length >= 2]
     if not names:
         raise InputError("no clip has two frames or more, and a clip of one frame has nothing to redraw")

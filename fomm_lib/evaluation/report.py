@@ -265,7 +265,7 @@ class Report:
             "Movements of the face against those of the driving frames, every video centred by itself. Slope "
             "1: as far; 0: not at all. Correlation 1: at the right time. 95 % intervals by drawing videos."
         )
-        return f"{markdown_table(['', *(m.title for m in MEASURES.values())], rows)}\n\n{note}\n"
+        return f"{markdown_table(['', *MEASURES.values()], rows)}\n\n{note}\n"
 
     def _squares_table(self) -> str:
         """The masked-square test of every model that has one; nothing where none was measured."""

@@ -133,9 +133,7 @@ def strips_page(strips: Sequence[Strip], title: str = "") -> np.ndarray:
     return np.concatenate(padded)
 
 
-def write_strips(
-    report: Report, path: str | os.PathLike, methods: Sequence[str] | None = None, overwrite: bool = False
-) -> None:
+def write_strips(report: Report, path: str | os.PathLike, overwrite: bool = False) -> None:
     """The pages of some models, one below the other, as a .jpg or .png file.
 
     Args:
@@ -149,10 +147,10 @@ def write_strips(
     Example:
         >>> write_strips(evaluate("heads-64", "data/heads"), "strips.jpg")     # doctest: +SKIP
     """
-    methods = list(report.models) if methods is None else list(methods)
-    if not methods:
+    if not report.models:
         raise InputError("there is no model whose strips could be shown")
-    write_page(np.concatenate([strips_page(make_strips(report, m), m) for m in methods]), path, overwrite)
+    pages = [strips_page(make_strips(report, method), method) for method in report.models]
+    write_page(np.concatenate(pages), path, overwrite)
 
 
 def _cast(

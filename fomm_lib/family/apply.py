@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import make_grid
 
-from fomm_lib.errors import InputError, Reason, VideoError, one_line
+from fomm_lib.errors import InputError, check_integer, one_line
 from fomm_lib.family.data import square_tensor
 from fomm_lib.family.pix2pix import to_unsigned
 from fomm_lib.family.systems import levels_of, sampling, scale_of, translate
@@ -25,7 +25,7 @@ from fomm_lib.files import atomic_folder, atomic_output, real_path
 from fomm_lib.media.outputs import open_output
 from fomm_lib.media.pipeline import Progress, prefetch, progress_bar
 from fomm_lib.media.tensors import resize_bicubic, to_tensor, to_uint8
-from fomm_lib.media.video import VideoReader, read_image
+from fomm_lib.media.video import VideoReader, has_frames, read_image
 from fomm_lib.version import __version__
 
 APPLICABLE = ("pix2pix", "cyclegan", "srgan")
@@ -99,12 +99,12 @@ def apply_family(
     made = image_function(model, direction, tile, seed)
     if real_path(source) == real_path(output):
         raise InputError(one_line(output, "is the input; choose another name for the result"))
-    video = _video(source)
-    if video is None:
+    if not has_frames(source):
         with image_output(output, notice(model), overwrite) as write:
             image = made(read_image(source))
             write(image)
         return Applied(Path(output), 1, image.shape[1::-1])
+    video = VideoReader(source)
     if Path(output).suffix.lower() in IMAGE_FORMATS:
         raise InputError(one_line(output, f"{source} is a video; give a name that ends in .mp4, .gif, ..."))
     size = _size_made(model, video.size)
@@ -246,8 +246,7 @@ def sample_images_of(model: FamilyModel, count: int, seed: int = 0) -> Iterator[
     """
     if model.config.system != "progressive":
         raise InputError(f"{model.config.system}: makes no images from noise; choose progressive")
-    if count < 1:
-        raise InputError(f"count = {count}: give 1 or more")
+    check_integer("count", count, 1)
     return _samples(model, count, seed)
 
 
@@ -286,8 +285,7 @@ def sample_family(
         >>> sample_family(load_family("progressive"), "sheet.png", 4).size
         (32, 32)
     """
-    if zoom < 1:
-        raise InputError(f"zoom = {zoom}: give 1 or more")
+    check_integer("zoom", zoom, 1)
     images = sample_images_of(model, count, seed)
     if zoom > 1:
         images = (F.interpolate(image[None], scale_factor=zoom, mode="nearest")[0] for image in images)
@@ -349,17 +347,3 @@ def _size_made(model: FamilyModel, size: tuple[int, int]) -> tuple[int, int]:
     if model.config.system != "srgan":
         return model.config.size, model.config.size
     return size[0] * scale_of(model.config), size[1] * scale_of(model.config)
-
-
-def _video(source: str | os.PathLike) -> VideoReader | None:
-    """The reader of a video, None for a still image.
-
-    Raises:
-        VideoError: the file can be read as neither.
-    """
-    try:
-        return VideoReader(source)
-    except VideoError as error:
-        if error.reason == Reason.STILL:
-            return None
-        raise

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fomm_lib.family.pix2pix import norm_layer, norm_needs_bias, require_multiple
+from fomm_lib.blocks import require_multiple
+from fomm_lib.family.pix2pix import norm_layer, norm_needs_bias
 from fomm_lib.gan import lsgan_discriminator_loss, lsgan_generator_loss
 
 

@@ -35,6 +35,7 @@ from fomm_lib.data.clips import Clip, find_clips
 from fomm_lib.data.datasets import FramePairs
 from fomm_lib.errors import InputError, one_line
 from fomm_lib.files import check_name, data_path
+from fomm_lib.media.folders import files_in
 from fomm_lib.media.formats import PORTRAIT_SUFFIXES
 from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import resize
@@ -254,25 +255,14 @@ def two_folders(root: Path, split: str) -> tuple[Path, Path] | None:
     return None
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The images directly in a folder, by name; hidden files are left out."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in PORTRAIT_SUFFIXES and not path.name.startswith(".")
-    )
-
-
-def read_folder(folder: Path, size: int, labels: bool = False) -> Tensor:
+def read_folder(folder: Path, size: int) -> Tensor:
     """All images of a folder, uint8 (N, 3, size, size).
 
     Raises:
         InputError: there is none, or one cannot be read.
     """
-    files = image_files(folder)
-    if not files:
-        raise InputError(one_line(folder, "no images in it (png, jpg, ...)"))
-    return torch.cat([square_tensor(read_image(path), size, labels) for path in files])
+    files = files_in(folder, PORTRAIT_SUFFIXES, "images")
+    return torch.cat([square_tensor(read_image(path), size) for path in files])
 
 
 def square_tensor(image: np.ndarray, size: int, labels: bool = False) -> Tensor:
@@ -289,10 +279,8 @@ def read_pairs(root: Path, size: int) -> tuple[Tensor, Tensor]:
     """
     images, labels = root / "images", root / "labels"
     if images.is_dir() and labels.is_dir():
-        by_name = {path.stem: path for path in image_files(labels)}
-        files = image_files(images)
-        if not files:
-            raise InputError(one_line(images, "no images in it (png, jpg, ...)"))
+        files = files_in(images, PORTRAIT_SUFFIXES, "images")
+        by_name = {path.stem: path for path in files_in(labels, PORTRAIT_SUFFIXES, "labels")}
         for path in files:
             if path.stem not in by_name:
                 raise InputError(one_line(path, f"has no image of the same name in {labels}"))
@@ -313,7 +301,7 @@ def _labelled_frames(clip: Clip) -> list[tuple[np.ndarray, np.ndarray]]:
     folder = labels_folder(clip.path)
     if not folder.is_dir():
         raise InputError(one_line(clip.path, f"has no labels in {folder}; render: fomm synthesize --labels"))
-    files = image_files(folder)
+    files = files_in(folder, PORTRAIT_SUFFIXES, "labels")
     if len(files) != len(clip):
         raise InputError(one_line(folder, f"{len(files)} images of labels for {len(clip)} frames"))
     numbers = _some(len(clip))
@@ -328,7 +316,7 @@ def read_images(root: Path, size: int) -> Tensor:
         InputError: there are none of them.
     """
     for folder in (root / "images", root):
-        if folder.is_dir() and image_files(folder):
+        if folder.is_dir() and any(path.suffix.lower() in PORTRAIT_SUFFIXES for path in folder.iterdir()):
             return read_folder(folder, size)
     frames = [frame for clip in find_clips(root, None) for frame in clip.read(_some(len(clip)))]
     return torch.cat([square_tensor(frame, size) for frame in frames])

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fomm_lib.blocks import require_multiple
 from fomm_lib.errors import InputError
 from fomm_lib.gan import binary_cross_entropy
 
@@ -198,15 +199,6 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
 def norm_needs_bias(norm: str) -> bool:
     """Batch norm has a bias of its own, instance norm without parameters has none."""
     return norm != "batch"
-
-
-def require_multiple(image: Tensor, multiple: int, network: str) -> None:
-    """Raises:
-    InputError: a side of the image is not a multiple.
-    """
-    height, width = image.shape[-2:]
-    if height % multiple or width % multiple:
-        raise InputError(f"{network} takes sides that are multiples of {multiple}, not {height}x{width}")
 
 
 @torch.no_grad()

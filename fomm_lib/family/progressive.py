@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 
 from fomm_lib.errors import InputError
 from fomm_lib.gan import gradient_penalty
+from fomm_lib.geometry import at_least_float32
 
 GAIN = math.sqrt(2)
 PENALTY_WEIGHT = 10.0
@@ -81,7 +82,7 @@ class PixelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # 1e-8 is 0 in half precision.
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        wide = at_least_float32(x)
         return (wide * (wide.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()).to(x.dtype)
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,7 @@ class System:
         optimizers: by name.
         generators: the names of the networks that make images: those that are kept as weights.
         columns: the names of all losses.
+        network_classes: the class of each network; its arguments are those that the config has for its name.
         notes: texts for the file of weights.
 
     Raises:
@@ -70,12 +72,18 @@ class System:
 
     generators: tuple[str, ...] = ("generator",)
     columns: tuple[str, ...] = ()
+    network_classes: ClassVar[Mapping[str, type[nn.Module]]] = {}
 
     def __init__(self, config: FamilyConfig, device: torch.device | str = "cpu"):
         self.config, self.device = config, torch.device(device)
         self.networks = {name: net.to(self.device).train() for name, net in build_networks(config).items()}
         self.optimizers = self.make_optimizers()
         self.notes: dict[str, str] = {}
+
+    @classmethod
+    def build(cls, config: FamilyConfig) -> dict[str, nn.Module]:
+        """New networks of a config, by name."""
+        return {name: network(**_arguments(config, name)) for name, network in cls.network_classes.items()}
 
     def adam(self, *networks: str, learning_rate: float | None = None) -> Adam:
         """Adam with the config's numbers, for these networks."""
@@ -132,6 +140,11 @@ class Pix2PixSystem(System):
     """Labels to images; see `pix2pix.pix2pix_step`."""
 
     columns = ("disc_real", "disc_fake", "gen_gan", "gen_l1")
+    network_classes: ClassVar = {"generator": UNetGenerator, "discriminator": PatchDiscriminator}
+
+    @classmethod
+    def build(cls, config):
+        return {name: init_weights(network) for name, network in super().build(config).items()}
 
     def step(self, batch, done, generator):
         config, networks = self.config, self.networks
@@ -163,6 +176,13 @@ class CycleGanSystem(System):
         super().__init__(config, device)
         self.rng = random.Random(0)
         self.pools = {kind: ImagePool(config.pool, self.rng) for kind in ("a", "b")}
+
+    @classmethod
+    def build(cls, config):
+        networks = {name: ResNetGenerator(**_arguments(config, "generator")) for name in ("ab", "ba")}
+        discriminator = {"in_channels": 3, **_arguments(config, "discriminator")}
+        networks |= {name: PatchDiscriminator(**discriminator) for name in ("a", "b")}
+        return {name: init_weights(network) for name, network in networks.items()}
 
     def make_optimizers(self):
         return {"generators": self.adam("ab", "ba"), "discriminators": self.adam("a", "b")}
@@ -206,6 +226,7 @@ class ProgressiveSystem(System):
     """Noise to images, growing; see `progressive.progressive_step`."""
 
     columns = ("disc", "penalty", "drift", "gen", "level", "alpha")
+    network_classes: ClassVar = {"generator": ProgressiveGenerator, "discriminator": ProgressiveDiscriminator}
 
     def __init__(self, config, device="cpu"):
         super().__init__(config, device)
@@ -220,9 +241,21 @@ class ProgressiveSystem(System):
         """Level and alpha after so many steps."""
         return self.growth(done * self.config.batch_size) if self.config.grow else (self.levels - 1, 1.0)
 
-    def make_optimizers(self):
-        rate, betas = self.config.learning_rate, self.config.betas
-        return {name: Adam(net.parameters(), rate, betas, eps=1e-8) for name, net in self.networks.items()}
+    @classmethod
+    def build(cls, config):
+        levels = levels_of(config)
+
+        def network(name: str) -> nn.Module:
+            arguments = _arguments(config, name)
+            width = arguments.pop("width", None)
+            if width is not None and len(width) < levels:
+                raise InputError(
+                    f"networks.{name}.width = {width}: {config.size} pixels have {levels} levels"
+                )
+            width = width_of if width is None else width.__getitem__
+            return cls.network_classes[name](**arguments, levels=levels, width=width)
+
+        return {name: network(name) for name in cls.network_classes}
 
     def step(self, batch, done, generator):
         level, self.alpha = self.at(done)
@@ -269,6 +302,7 @@ class SrganSystem(System):
     """Small images to large ones, in two stages; see `srgan.srresnet_step` and `srgan.srgan_step`."""
 
     columns = ("mse", "disc", "content", "gen_gan")
+    network_classes: ClassVar = {"generator": SRResNet, "discriminator": SRDiscriminator}
 
     def __init__(self, config, device="cpu"):
         super().__init__(config, device)
@@ -315,6 +349,7 @@ class MonkeyNetSystem(System):
     """A source frame moved to a driving frame; see `monkeynet.monkeynet_step`."""
 
     generators = ("model",)
+    network_classes: ClassVar = {"model": MonkeyNet, "discriminator": GaussianDiscriminator}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -378,74 +413,17 @@ def build_networks(config: FamilyConfig) -> dict[str, nn.Module]:
         ['discriminator', 'model']
     """
     try:
-        networks = _BUILDERS[config.system](config)
+        return _SYSTEMS[config.system].build(config)
     except InputError:
         raise
     except Exception as error:  # each network raises its own types for arguments that it cannot use
         raise InputError(
             f"{config.system}: the networks' arguments do not fit ({error_text(error)})"
         ) from error
-    if config.system in ("pix2pix", "cyclegan"):
-        networks = {name: init_weights(network) for name, network in networks.items()}
-    return networks
 
 
-def _of(config: FamilyConfig, network: str) -> dict:
+def _arguments(config: FamilyConfig, network: str) -> dict:
     return copy.deepcopy(config.networks.get(network, {}))
-
-
-def _build_pix2pix(config: FamilyConfig) -> dict[str, nn.Module]:
-    return {
-        "generator": UNetGenerator(**_of(config, "generator")),
-        "discriminator": PatchDiscriminator(**_of(config, "discriminator")),
-    }
-
-
-def _build_cyclegan(config: FamilyConfig) -> dict[str, nn.Module]:
-    discriminator = {"in_channels": 3, **_of(config, "discriminator")}
-    return {
-        **{name: ResNetGenerator(**_of(config, "generator")) for name in ("ab", "ba")},
-        **{name: PatchDiscriminator(**discriminator) for name in ("a", "b")},
-    }
-
-
-def _build_progressive(config: FamilyConfig) -> dict[str, nn.Module]:
-    levels = levels_of(config)
-
-    def arguments(network: str) -> dict:
-        chosen = _of(config, network)
-        width = chosen.pop("width", None)
-        if width is not None and len(width) < levels:
-            raise InputError(f"networks.{network}.width = {width}: {config.size} pixels have {levels} levels")
-        return {**chosen, "levels": levels, "width": width_of if width is None else width.__getitem__}
-
-    return {
-        "generator": ProgressiveGenerator(**arguments("generator")),
-        "discriminator": ProgressiveDiscriminator(**arguments("discriminator")),
-    }
-
-
-def _build_srgan(config: FamilyConfig) -> dict[str, nn.Module]:
-    return {
-        "generator": SRResNet(**_of(config, "generator")),
-        "discriminator": SRDiscriminator(**_of(config, "discriminator")),
-    }
-
-
-def _build_monkeynet(config: FamilyConfig) -> dict[str, nn.Module]:
-    return {
-        "model": MonkeyNet(**_of(config, "model")),
-        "discriminator": GaussianDiscriminator(**_of(config, "discriminator")),
-    }
-
-
-_BUILDERS = {
-    "pix2pix": _build_pix2pix,
-    "cyclegan": _build_cyclegan,
-    "progressive": _build_progressive,
-    "srgan": _build_srgan,
-    "monkeynet": _build_monkeynet,
-}
 
 
 def levels_of(config: FamilyConfig) -> int:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid
 from tqdm.auto import tqdm
 
 from fomm_lib.checkpoints import load_network
@@ -28,6 +27,7 @@ from fomm_lib.training.distributed import Processes
 from fomm_lib.training.loop import write_sample
 from fomm_lib.training.run import Run
 from fomm_lib.training.step import NotFinite
+from fomm_lib.training.validation import grid_of_columns
 
 ADVICE = "a lower learning rate"
 
@@ -220,6 +220,4 @@ def sample_images(training: System, examples: Sequence[Tensor]):
     """A grid of samples, uint8 (H, W, 3): a row an example."""
     with sampling():
         columns = training.samples([images.to(training.device) for images in examples])
-    rows = torch.stack([(column.clamp(0, 1) * 255).round().byte().cpu() for column in columns], dim=1)
-    grid = make_grid(rows.flatten(0, 1), nrow=len(columns), padding=2, pad_value=255)
-    return grid.permute(1, 2, 0).numpy()
+    return grid_of_columns([(column.clamp(0, 1) * 255).round().byte().cpu() for column in columns])

@@ -23,7 +23,6 @@ import itertools
 import json
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from PIL import Image
 from fomm_lib.errors import InputError, error_text, one_line, printable
 from fomm_lib.files import check_name
 from fomm_lib.media.formats import OUTPUT_FORMATS
+from fomm_lib.releases import require_module
 from fomm_lib.version import __version__
 
 MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -43,6 +43,8 @@ SIGNED_FORMATS = {
 }
 """Endings of outputs in which a manifest can be written, to their media type: not WebM."""
 LARGEST_PEM = 2**20
+
+_NEEDED = "c2pa", "content credentials need the package c2pa-python", "credentials"
 # Neither does reading ask an address that a foreign file names, nor does signing add a preview of a portrait.
 _OFFLINE = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
@@ -82,7 +84,7 @@ class Credentials:
     key: str | os.PathLike
 
     def __post_init__(self) -> None:
-        _require_extra()
+        require_module(*_NEEDED)
         image = io.BytesIO()
         Image.new("RGB", (8, 8)).save(image, "PNG")
         image.seek(0)
@@ -167,7 +169,7 @@ def read_credentials(path: str | os.PathLike, anchors: str | os.PathLike | None 
 
     Source: C2PA, Technical Specification 2.1, section 15 (validation).
     """
-    _require_extra()
+    require_module(*_NEEDED)
     import c2pa
 
     path = Path(path)
@@ -247,11 +249,6 @@ def media_type(path: str | os.PathLike) -> str | None:
 
 
 # --- parts ---------------------------------------------------------------------------------------------
-
-
-def _require_extra() -> None:
-    if find_spec("c2pa") is None:
-        raise InputError("content credentials need an extra: pip install 'fomm-lib[credentials]'")
 
 
 def _context(anchors: str | os.PathLike | None = None) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -235,11 +235,9 @@ class VideoWriter:
         if self.finish is not None:
             self.finish(temporary)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        if error is not None:
-            return self._stack.__exit__(kind, error, trace)
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> bool | None:
+        if kind is not None:
+            return self._stack.__exit__(kind, *error)
         with self._stack:  # an error in here removes the temporary file too
             if self.frames == 0:
                 raise InputError(one_line(self.path, "no frame was written, so there is no video"))

@@ -30,7 +30,7 @@ _DETECTED_AT, _READ_AT, _RETURNED_AT = 320, 512, 256
 # Of `Faces.steady`, in shares of the box: what the trees find depends on it. On 192 frames of rendered heads,
 # the correlation of read and true movements is .68 for lips (one box: .63), .66 for lids (.60), .80 for pitch
 # (.72); with nine boxes it is .69, .67 and .82.
-_SHIFTS = ((0, 0), (0.04, 0), (-0.04, 0), (0, 0.04), (0, -0.04))
+SHIFTS = ((0, 0), (0.04, 0), (-0.04, 0), (0, 0.04), (0, -0.04))
 UNCERTAIN = -0.5
 """A score below the detector's own 0: of 48 blurred predictions of heads it then finds 42 faces, not 30,
 and never two."""
@@ -247,7 +247,7 @@ def read_faces(images: Tensor) -> Faces:
         if boxes:
             best = int(np.argmax(scores))
             face = _face(boxes[best], scores[best], _DETECTED_AT / _READ_AT)
-            shapes = [_shape(large[t], _shifted(face, *shift)) for shift in _SHIFTS]
+            shapes = [_shape(large[t], shifted(face, *shift)) for shift in SHIFTS]
             # From the centres of pixels at one size to those at the other.
             points = np.stack([(_points(s) + 0.5) * (_RETURNED_AT / _READ_AT) - 0.5 for s in shapes])
             landmarks[t], steady[t] = points[0], points.mean(axis=0)
@@ -255,7 +255,7 @@ def read_faces(images: Tensor) -> Faces:
     return Faces(landmarks, identity, steady)
 
 
-def _shifted(face: Face, right: float, down: float) -> Face:
+def shifted(face: Face, right: float, down: float) -> Face:
     """The face with its box shifted by shares of its width."""
     x, y = (round(share * (face.right - face.left)) for share in (right, down))
     return Face(face.left + x, face.top + y, face.right + x, face.bottom + y, face.score)

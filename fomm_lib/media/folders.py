@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Collection
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 
 from fomm_lib.errors import InputError, one_line
+from fomm_lib.files import check_name
 from fomm_lib.media.formats import IMAGE_SUFFIXES
 
 TIMES = "times.csv"
@@ -42,6 +44,35 @@ def image_names(folder: str | os.PathLike) -> list[str]:
 
 def _natural(name: str) -> list:
     return [int(part) if number % 2 else part for number, part in enumerate(re.split(r"([0-9]+)", name))]
+
+
+def files_in(folder: str | os.PathLike, suffixes: Collection[str], what: str) -> list[Path]:
+    """The files directly in a folder whose names end so, sorted by name.
+
+    Hidden files are left out: they are metadata of macOS, or parts of a file that is still written.
+
+    Args:
+        what: what they are, for errors: "portraits", "videos".
+
+    Raises:
+        InputError: no such folder, or no such file in it.
+
+    Example:
+        >>> [path.name for path in files_in("data", {".jpg"}, "portraits")]            # doctest: +SKIP
+        ['portrait.jpg']
+    """
+    if not isinstance(folder, (str, os.PathLike)):
+        raise InputError(f"a {type(folder).__name__} was given; give a folder of {what}")
+    check_name(folder)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(one_line(folder, f"no such folder; give one that holds {what}"))
+    paths = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes)
+    found = [path for path in paths if path.is_file() and not path.name.startswith(".")]
+    if not found:
+        text = f"no {what} in it; expected names that end in {' '.join(sorted(suffixes))}"
+        raise InputError(one_line(folder, text))
+    return found
 
 
 def frame_durations_in(folder: Path, names: list[str]) -> list[Fraction]:

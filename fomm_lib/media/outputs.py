@@ -9,11 +9,10 @@ The endings of files are those of `formats.OUTPUT_FORMATS`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,16 +31,14 @@ def open_output(
     fps: Fraction | float,
     size: tuple[int, int],
     *,
-    audio_from: str | os.PathLike | None = None,
     metadata: dict[str, str] | None = None,
     overwrite: bool = False,
-    time_base: Fraction | None = None,
-    finish: Callable[[Path], None] | None = None,
+    **of_video: Any,
 ) -> VideoWriter | FrameFolder:
     """The writer that fits a name: a `FrameFolder` for a name without an ending or with a slash at its end,
     else a `VideoWriter`.
 
-    Args and errors: as `VideoWriter`; `finish` is for files only.
+    Args and errors: as `VideoWriter`, whose other options a folder does not take.
 
     Example:
         >>> with open_output("moving.gif", 25, (64, 64)) as writer:
@@ -52,16 +49,7 @@ def open_output(
             text = "is a file; a name without an ending asks for a folder of frames"
             raise InputError(one_line(path, text))
         return FrameFolder(path, fps, size, metadata=metadata, overwrite=overwrite)
-    return VideoWriter(
-        path,
-        fps,
-        size,
-        audio_from=audio_from,
-        metadata=metadata,
-        overwrite=overwrite,
-        time_base=time_base,
-        finish=finish,
-    )
+    return VideoWriter(path, fps, size, metadata=metadata, overwrite=overwrite, **of_video)
 
 
 class FrameFolder:
@@ -123,11 +111,9 @@ class FrameFolder:
         self._times.append(f"{name},{float(seconds):.6f}\n")
         self.frames += 1
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        if error is not None:
-            return self._stack.__exit__(kind, error, trace)
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> bool | None:
+        if kind is not None:
+            return self._stack.__exit__(kind, *error)
         with self._stack:
             if self.frames == 0:
                 raise InputError(one_line(self.path, "no frame was written, so there is no folder"))

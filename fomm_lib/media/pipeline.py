@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
@@ -104,11 +103,9 @@ class BackgroundWriter:
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(function, *arguments))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         try:
-            while error is None and self._waiting:
+            while kind is None and self._waiting:
                 self._waiting.popleft().result()
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)

@@ -20,13 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fomm_lib.errors import InputError
+from fomm_lib.errors import InputError, check_integer
 from fomm_lib.geometry import coordinate_grid, from_pixels
 from fomm_lib.synthetic.anatomy import LANDMARKS, load_anatomy
 from fomm_lib.synthetic.motion import Motion, sample_motion
@@ -234,9 +233,3 @@ def check_clip(seed: int, number: int, frames: int, size: int, fps: float) -> No
     check_integer("size", size, 16, 1024)
     if not 0 < fps <= 240:
         raise InputError(f"fps={fps}: give frames a second, more than 0 and at most 240")
-
-
-def check_integer(name: str, value: Any, lowest: int, highest: int) -> None:
-    """Raise an InputError unless the argument `name` is a whole number from `lowest` to `highest`."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not lowest <= value <= highest:
-        raise InputError(f"{name}={value!r}: give a whole number from {lowest} to {highest}")

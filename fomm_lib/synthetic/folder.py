@@ -16,8 +16,9 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from fomm_lib.errors import InputError
-from fomm_lib.files import atomic_folder, atomic_output, remove_leftovers
+from fomm_lib.files import atomic_folder, atomic_output, make_folder, remove_leftovers
 from fomm_lib.media.encoding import VideoWriter
+from fomm_lib.media.folders import files_in
 from fomm_lib.media.formats import IMAGE_SUFFIXES
 from fomm_lib.media.video import read_image
 from fomm_lib.synthetic.anatomy import data_folder
@@ -81,7 +82,7 @@ def synthesize(
     """
     check_folder(clips, first, seed, frames, size, fps, format, crf, truth, jobs)
     check_integer("clips_per_person", clips_per_person, 1, 10**6)
-    images = [] if backgrounds is None else _images(Path(backgrounds))
+    images = [] if backgrounds is None else _images(backgrounds)
     data_folder()  # this and the frame report what is missing before a folder is made
     SyntheticClip(seed, first, frames, size, fps).frame(0)
     out = Path(out)
@@ -181,13 +182,9 @@ def draw_with_one_thread() -> None:
     os.environ.setdefault("LP_NUM_THREADS", "0")
 
 
-def _images(folder: Path) -> list[Path]:
+def _images(folder: str | os.PathLike) -> list[Path]:
     """The images of a folder, by name; each can be read."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: not a folder; give one with images for backgrounds")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise InputError(f"{folder}: no .jpg or .png in it to take backgrounds from")
+    found = files_in(folder, IMAGE_SUFFIXES, "images for backgrounds")
     for path in found:
         read_image(path)
     return found
@@ -210,10 +207,7 @@ def note_settings(out: Path, settings: dict[str, Any]) -> None:
                 was = f"{name}={there.get(name)}, not {settings.get(name)}"
                 raise InputError(f"{out}: holds clips made with {was}; choose another folder")
         return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made ({error.strerror}); choose another folder") from error
+    make_folder(out)
     with atomic_output(note) as temporary:
         temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 

@@ -8,13 +8,15 @@ RGB: sky and ground, and up to three lamps, one of which casts shadows.
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from fomm_lib.errors import InputError
+from fomm_lib.releases import require_module
 from fomm_lib.synthetic.anatomy import Part
 
 SUPERSAMPLING = 2  # the image is drawn this many times larger and averaged
@@ -55,13 +57,8 @@ class Renderer:
         self.size = size
         self.context = gl = shared_context()
         self.loaded: Any = None
-        large = (size * SUPERSAMPLING, size * SUPERSAMPLING)
-        self._image = gl.framebuffer([gl.renderbuffer(large, 4)], gl.depth_renderbuffer(large))
-        self._numbers = gl.framebuffer(
-            [gl.texture((size, size), 4, dtype="f4")], gl.depth_renderbuffer((size, size))
-        )
+        self._targets = targets(size)
         self._lamp_depth = depth_target(gl, _SHADOW_SIZE)
-        self._other_depth = None  # made when first needed
         values = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 4), dtype=np.uint8)
         self._noise = gl.texture3d((32, 32, 32), 4, values.tobytes())
         self._backdrop = gl.texture((1, 1), 3, bytes(3), alignment=1)
@@ -113,22 +110,22 @@ class Renderer:
         self._lamp_depth.use()
         self._lamp_depth.clear()
         self._render("depth", {**uniforms, "view_projection": uniforms["light_projection"]})
-        self._image.use()
-        self._image.clear()
+        self._targets.image.use()
+        self._targets.image.clear()
         self._lamp_depth.depth_attachment.use(_TEXTURE_UNITS["shadow_map"])
         self._render_background(uniforms)
         self._render("colour", uniforms)
-        raw = np.frombuffer(self._image.read(components=3), np.uint8)
+        raw = np.frombuffer(self._targets.image.read(components=3), np.uint8)
         blocks = raw.reshape(self.size, SUPERSAMPLING, self.size, SUPERSAMPLING, 3)
         return blocks.mean(axis=(1, 3), dtype=np.float32) / 255
 
     def draw_background(self, uniforms: dict[str, Any]) -> np.ndarray:
         """The background alone, supersampled: (S, S, 3) float32 in [0, 1] with S = SUPERSAMPLING size."""
-        self._image.use()
-        self._image.clear()
+        self._targets.image.use()
+        self._targets.image.clear()
         self._render_background(uniforms)
         side = self.size * SUPERSAMPLING
-        raw = np.frombuffer(self._image.read(components=3), np.uint8)
+        raw = np.frombuffer(self._targets.image.read(components=3), np.uint8)
         return raw.reshape(side, side, 3).astype(np.float32) / 255
 
     def _render_background(self, uniforms: dict[str, Any]) -> None:
@@ -140,7 +137,7 @@ class Renderer:
     def places(self, positions: np.ndarray, uniforms: dict[str, Any]) -> np.ndarray:
         """What the pixel centres show: (size, size, 4), position on the undeformed head (dm), part + 1."""
         self._move(positions, positions)
-        return self._render_numbers("place", uniforms)
+        return self._targets.draw_numbers(lambda: self._render("place", uniforms))
 
     def flow(self, source: np.ndarray, driving: np.ndarray, uniforms: dict[str, Any]) -> np.ndarray:
         """Where the source frame shows what each pixel centre of the driving frame shows.
@@ -151,18 +148,12 @@ class Renderer:
             (size, size, 4): x and y in the source, -1 to 1 between the outer edges of the image; 1 where the
             source shows the point, 0 where it is hidden or outside; 1 for a surface, 0 for background.
         """
-        if self._other_depth is None:
-            self._other_depth = depth_target(self.context, self.size * DEPTH_FACTOR)
-        gl = self.context
         self._move(source, source)
-        self._other_depth.use()
-        self._other_depth.clear()
-        gl.polygon_offset = 2.0, 4.0  # half a step back: a surface must not hide itself
-        self._render("depth", uniforms)
-        gl.polygon_offset = 0.0, 0.0
+        self._targets.draw_depth(lambda: self._render("depth", uniforms))
         self._move(driving, driving, source)
-        self._other_depth.depth_attachment.use(_TEXTURE_UNITS["other_depth"])
-        return self._render_numbers("flow", {**uniforms, "other_projection": uniforms["view_projection"]})
+        self._targets.other_depth.depth_attachment.use(_TEXTURE_UNITS["other_depth"])
+        other = {**uniforms, "other_projection": uniforms["view_projection"]}
+        return self._targets.draw_numbers(lambda: self._render("flow", other))
 
     def _program(self, use: str, kind: Part) -> Any:
         # Software rasterisers run both sides of every branch, so each part has programs of its own.
@@ -173,15 +164,7 @@ class Renderer:
     def _compile(self, vertex: str, *fragment: str, **defines: float) -> Any:
         """A program of a vertex shader and of the files that make up its fragment shader."""
         defines |= {part.name: part.value for part in Part} | {"SHADOW_SIZE": float(_SHADOW_SIZE)}
-        head = "#version 330\n" + "".join(f"#define {name} {value}\n" for name, value in defines.items())
-        program = self.context.program(
-            vertex_shader=head + read_shader(vertex),
-            fragment_shader=head + "".join(map(read_shader, fragment)),
-        )
-        for name, unit in _TEXTURE_UNITS.items():
-            if name in program:
-                program[name] = unit
-        return program
+        return compile_program(vertex, *fragment, defines=defines, units=_TEXTURE_UNITS)
 
     def _move(self, positions: np.ndarray, normals: np.ndarray, others: np.ndarray | None = None) -> None:
         others = positions if others is None else others
@@ -194,12 +177,68 @@ class Renderer:
                 set_uniforms(self._programs[use, kind], uniforms)
                 array.render()
 
-    def _render_numbers(self, use: str, uniforms: dict[str, Any]) -> np.ndarray:
-        self._numbers.use()
-        self._numbers.clear(0.0, 0.0, 0.0, 0.0)
-        self._render(use, uniforms)
-        raw = np.frombuffer(self._numbers.read(components=4, dtype="f4"), np.float32)
+
+class Targets:
+    """What images of one size are drawn into.
+
+    Attributes:
+        image: colours, `SUPERSAMPLING` times as large.
+        numbers: four numbers a pixel.
+        other_depth: the depth of another frame, `DEPTH_FACTOR` times as large.
+    """
+
+    def __init__(self, size: int):
+        gl, large = shared_context(), (size * SUPERSAMPLING,) * 2
+        self.size = size
+        self.image = gl.framebuffer([gl.renderbuffer(large, 4)], gl.depth_renderbuffer(large))
+        texture = gl.texture((size, size), 4, dtype="f4")
+        self.numbers = gl.framebuffer([texture], gl.depth_renderbuffer((size, size)))
+
+    @cached_property
+    def other_depth(self) -> Any:
+        """Made when first needed: it is large."""
+        return depth_target(shared_context(), self.size * DEPTH_FACTOR)
+
+    def draw_depth(self, draw: Callable[[], None]) -> None:
+        """Draw into `other_depth`, half a step back: a surface must not hide itself."""
+        self.other_depth.use()
+        self.other_depth.clear()
+        shared_context().polygon_offset = 2.0, 4.0
+        draw()
+        shared_context().polygon_offset = 0.0, 0.0
+
+    def draw_numbers(self, draw: Callable[[], None]) -> np.ndarray:
+        """(size, size, 4) float32: what is drawn into `numbers`, 0 elsewhere."""
+        self.numbers.use()
+        self.numbers.clear(0.0, 0.0, 0.0, 0.0)
+        draw()
+        raw = np.frombuffer(self.numbers.read(components=4, dtype="f4"), np.float32)
         return raw.reshape(self.size, self.size, 4).copy()
+
+
+@lru_cache(maxsize=3)
+def targets(size: int) -> Targets:
+    """The targets of a size; all renderers of a process share them."""
+    return Targets(size)
+
+
+def compile_program(
+    vertex: str, *fragment: str, defines: Mapping[str, object], units: Mapping[str, int]
+) -> Any:
+    """A program of a vertex shader and of the files that make up its fragment shader.
+
+    Args:
+        defines: macros that all of them see; units: those of the textures, by the names of the samplers.
+    """
+    head = "#version 330\n" + "".join(f"#define {name} {value}\n" for name, value in defines.items())
+    program = shared_context().program(
+        vertex_shader=head + read_shader(vertex),
+        fragment_shader=head + "".join(map(read_shader, fragment)),
+    )
+    for name, unit in units.items():
+        if name in program:
+            program[name] = unit
+    return program
 
 
 def depth_target(gl: Any, side: int) -> Any:
@@ -240,12 +279,9 @@ def shared_context() -> Any:
     Raises:
         InputError: moderngl is not installed, or the machine has no EGL.
     """
-    try:
-        import moderngl
-    except ImportError as error:
-        raise InputError(
-            'synthetic heads need moderngl; install it: pip install "fomm-lib[synthetic]"'
-        ) from error
+    require_module("moderngl", "synthetic heads need moderngl", "synthetic")
+    import moderngl
+
     try:
         windowless = {"backend": "egl"} if sys.platform.startswith("linux") else {}
         context = moderngl.create_context(standalone=True, **windowless)

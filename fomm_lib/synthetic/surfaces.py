@@ -72,7 +72,7 @@ def load_surfaces() -> Surfaces:
 
     start_hair = len(v) + len(clothes)
     start_glasses = start_hair + rows * columns
-    hair_faces = _triangles(np.arange(rows * columns).reshape(rows, columns))
+    hair_faces = grid_triangles(np.arange(rows * columns).reshape(rows, columns))
     faces = [anatomy.faces, clothes_faces + len(v), hair_faces + start_hair, glasses_faces + start_glasses]
     faces = np.concatenate(faces)
     part = np.concatenate(
@@ -178,7 +178,7 @@ def _hair(anatomy: Anatomy) -> tuple[np.ndarray, ...]:
     return points.astype(np.float32), outward.astype(np.float32), skull[nearest][rows], shares, aux
 
 
-def _triangles(grid: np.ndarray) -> np.ndarray:
+def grid_triangles(grid: np.ndarray) -> np.ndarray:
     """The triangles between neighbours of a grid of vertex numbers, (rows, columns) to (F, 3)."""
     a, b, c, d = (g.ravel() for g in (grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]))
     return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
@@ -233,8 +233,8 @@ def _tube(curve: np.ndarray, radius: float, closed: bool) -> np.ndarray:
 def _glasses_mesh() -> tuple[np.ndarray, ...]:
     """Points of a pair of glasses, triangles, how each point follows the `ANCHORS`, and which are lens."""
     tube = np.pad(np.arange(_RING * _TUBE).reshape(_RING, _TUBE), ((0, 0), (0, 1)), mode="wrap")
-    open_faces = _triangles(tube)
-    closed_faces = np.concatenate([open_faces, _triangles(tube[[-1, 0]])])
+    open_faces = grid_triangles(tube)
+    closed_faces = np.concatenate([open_faces, grid_triangles(tube[[-1, 0]])])
     disc = np.stack([np.arange(_RING), np.roll(np.arange(_RING), -1), np.full(_RING, _RING)], axis=1)
     ends = np.linspace(0, 1, _RING).repeat(_TUBE)
     pieces = (  # triangles, and what the points follow; in the order of `glasses_points`

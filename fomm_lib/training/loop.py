@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fomm_lib.config import Config, load_config
 from fomm_lib.data.datasets import FramePairs, PairLoader, pair_loader
-from fomm_lib.errors import InputError
+from fomm_lib.errors import InputError, check_integer
 from fomm_lib.media.tensors import from_uint8
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator, check_colours, start_from
 from fomm_lib.perceptual import perceptual_network
@@ -123,8 +123,8 @@ def train(
     config = with_train_params(config, perceptual_network=perceptual, batch_size=batch_size)
     check_colours(config)
     params = config.train_params
-    if steps is not None and steps < 1:
-        raise InputError(f"steps = {steps}: must be at least 1")
+    if steps is not None:
+        check_integer("steps", steps, 1)
     processes = Processes(device)
     every = {"log_every": log_every, "save_every": checkpoint_every}
     run = Run(out, config, data, processes, seed=seed, resume=resume, keep=keep, progress=progress, **every)

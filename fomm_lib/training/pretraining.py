@@ -36,11 +36,11 @@ from tqdm.auto import tqdm
 
 from fomm_lib.config import Config, LedKeypoint, load_config
 from fomm_lib.data.clips import find_clips
-from fomm_lib.errors import InputError
+from fomm_lib.errors import InputError, check_integer
 from fomm_lib.evaluation.true_motion import MOTION_METRICS, expression_errors
 from fomm_lib.geometry import flow_at
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.losses import RandomTransform, equivariance_jacobian_loss, equivariance_value_loss
+from fomm_lib.losses import RandomTransform
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.model import FirstOrderMotionModel, check_colours, start_from
 from fomm_lib.motion import DenseMotion
@@ -50,7 +50,7 @@ from fomm_lib.training.distributed import Processes
 from fomm_lib.training.fast import fuse_upsampling
 from fomm_lib.training.run import Run
 from fomm_lib.training.state import load_networks, load_optimizers
-from fomm_lib.training.step import NotFinite
+from fomm_lib.training.step import NotFinite, equivariance_losses
 from fomm_lib.training.validation import mean_motion_scores
 
 LOSSES = (
@@ -105,18 +105,17 @@ class TrueBatch:
     def mirrored(self, chosen: Tensor) -> TrueBatch:
         """The pairs of `chosen`, (B,) bool, mirrored left to right: a left eye becomes a right one."""
         turn = torch.tensor([-1.0, 1.0])
-        landmarks = (
-            points[:, _MIRRORED] * turn for points in (self.source_landmarks, self.driving_landmarks)
+        mirrored = TrueBatch(
+            self.source.flip(3),
+            self.driving.flip(3),
+            self.flow.flip(2) * turn,
+            self.visible.flip(2),
+            self.surface.flip(2),
+            self.source_landmarks[:, _MIRRORED] * turn,
+            self.driving_landmarks[:, _MIRRORED] * turn,
         )
-        return TrueBatch(
-            torch.where(chosen[:, None, None, None], self.source.flip(3), self.source),
-            torch.where(chosen[:, None, None, None], self.driving.flip(3), self.driving),
-            torch.where(chosen[:, None, None, None], self.flow.flip(2) * turn, self.flow),
-            torch.where(chosen[:, None, None], self.visible.flip(2), self.visible),
-            torch.where(chosen[:, None, None], self.surface.flip(2), self.surface),
-            torch.where(chosen[:, None, None], next(landmarks), self.source_landmarks),
-            torch.where(chosen[:, None, None], next(landmarks), self.driving_landmarks),
-        )
+        pairs = zip(vars(mirrored).values(), vars(self).values(), strict=True)
+        return TrueBatch(*(torch.where(chosen.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
 
     def to(self, device: torch.device) -> TrueBatch:
         """The batch on a device, its images channels last in memory."""
@@ -334,8 +333,8 @@ def pretrain(
     """
     config = load_config(config)
     check_colours(config)
-    if steps < 1 or batch_size < 1:
-        raise InputError(f"steps = {steps}, batch_size = {batch_size}: both must be at least 1")
+    check_integer("steps", steps, 1)
+    check_integer("batch_size", batch_size, 1)
     settings = {"steps": steps, "batch_size": batch_size, "lr": lr}
     options = {"columns": LOSSES, "log_every": log_every, "save_every": check_every, "progress": progress}
     processes = Processes(device)
@@ -418,12 +417,7 @@ class MotionStep:
         if self.led:
             losses["led"] = led_loss(kp_source, batch.source_landmarks, self.led)
             losses["led"] = losses["led"] + led_loss(kp_driving, batch.driving_landmarks, self.led)
-        loss = equivariance_value_loss(kp_driving, kp_transformed, transform)
-        losses["equivariance_value"] = self.weights.equivariance_value * loss
-        if kp_driving.jacobian is not None:
-            loss = equivariance_jacobian_loss(kp_driving, kp_transformed, transform)
-            losses["equivariance_jacobian"] = self.weights.equivariance_jacobian * loss
-        return losses
+        return losses | equivariance_losses(kp_driving, kp_transformed, transform, self.weights)
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the learning rate of the next step."""

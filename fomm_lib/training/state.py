@@ -273,8 +273,6 @@ def load_networks(networks: Mapping[str, nn.Module], states: Any) -> None:
         raise InputError(f"networks: there should be {', '.join(networks)}")
     for name, network in networks.items():
         entries, wanted = states[name], network.state_dict()
-        if not isinstance(entries, dict) or not all(isinstance(t, Tensor) for t in entries.values()):
-            raise InputError(f"networks: {name} is not a dict of tensors")
         check_tensors("networks", name, entries)
         load_network(network, entries, name)  # says which entries are missing or too many
         for entry, tensor in entries.items():

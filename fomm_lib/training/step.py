@@ -33,7 +33,7 @@ from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
 from fomm_lib.blocks import ImagePyramid, scale_name
-from fomm_lib.config import Config
+from fomm_lib.config import Config, LossWeights
 from fomm_lib.errors import InputError
 from fomm_lib.gan import r1_penalty
 from fomm_lib.geometry import at_least_float32, to_pixels
@@ -275,7 +275,10 @@ class TrainingStep:
         losses = self.perceptual(seam, real) | self.pixel(seam, real)
         if self.adversarial:
             losses |= self.adversarial_losses(seam, real, kp_driving.detach())
-        equivariance = self.equivariance_losses(kp_driving, kp_transformed, transform)
+        equivariance = {}
+        if not self.frozen:
+            weights = self.params.loss_weights
+            equivariance = equivariance_losses(kp_driving, kp_transformed, transform, weights)
 
         # From the seam, one backward pass through the generator, and through the detector's three runs.
         ends = [images[scale] for scale, copy in seam.items() if copy.grad is not None]
@@ -365,21 +368,6 @@ class TrainingStep:
             r1_penalty(partial(prediction, scale), at_least_float32(real[scale]))
             for scale in self.discriminator.scales
         )
-
-    def equivariance_losses(
-        self, kp_driving: Keypoints, kp_transformed: Keypoints | None, transform: RandomTransform
-    ) -> dict[str, Tensor]:
-        """The losses of values and of Jacobians, if they have a weight and the detector learns."""
-        weights, losses = self.params.loss_weights, {}
-        if self.frozen:
-            return losses
-        if weights.equivariance_value:
-            loss = equivariance_value_loss(kp_driving, kp_transformed, transform)
-            losses["equivariance_value"] = weights.equivariance_value * loss
-        if weights.equivariance_jacobian and kp_driving.jacobian is not None:
-            loss = equivariance_jacobian_loss(kp_driving, kp_transformed, transform)
-            losses["equivariance_jacobian"] = weights.equivariance_jacobian * loss
-        return losses
 
     def _clip(self) -> dict[str, Tensor]:
         """Clip gradients if the config says so; gives the norm of each network's gradient before that."""
@@ -476,6 +464,20 @@ class TrainingStep:
         if self.accelerator is not None:
             values = self.accelerator.reduce(values, "mean")
         return dict(zip(found[0], values, strict=True))
+
+
+def equivariance_losses(
+    kp_driving: Keypoints, kp_transformed: Keypoints, transform: RandomTransform, weights: LossWeights
+) -> dict[str, Tensor]:
+    """The losses of values and of Jacobians, weighted, as far as they have a weight."""
+    losses = {}
+    if weights.equivariance_value:
+        loss = equivariance_value_loss(kp_driving, kp_transformed, transform)
+        losses["equivariance_value"] = weights.equivariance_value * loss
+    if weights.equivariance_jacobian and kp_driving.jacobian is not None:
+        loss = equivariance_jacobian_loss(kp_driving, kp_transformed, transform)
+        losses["equivariance_jacobian"] = weights.equivariance_jacobian * loss
+    return losses
 
 
 def random_holes(images: Tensor, share: float) -> Tensor:

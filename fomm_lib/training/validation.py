@@ -113,8 +113,13 @@ def sample_grid(model: FirstOrderMotionModel, source: Tensor, driving: Tensor) -
 
     columns = [enlarged(source), enlarged(driving), marked]
     columns += [enlarged(images) for images in (deformed, occlusion, generated.prediction)]
-    rows = torch.stack(columns, dim=1).flatten(0, 1)
-    return make_grid(rows, nrow=len(columns), padding=2, pad_value=255).permute(1, 2, 0).numpy()
+    return grid_of_columns(columns)
+
+
+def grid_of_columns(columns: Sequence[Tensor]) -> np.ndarray:
+    """Columns of images, uint8 (N, 3, H, W) each, side by side, uint8 (rows, columns, 3)."""
+    images = torch.stack(list(columns), dim=1).flatten(0, 1)
+    return make_grid(images, nrow=len(columns), padding=2, pad_value=255).permute(1, 2, 0).numpy()
 
 
 def examples(data: str | os.PathLike, size: tuple[int, int], count: int = 4) -> tuple[Tensor, Tensor]:

@@ -206,11 +206,11 @@ def test_faces_are_measured(folders, weights):
     ("change", "words"),
     [
         ({"sources": "none"}, "none: no such folder"),
-        ({"sources": "drivings"}, "there are no portraits"),
-        ({"drivings": "sources"}, "there are no videos"),
+        ({"sources": "drivings"}, "no portraits in it"),
+        ({"drivings": "sources"}, "no videos in it"),
         ({"weights": "none"}, "none"),
         ({"jobs": 0}, "jobs=0: must be at least 1"),
-        ({"limit": -1}, "limit=-1: must be at least 1"),
+        ({"limit": -1}, "limit=-1: give a whole number, at least 1"),
         ({"strength": float("nan")}, "strength = nan: should be a number from 0 to 5"),
         ({"relative": False, "best_frame": "auto"}, "best_frame is about relative movement"),
         ({"size": 33}, "size = 33: should be a multiple of 4"),
@@ -247,7 +247,7 @@ def test_an_out_that_is_a_file(folders, weights):
     folders[2].write_text("mine")
     with pytest.raises(InputError, match="out: is a file; give the name of a folder"):
         grow(folders, weights)
-    with pytest.raises(InputError, match="deeper: this folder cannot be made"):
+    with pytest.raises(InputError, match="deeper: cannot be made"):
         augment(*folders[:2], folders[2] / "deeper", weights=weights, progress=False)
     assert folders[2].read_text() == "mine"
 

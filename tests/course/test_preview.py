@@ -117,5 +117,5 @@ def test_the_courses_own_by_default(model):
 
 def test_without_ipywidgets(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    with pytest.raises(InputError, match="pip install ipywidgets"):
+    with pytest.raises(InputError, match="needs ipywidgets; install it: pip install"):
         preview(model)

@@ -25,7 +25,14 @@ def test_mean_and_range_of_the_seeds(table, capsys):
     assert table.values("a b", "l1") == [0.1, 0.3] and table.mean("a b", "time") == 6
     table.show(["a b", "c"], ["l1"], digits=1)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["a", "b", "0.2", "(0.1", "to", "0.3)"] and lines[2].split() == ["c", "2.0"]
+    assert lines[1].split() == ["a", "b", "2", "0.2", "(0.1", "to", "0.3)"]
+    assert lines[2].split() == ["c", "1", "2.0"]
+
+
+def test_reach_and_order_of_the_seeds(table):
+    assert table.reach("a b", "l1") == pytest.approx((0.1, 0.1)) and table.reach("c", "l1") == (0, 0)
+    assert table.below("l1", "a b", "c") and not table.below("l1", "c", "a b")
+    assert not table.below("l1", "a b", "a b")  # every seed, not the mean alone
 
 
 def test_what_is_missing_is_named(table):

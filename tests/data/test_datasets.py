@@ -234,10 +234,10 @@ def test_a_data_set_smaller_than_a_batch(folders):
     [
         (lambda root: FramePairs(root, size=0), "size=0; must be a whole number"),
         (lambda root: FramePairs(root, size=(8, 8, 3)), "size=.* pair"),
-        (lambda root: FramePairs(root, repeats=0), "repeats=0; must be"),
-        (lambda root: FramePairs(root, seed=-1), "seed=-1; must be"),
-        (lambda root: pair_loader(FramePairs(root), 0), "batch_size=0; must be"),
-        (lambda root: pair_loader(FramePairs(root), 2, workers=-1), "workers=-1; must be"),
+        (lambda root: FramePairs(root, repeats=0), "repeats=0: give a whole number"),
+        (lambda root: FramePairs(root, seed=-1), "seed=-1: give a whole number"),
+        (lambda root: pair_loader(FramePairs(root), 0), "batch_size=0: give a whole number"),
+        (lambda root: pair_loader(FramePairs(root), 2, workers=-1), "workers=-1: give a whole number"),
         (lambda root: pair_loader(FramePairs(root), 2, rank=1), "rank=1; must be from 0 to 0"),
     ],
 )

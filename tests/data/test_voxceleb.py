@@ -358,10 +358,10 @@ def test_lists_that_make_no_sense(tmp_path):
     [
         ({"size": 33}, "size=33; must be an even number"),
         ({"size": 1_000_000}, "size=1000000; must be an even number of pixels from 2 to 4096"),
-        ({"limit": -1}, "limit=-1; must be a whole number, at least 0"),
+        ({"limit": -1}, "limit=-1: give a whole number, at least 0"),
         ({"form": "gif"}, "format 'gif': choose mp4, png, jpg"),
         ({"url": "http://example.org"}, "must contain {video_id}"),
-        ({"jobs": 0}, "jobs=0; must be"),
+        ({"jobs": 0}, "jobs=0: give a whole number"),
     ],
 )
 def test_bad_arguments(tmp_path, settings, message):
@@ -371,7 +371,7 @@ def test_bad_arguments(tmp_path, settings, message):
 
 def test_without_yt_dlp(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "yt_dlp", None)
-    with pytest.raises(InputError, match=r"yt-dlp is not installed; run: pip install 'fomm-lib\[voxceleb\]'"):
+    with pytest.raises(InputError, match=r"needs yt-dlp; install it: pip install 'fomm-lib\[voxceleb\]'"):
         fetch_voxceleb(write_list(tmp_path / "list.csv", row()), tmp_path / "vox")
     assert not (tmp_path / "vox").exists()
 

@@ -143,7 +143,7 @@ def test_portraits_that_cannot_be_used(weights, clips, portraits, no_faces, tmp_
         run(portraits, "reconstruction")
     with pytest.raises(InputError, match="no such folder"):
         run(tmp_path / "none")
-    with pytest.raises(InputError, match="no portraits in it; expected images"):
+    with pytest.raises(InputError, match="no portraits in it; expected names"):
         run(tmp_path)
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"none of its clips could be evaluated.*"):

@@ -208,7 +208,10 @@ def test_samples_do_not_depend_on_their_number(models, tmp_path):
 def test_samples_that_cannot_be(models, tmp_path):
     with pytest.raises(InputError, match="srgan: makes no images from noise; choose progressive"):
         sample_family(models["srgan"], tmp_path / "x.png")
-    for options, message in (({"count": 0}, "count = 0"), ({"zoom": 0}, "zoom = 0: give 1 or more")):
+    for options, message in (
+        ({"count": 0}, "count=0"),
+        ({"zoom": 0}, "zoom=0: give a whole number"),
+    ):
         with pytest.raises(InputError, match=message):
             sample_family(models["progressive"], tmp_path / "x.png", **options)
     (tmp_path / "full").mkdir()

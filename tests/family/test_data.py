@@ -191,6 +191,9 @@ def test_folders_that_do_not_fit(tmp_path):
     with pytest.raises(InputError, match="images: no images in it"):
         open_data("pix2pix", tmp_path)
     save(tmp_path / "images" / "a.png", 1)
+    with pytest.raises(InputError, match="labels: no labels in it"):
+        open_data("pix2pix", tmp_path)
+    save(tmp_path / "labels" / "b.png", 1)
     with pytest.raises(InputError, match=r"a\.png: has no image of the same name in"):
         open_data("pix2pix", tmp_path)
     for name in ("A", "B"):

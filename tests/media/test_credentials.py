@@ -16,7 +16,6 @@ from fomm_lib.media.encoding import VideoWriter
 
 pytest.importorskip("c2pa", reason="needs the extra: pip install 'fomm-lib[credentials]'")
 
-from fomm_lib.media import credentials as credentials_module
 from fomm_lib.media.credentials import (
     MADE_BY_MODEL,
     SIGNED_FORMATS,
@@ -224,7 +223,7 @@ def test_a_failed_signature_leaves_no_file(tmp_path, pems):
 
 
 def test_without_the_extra(monkeypatch):
-    monkeypatch.setattr(credentials_module, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "c2pa", None)
     with pytest.raises(InputError, match=r"pip install 'fomm-lib\[credentials\]'"):
         Credentials("chain.pem", "key.pem")
 

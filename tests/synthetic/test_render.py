@@ -28,7 +28,7 @@ def test_the_shader_order_names_every_part():
 def test_without_moderngl(monkeypatch):
     monkeypatch.setattr(render, "shared_context", render.shared_context.__wrapped__)
     monkeypatch.setitem(__import__("sys").modules, "moderngl", None)
-    with pytest.raises(InputError, match=r'need moderngl.*pip install "fomm-lib\[synthetic\]"'):
+    with pytest.raises(InputError, match=r"need moderngl.*pip install .fomm-lib\[synthetic\]"):
         render.Renderer(32)
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from fomm_lib.synthetic.anatomy import Part, load_anatomy
-from fomm_lib.synthetic.surfaces import ANCHORS, eye_vertices, glasses_points, load_surfaces
+from fomm_lib.synthetic.surfaces import ANCHORS, eye_vertices, glasses_points, grid_triangles, load_surfaces
+
+
+def test_a_grid_has_two_triangles_a_cell():
+    triangles = grid_triangles(np.arange(12).reshape(3, 4))
+    assert triangles.shape == (12, 3) and set(triangles.ravel()) == set(range(12))
 
 
 def test_every_triangle_is_of_one_part_and_every_part_has_some(anny):

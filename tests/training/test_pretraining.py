@@ -337,7 +337,7 @@ def test_zeroth_order_and_models_without_an_occlusion_map(data, tmp_path):
 
 
 def test_bad_input(data, tmp_path):
-    with pytest.raises(InputError, match="steps = 0, batch_size = 16: both must be at least 1"):
+    with pytest.raises(InputError, match="steps=0: give a whole number, at least 1"):
         pretrain(small_config(), data, tmp_path / "out", 0)
     with pytest.raises(InputError, match="its truth is 32x32, the motion of the config is 64x64"):
         pretrain("heads-128-motion", data, tmp_path / "out", 1, progress=False)

@@ -145,9 +145,7 @@ class Exercise:
                     report(self.name, "todo", f"the error is still in it; {case.says} shows it")
                     return
                 hint = self._hint(answers, expected, received)
-                lines = [*([f"hint      {hint}"] if hint else []), where]
-                lines += [f"expected  {show_value(expected)}", f"received  {show_value(received)}"]
-                raise WrongAnswer("\n  ".join(lines))
+                raise wrong_answer(hint, where, show_value(expected), show_value(received))
         checks = "1 check" if len(self.cases) == 1 else f"{len(self.cases)} checks"
         report(self.name, "ok", f"{checks} passed")
 
@@ -201,6 +199,12 @@ class Exercise:
                 and all(map(self._same, expected, received))
             )
         return type(expected) is type(received) and bool(expected == received)
+
+
+def wrong_answer(hint: str | None, where: str, expected: str, received: str) -> WrongAnswer:
+    """The error that shows both answers and, if there is one, a hint."""
+    hints = [f"hint      {hint}"] if hint else []
+    return WrongAnswer("\n  ".join([*hints, where, f"expected  {expected}", f"received  {received}"]))
 
 
 def _ask(case: Case, function: Callable) -> Any:

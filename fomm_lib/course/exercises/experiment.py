@@ -31,7 +31,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from fomm_lib.course.exercises.checker import WrongAnswer, as_array, is_number, report, show_value
+from fomm_lib.course.exercises.checker import (
+    WrongAnswer,
+    as_array,
+    is_number,
+    report,
+    show_value,
+    wrong_answer,
+)
 
 TRENDS = ("rises", "falls", "stays")
 
@@ -119,10 +126,8 @@ class Experiment:
         expected = [float(self.measure(setting)) for setting in self.settings]
         for setting, value, right in zip(self.settings, numbers, expected, strict=True):
             if not abs(value - right) <= self.atol + self.rtol * abs(right):  # so that NaN is wrong
-                hint = self._hint(numbers)
-                lines = [*([f"hint      {hint}"] if hint else []), f"{self.name}, at {setting!r}"]
-                lines += [f"expected  about {show_value(right)}", f"received  {show_value(value)}"]
-                raise WrongAnswer("\n  ".join(lines))
+                where, about = f"{self.name}, at {setting!r}", f"about {show_value(right)}"
+                raise wrong_answer(self._hint(numbers), where, about, show_value(value))
         found = self.conclude(numbers)
         if found != self.answer:
             raise WrongAnswer(f"{self.name}: it {self.answer} in a right measurement; yours {found}")

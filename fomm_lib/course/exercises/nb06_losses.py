@@ -21,18 +21,6 @@ def _receptive_field(num_blocks):
     return field
 
 
-def _strideless_field(num_blocks):
-    return 4 + 4 * (num_blocks - 1)
-
-
-def _pooled_to_the_end(num_blocks):
-    return _receptive_field(num_blocks) + 2 ** (num_blocks - 1)
-
-
-def _pooled_by_double_steps(num_blocks):
-    return _receptive_field(num_blocks) + 2 ** (num_blocks - 1) - 1
-
-
 check_receptive_field = Exercise(
     "receptive_field",
     solution=_receptive_field,
@@ -43,8 +31,10 @@ check_receptive_field = Exercise(
         Case("4 blocks, as published", lambda f: f(4)),
     ],
     mistakes={
-        "the last block does not pool": _pooled_to_the_end,
-        "after a pool of 2, one step is two pixels of the image": _strideless_field,
+        "the last block does not pool": lambda num_blocks: (
+            _receptive_field(num_blocks) + 2 ** (num_blocks - 1)
+        ),
+        "after a pool of 2, one step is two pixels of the image": lambda num_blocks: 4 * num_blocks,
         "the pool itself covers two neighbours: it widens the field by one step": (
             lambda num_blocks: 1 + 3 * (2**num_blocks - 1)
         ),
@@ -53,7 +43,7 @@ check_receptive_field = Exercise(
         ),
         "the field starts with one pixel": lambda num_blocks: _receptive_field(num_blocks) - 1,
         "a pool widens the field by one step of the old size; only then does the step double": (
-            _pooled_by_double_steps
+            lambda num_blocks: _receptive_field(num_blocks) + 2 ** (num_blocks - 1) - 1
         ),
     },
 )

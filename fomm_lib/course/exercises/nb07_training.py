@@ -55,10 +55,6 @@ def _update_both(
     return loss_g.item(), loss_d
 
 
-def _error_when_nothing_is_dropped(*arguments):
-    return _update_both(*arguments, drops_g=None, drops_d=None)
-
-
 def _after(function, steps, noisy=False, what="weights"):
     """Two linear networks after some steps, as one vector, or the losses of the last step."""
     torch.manual_seed(5)
@@ -93,7 +89,9 @@ check_update_both = Exercise(
         "the generator's gradients must be dropped too, before loss_g.backward()": partial(
             _update_both, drops_g=None
         ),
-        "now nothing drops any gradient: they are added from step to step": _error_when_nothing_is_dropped,
+        "now nothing drops any gradient: they are added from step to step": partial(
+            _update_both, drops_g=None, drops_d=None
+        ),
         "the step needs the gradients of loss_d.backward(): drop the old ones before it": partial(
             _update_both, drops_d="too late"
         ),

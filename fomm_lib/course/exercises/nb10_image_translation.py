@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import partial
 
 import torch
 
@@ -12,63 +13,80 @@ from fomm_lib.family.cyclegan import ImagePool
 from fomm_lib.gan import binary_cross_entropy
 
 
-def _patch_pixels(layers):
-    field, distance = 1, 1
-    for kernel, stride in layers:
-        field += (kernel - 1) * distance
-        distance *= stride
-    return field
+def _patch_pixels(layers, output, strides=True, longer=0, padded=1):
+    first = last = output
+    for kernel, stride, padding in reversed(layers):
+        stride, padding = stride if strides else 1, padded * padding
+        first, last = stride * first - padding, stride * last - padding + kernel - 1 + longer
+    return first, last
 
 
-def _backwards(layers):
-    return _patch_pixels(layers[::-1])
+def _padding_once(layers, output):
+    shift = sum(padding for _, _, padding in layers)
+    return tuple(place - shift for place in _patch_pixels(layers, output, padded=0))
 
 
-def _without_strides(layers):
-    return 1 + sum(kernel - 1 for kernel, _ in layers)
+def _width(layers, output):
+    first, last = _patch_pixels(layers, output)
+    return last - first + 1
 
 
-def _stride_too_early(layers):
-    field, distance = 1, 1
-    for kernel, stride in layers:
-        distance *= stride
-        field += (kernel - 1) * distance
-    return field
-
-
-def _own_stride_only(layers):
-    return 1 + sum((kernel - 1) * stride for kernel, stride in layers)
-
+PUBLISHED = [(4, 2, 1)] * 3 + [(4, 1, 1)] * 2
 
 check_patch_pixels = Exercise(
     "patch_pixels",
     solution=_patch_pixels,
     cases=[
-        Case("one 4x4 convolution", lambda f: f([(4, 1)])),
-        Case("two 3x3 convolutions of stride 1", lambda f: f([(3, 1), (3, 1)])),
-        Case("4x4 twice with stride 2, then with stride 1", lambda f: f([(4, 2), (4, 2), (4, 1)])),
-        Case("the published discriminator", lambda f: f([(4, 2)] * 3 + [(4, 1)] * 2)),
-        Case("five layers of different kinds", lambda f: f([(7, 1), (3, 2), (3, 2), (5, 1), (4, 3)])),
+        Case("output 5 of one 4x4 convolution without padding", lambda f: f([(4, 1, 0)], 5)),
+        Case("output 2 of two 3x3 convolutions", lambda f: f([(3, 1, 1), (3, 1, 1)], 2)),
+        Case("output 7: 4x4, stride 2, padding 1, twice", lambda f: f([(4, 2, 1)] * 2, 7)),
+        Case("output 0 of the published discriminator", lambda f: f(list(PUBLISHED), 0)),
+        Case("output 15 of the published discriminator", lambda f: f(list(PUBLISHED), 15)),
+        Case(
+            "output 4 of five layers of different kinds",
+            lambda f: f([(7, 1, 3), (3, 2, 1), (3, 2, 0), (5, 1, 2), (4, 3, 1)], 4),
+        ),
     ],
     mistakes={
-        "the strides of the layers before are not used: they set the distance of neighbouring outputs": (
-            _without_strides
+        "the padding is missing: pixel 0 of the padded image is pixel -padding of the image": partial(
+            _patch_pixels, padded=0
         ),
-        "a layer's own stride counts only from the next layer on": _stride_too_early,
-        "the distance is the product of all strides so far, not the stride of this layer": _own_stride_only,
-        "the layers are walked from the output to the input; in this direction the rule is another one": (
-            _backwards
+        "a padding counts before the strides of the earlier layers: subtract it layer by layer": (
+            _padding_once
         ),
-        "start with a field of 1 pixel, not 0": lambda layers: _patch_pixels(layers) - 1,
+        "the padding is subtracted, not added": partial(_patch_pixels, padded=-1),
+        "the strides are not used": partial(_patch_pixels, strides=False),
+        "from the output back the last layer comes first": lambda layers, output: _patch_pixels(
+            layers[::-1], output
+        ),
+        "that is the pixel behind the last one: output 0 of a kernel of 4 sees pixels 0 to 3": (
+            lambda layers, output: (_patch_pixels(layers, output)[0], _patch_pixels(layers, output)[1] + 1)
+        ),
+        "a kernel of 4 reaches from a pixel to the third after it: kernel - 1": partial(
+            _patch_pixels, longer=1
+        ),
+        "that is the first pixel and the number of pixels; return the last pixel": (
+            lambda layers, output: (_patch_pixels(layers, output)[0], _width(layers, output))
+        ),
+        "that is the number of pixels; return the first and the last one": _width,
+        "the first pixel may be negative: it lies in the padding": lambda layers, output: (
+            max(0, _patch_pixels(layers, output)[0]),
+            _patch_pixels(layers, output)[1],
+        ),
     },
 )
 
 
-def _conditional_loss(discriminator, inputs, targets, fake):
+def _conditional_loss(
+    discriminator, inputs, targets, fake, detaches=True, logits=True, labels=(1.0, 0.0), of_fake=1
+):
     on_real = discriminator(torch.cat([inputs, targets], dim=1))
-    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
-    real = binary_cross_entropy(on_real, 1.0, from_logits=True)
-    return (real + binary_cross_entropy(on_fake, 0.0, from_logits=True)) / 2
+    on_fake = discriminator(torch.cat([inputs, fake.detach() if detaches else fake], dim=1))
+    real, made = (
+        binary_cross_entropy(score, label, from_logits=logits)
+        for score, label in zip((on_real, on_fake), labels, strict=True)
+    )
+    return (real + of_fake * made) / 2
 
 
 def _one_sided(discriminator, inputs, targets, fake):
@@ -80,21 +98,29 @@ def _exchanged(discriminator, inputs, targets, fake):
 
 
 def _without_labels(discriminator, inputs, targets, fake):
-    blank = torch.zeros_like(inputs)
-    return _conditional_loss(discriminator, blank, targets, fake)
-
-
-def _undetached(discriminator, inputs, targets, fake):
-    on_real, on_fake = (discriminator(torch.cat([inputs, image], dim=1)) for image in (targets, fake))
-    real = binary_cross_entropy(on_real, 1.0, from_logits=True)
-    return (real + binary_cross_entropy(on_fake, 0.0, from_logits=True)) / 2
+    return _conditional_loss(discriminator, torch.zeros_like(inputs), targets, fake)
 
 
 def _through_sigmoid(discriminator, inputs, targets, fake):
     return _conditional_loss(lambda x: discriminator(x).sigmoid(), inputs, targets, fake)
 
 
+def _image_first(discriminator, inputs, targets, fake):
+    return _conditional_loss(lambda x: discriminator(x.roll(3, dims=1)), inputs, targets, fake)
+
+
+def _answer_detached(discriminator, inputs, targets, fake):
+    on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1)).detach()
+    made = binary_cross_entropy(on_fake, 0.0, from_logits=True)
+    return (_one_sided(discriminator, inputs, targets, fake) + made) / 2
+
+
 def _linear_discriminator(images):
+    if images.shape[1:] != (6, 4, 4):
+        raise ValueError(
+            "the discriminator gets (B, 6, H, W), labels and image concatenated along the channels, "
+            f"not {tuple(images.shape)}"
+        )
     weight = torch.linspace(-1.5, 2, 6)[:, None, None]
     return (weight * images).sum(dim=1, keepdim=True)
 
@@ -115,6 +141,15 @@ def _ask_gradient(loss):
     )
 
 
+def _ask_training(loss):
+    inputs, targets, fake = _images(3)
+    scale = torch.ones((), requires_grad=True)
+    value = loss(lambda images: scale * _linear_discriminator(images), inputs, targets, fake)
+    if isinstance(value, torch.Tensor) and value.requires_grad:
+        value.backward()
+    return torch.zeros(()) if scale.grad is None else scale.grad
+
+
 check_conditional_loss = Exercise(
     "conditional_loss",
     solution=_conditional_loss,
@@ -122,14 +157,31 @@ check_conditional_loss = Exercise(
         Case("an undecided discriminator", lambda f: f(lambda x: 0 * x[:, :1], *_images(0))),
         Case("a linear discriminator", lambda f: f(_linear_discriminator, *_images(1))),
         Case("the gradient with respect to the generated image", _ask_gradient),
+        Case("the gradient with respect to a weight of the discriminator", _ask_training),
     ],
     mistakes={
         "that is the sum of both terms; the half of the definition is missing": (
             lambda *a: 2 * _conditional_loss(*a)
         ),
         "the generated image has no term": _one_sided,
-        "detach the generated image: this loss must not train the generator": _undetached,
+        "detach the generated image: this loss must not train the generator": partial(
+            _conditional_loss, detaches=False
+        ),
         "true and generated images are exchanged: the true ones have the target 1": _exchanged,
+        "the targets are exchanged: 1 for the true images, 0 for the generated ones": partial(
+            _conditional_loss, labels=(0.0, 1.0)
+        ),
+        "minus the loss of the target 1 is not the loss of the target 0": partial(
+            _conditional_loss, labels=(1.0, 1.0), of_fake=-1
+        ),
+        "the labels come first, then the image": _image_first,
+        "the discriminator gives logits, any number: from_logits=True": partial(
+            _conditional_loss, logits=False
+        ),
+        "nothing trains the discriminator: detach only the generated image": (
+            lambda *a: _conditional_loss(*a).detach()
+        ),
+        "detach the generated image, not what the discriminator says of it": _answer_detached,
         "the discriminator does not get the labels: concatenate them along the channels": _without_labels,
         "the discriminator gives logits; a sigmoid before from_logits=True is one too many": _through_sigmoid,
     },
@@ -176,6 +228,12 @@ check_best_colour = Exercise(
         "that is the most frequent colour, whatever the loss is": lambda values, loss: float(
             values.mode().values
         ),
+        "that is the middle between the extreme colours, however many people wear them": (
+            lambda values, loss: float((values.min() + values.max()) / 2)
+        ),
+        "the error grows: go against the gradient": lambda values, loss: _best_colour(
+            values, lambda error: -loss(error), 100
+        ),
         "the colour has not arrived; take more steps": lambda values, loss: _best_colour(values, loss, 8),
     },
     rtol=0.05,
@@ -183,54 +241,39 @@ check_best_colour = Exercise(
 )
 
 
-def _pool_query(stored, image, size, rng):
+def _pool_query(
+    stored,
+    image,
+    size,
+    rng,
+    old_share=0.5,
+    copies=True,
+    replaces=True,
+    waits=True,
+    gives_new=False,
+    oldest=False,
+):
+    kept = image.clone() if copies else image
     if len(stored) < size:
-        stored.append(image.clone())
+        stored.append(kept)
+        return image if waits else stored[rng.randrange(len(stored))]
+    if rng.random() < 1 - old_share:
         return image
-    if rng.random() < 0.5:
-        return image
-    place = rng.randrange(size)
-    old, stored[place] = stored[place], image.clone()
-    return old
+    place = 0 if oldest else rng.randrange(size)
+    old = stored.pop(place)
+    stored.insert(size if oldest else place, kept if replaces else old)
+    return image if gives_new else old
 
 
-def _returns_new(stored, image, size, rng):
-    _pool_query(stored, image, size, rng)
-    return image
-
-
-def _draws_before_full(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return stored[rng.randrange(len(stored))]
-    return _pool_query(stored, image, size, rng)
-
-
-def _keeps_old(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return image
-    return image if rng.random() < 0.5 else stored[rng.randrange(size)]
-
-
-def _without_copy(stored, image, size, rng):
+def _three_faults(stored, image, size, rng):
     if len(stored) < size:
         stored.append(image)
-        return image
+        return stored[rng.randrange(len(stored))]
     if rng.random() < 0.5:
         return image
     place = rng.randrange(size)
-    old, stored[place] = stored[place], image
-    return old
-
-
-def _always_old(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image.clone())
-        return image
-    place = rng.randrange(size)
-    old, stored[place] = stored[place], image.clone()
-    return old
+    stored[place] = image
+    return stored[place]
 
 
 def _returned(query, count, seed):
@@ -251,6 +294,12 @@ def _most_returned(query):
     return numbers and min(3, max(Counter(numbers).values()))
 
 
+def _longest_stay(query):
+    """Whether some image stays for more than 30 queries; a place is replaced in one of eight on average."""
+    numbers = _returned(query, 2000, 3)
+    return numbers and max(i - number for i, number in enumerate(numbers)) > 30
+
+
 def _changed_afterwards(query):
     stored, image = [], torch.zeros(1)
     query(stored, image, 4, random.Random(0))
@@ -265,16 +314,38 @@ check_pool_query = Exercise(
         Case("the first four images of a pool of four", lambda f: _returned(f, 4, 0)),
         Case("the share of new images among those returned", _share_of_new),
         Case("how often the most frequent image is returned (3 means 3 or more)", _most_returned),
+        Case("whether some image comes back after more than 30 queries", _longest_stay),
         Case("the stored image, after the given one was changed", _changed_afterwards),
     ],
     mistakes={
-        "the old image is to be returned, not the new one that replaces it": _returns_new,
-        "every time an old one: with probability 1/2 return the new image": _always_old,
-        "an old image that was returned must be replaced by the new one": _keeps_old,
-        "until the pool is full, return the new image": _draws_before_full,
-        "store a copy (clone): the caller may change its image": _without_copy,
+        "the old image is to be returned, not the new one that replaces it": partial(
+            _pool_query, gives_new=True
+        ),
+        "every time an old one: with probability 1/2 return the new image": partial(_pool_query, old_share=1),
+        "an old image that was returned must be replaced by the new one": partial(
+            _pool_query, replaces=False
+        ),
+        "until the pool is full, return the new image": partial(_pool_query, waits=False),
+        "store a copy (clone): the caller may change its image": partial(_pool_query, copies=False),
+        "a random image is returned and replaced, not always the oldest": partial(_pool_query, oldest=True),
+        "two faults are left: which image is returned at the end, and what is stored (a copy)": partial(
+            _pool_query, gives_new=True, copies=False
+        ),
+        "two faults are left: what is returned until the pool is full, and what is stored (a copy)": partial(
+            _pool_query, waits=False, copies=False
+        ),
+        "two faults are left: what is returned until the pool is full, and at the end": partial(
+            _pool_query, waits=False, gives_new=True
+        ),
     },
+    given=_three_faults,
 )
+
+
+def _apart():
+    """Images of two kinds with different values: (-1, 1) and (2, 4)."""
+    real_a, real_b, _ = _images(4)
+    return real_a, real_b + 3
 
 
 def _cycle_loss(there, back, real_a, real_b):
@@ -297,6 +368,18 @@ def _same_order(there, back, real_a, real_b):
     return (back(there(real_a)) - real_a).abs().mean() + (back(there(real_b)) - real_b).abs().mean()
 
 
+def _one_way(there, back, real_a, real_b):
+    return (there(real_a) - real_a).abs().mean() + (back(real_b) - real_b).abs().mean()
+
+
+def _signed(there, back, real_a, real_b):
+    return (back(there(real_a)) - real_a).mean() + (there(back(real_b)) - real_b).mean()
+
+
+def _mean_of_sum(there, back, real_a, real_b):
+    return (back(there(real_a)) - real_a + there(back(real_b)) - real_b).abs().mean()
+
+
 check_cycle_loss = Exercise(
     "cycle_loss",
     solution=_cycle_loss,
@@ -308,10 +391,27 @@ check_cycle_loss = Exercise(
             "two maps that do not commute",
             lambda f: f(lambda x: 2 * x, lambda x: x.abs() + 0.1, *_images(3)[:2]),
         ),
+        Case("one map that takes the absolute value", lambda f: f(torch.abs, lambda x: x - 0.5, *_apart())),
     ],
     mistakes={
         "that compares an image with one of the other kind; there are no pairs": _other_kind,
         "only A to B and back; add B to A and back": _one_direction,
+        "only B to A and back; add A to B and back": lambda there, back, a, b: _one_direction(
+            back, there, b, a
+        ),
+        "the generators are exchanged: `there` takes images of A": lambda there, back, a, b: _cycle_loss(
+            back, there, a, b
+        ),
+        "that is the way there alone, without the way back": _one_way,
+        "that is the identity loss: it gives each generator what it should make": (
+            lambda there, back, a, b: _one_way(back, there, a, b)
+        ),
+        "errors of both signs cancel: take absolute values before the mean": _signed,
+        "errors of the two directions cancel: take the absolute value of each": _mean_of_sum,
+        "the weight of 10 does not belong to this formula": lambda *a: 10 * _cycle_loss(*a),
+        "the mean over all pixels, not their sum": (
+            lambda there, back, a, b: a.numel() * _cycle_loss(there, back, a, b)
+        ),
         "the absolute error, not the squared one": _squares,
         "from B the way begins with the other generator": _same_order,
         "the mean of both directions; the definition has their sum": lambda *a: _cycle_loss(*a) / 2,
@@ -347,6 +447,10 @@ check_pool_age = Exercise(
             lambda size: float(_ages(size)[_ages(size) > 0].median())
         ),
         "that is the oldest image, not the mean": lambda size: float(_ages(size).max()),
+        "the pool has always 50 places: hand the size on": lambda size: _pool_age(50),
+        "that is the number of the image; its age is the step minus that number": (
+            lambda size: float((torch.arange(10.0 * size, 20_000) - _ages(size)).mean())
+        ),
     },
     rtol=0.12,
 )

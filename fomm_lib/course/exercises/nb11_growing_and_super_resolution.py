@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -17,35 +18,32 @@ def _seeded(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _spread_over(groups, batch, height, width):
-    """Groups (size, number, C, H, W) to one number an image, as a map."""
-    deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-    return deviation.repeat(batch // len(deviation)).view(-1, 1, 1, 1).expand(batch, 1, height, width)
-
-
-def _stddev_map(x, group):
+def _stddev_map(x, group, neighbours=False, correction=0):
+    """One number an image, as a map; the images of a group stand apart, or side by side."""
     size = min(group, len(x))
-    return _spread_over(x.reshape(size, -1, *x.shape[1:]), len(x), *x.shape[2:])
+    groups = (
+        x.reshape(-1, size, *x.shape[1:]).transpose(0, 1) if neighbours else x.reshape(size, -1, *x.shape[1:])
+    )
+    deviation = (groups.var(dim=0, correction=correction) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    found = deviation.repeat_interleave(size) if neighbours else deviation.repeat(size)
+    return found.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
 
 
-def _sample_deviation(x, group):
+def _of_groups(number, x, group):
+    """A map of another number of the groups: (size, B / size, C, H, W) -> (B / size,)."""
     size = min(group, len(x))
-    return _stddev_map(x, group) * math.sqrt(size / (size - 1))
+    found = number(x.reshape(size, -1, *x.shape[1:])).repeat(size)
+    return found.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
 
 
-def _neighbours(x, group):
+def _number_for_each_pixel(x, group):
     size = min(group, len(x))
-    groups = x.reshape(-1, size, *x.shape[1:]).transpose(0, 1)
-    found = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-    return found.repeat_interleave(size).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
+    deviation = (x.reshape(size, -1, *x.shape[1:]).var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=1)
+    return deviation.repeat(size, 1, 1)[:, None]
 
 
 def _mean_first(x, group):
     return _stddev_map(x.mean(dim=(1, 2, 3), keepdim=True).expand_as(x), group)
-
-
-def _whole_batch(x, group):
-    return _stddev_map(x, len(x))
 
 
 def _to_wrong_images(x, group):
@@ -63,43 +61,47 @@ check_stddev_map = Exercise(
         Case("a batch of two, smaller than the group", lambda f: f(_seeded(2, 1, 2, 2, seed=2), 4)),
     ],
     mistakes={
-        "divide by the size of the group, not by one less: the population standard deviation": (
-            _sample_deviation
+        "divide by the size of the group, not by one less: the population standard deviation": partial(
+            _stddev_map, correction=1
         ),
         "the deviation is taken pixel by pixel, then averaged; not of the images' means": _mean_first,
-        "members of a group stand B / G apart; neighbours are in different groups": _neighbours,
-        "that is one group of the whole batch": _whole_batch,
-        "sample n is in group n mod (B / G); the numbers have come to other images": _to_wrong_images,
+        "members of a group stand B / G apart; neighbours are in different groups": partial(
+            _stddev_map, neighbours=True
+        ),
+        "that is one group of the whole batch": lambda x, group: _stddev_map(x, len(x)),
+        "image n is in group n mod (B / G); the numbers have come to other images": _to_wrong_images,
+        "first the root of each variance, then the mean of the roots": partial(
+            _of_groups, lambda g: (g.var(dim=0, correction=0) + 1e-8).mean(dim=(1, 2, 3)).sqrt()
+        ),
+        "that is the variance; the deviation is its root": partial(
+            _of_groups, lambda g: g.var(dim=0, correction=0).mean(dim=(1, 2, 3))
+        ),
+        "the variance is taken over the images of a group alone, not over channels and pixels": partial(
+            _of_groups, lambda g: (g.var(dim=(0, 2, 3, 4), correction=0) + 1e-8).sqrt()
+        ),
+        "one number for a group: the mean over channels, rows and columns": _number_for_each_pixel,
+        "return the new channel alone; the discriminator concatenates it": lambda x, group: torch.cat(
+            [x, _stddev_map(x, group)], dim=1
+        ),
     },
 )
 
 
-def _fade_both(new, old, real, alpha):
-    fake = alpha * new + (1 - alpha) * double(old)
-    return fake, alpha * real + (1 - alpha) * double(halve(real))
-
-
-def _real_left_sharp(new, old, real, alpha):
-    return alpha * new + (1 - alpha) * double(old), real
-
-
-def _alpha_on_old(new, old, real, alpha):
-    return _fade_both(new, old, real, 1 - alpha)
-
-
-def _bilinear(new, old, real, alpha):
-    def enlarged(x):
-        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-    return alpha * new + (1 - alpha) * enlarged(old), alpha * real + (1 - alpha) * enlarged(halve(real))
-
-
-def _every_other_pixel(new, old, real, alpha):
-    return _fade_both(new, old, real, alpha)[0], alpha * real + (1 - alpha) * double(real[..., ::2, ::2])
+def _fade_both(new, old, real, alpha, enlarged=double, smaller=halve):
+    fake = alpha * new + (1 - alpha) * enlarged(old)
+    return fake, alpha * real + (1 - alpha) * enlarged(smaller(real))
 
 
 def _with_generated(new, old, real, alpha):
-    return _fade_both(new, old, real, alpha)[0], alpha * real + (1 - alpha) * double(old)
+    return _fade_both(new, old, real, alpha, smaller=lambda real: old)
+
+
+def _real_as(blend, new, old, real, alpha):
+    return _fade_both(new, old, real, alpha)[0], blend(new, double(halve(real)), real, alpha)
+
+
+def _enlarged_smoothly(image):
+    return F.interpolate(halve(image), scale_factor=2, mode="bilinear")
 
 
 def _fade_inputs(seed: int):
@@ -119,12 +121,38 @@ check_fade_both = Exercise(
         Case("the beginning, alpha = 0", lambda f: f(*_fade_inputs(6), 0.0)),
     ],
     mistakes={
-        "alpha is the weight of the new level": _alpha_on_old,
-        "pixels are repeated (nearest), not interpolated": _bilinear,
-        "make the real image smaller by means of 2 x 2 pixels, not by leaving pixels out": _every_other_pixel,
+        "alpha is the weight of the new level": (
+            lambda new, old, real, alpha: _fade_both(new, old, real, 1 - alpha)
+        ),
+        "pixels are repeated (nearest), not interpolated": partial(
+            _fade_both, enlarged=partial(F.interpolate, scale_factor=2, mode="bilinear")
+        ),
+        "make the real image smaller by means of 2 x 2 pixels, not by leaving pixels out": partial(
+            _fade_both, smaller=lambda real: real[..., ::2, ::2]
+        ),
         "the real image is blended with its own small version, not with a generated one": _with_generated,
+        "the real image is blended with its own small version, not with the new level": partial(
+            _real_as, lambda new, coarse, real, alpha: alpha * real + (1 - alpha) * new
+        ),
+        "alpha is the weight of the whole real image; its small version has 1 - alpha": partial(
+            _real_as, lambda new, coarse, real, alpha: (1 - alpha) * real + alpha * coarse
+        ),
+        "the real image is only made darker; add (1 - alpha) times its small version": partial(
+            _real_as, lambda new, coarse, real, alpha: alpha * real
+        ),
+        "the real image is always coarse; with alpha = 1 it has to be whole": partial(
+            _real_as, lambda new, coarse, real, alpha: coarse
+        ),
+        "pixels of the real image are repeated (nearest), not interpolated": partial(
+            _real_as,
+            lambda new, coarse, real, alpha: alpha * real + (1 - alpha) * _enlarged_smoothly(real),
+        ),
+        "the generated image has to stay faded: it is the real one that is not": (
+            lambda new, old, real, alpha: (new, real)
+        ),
+        "return the generated images first, then the real ones": lambda *a: _fade_both(*a)[::-1],
     },
-    given=_real_left_sharp,
+    given=lambda new, old, real, alpha: (_fade_both(new, old, real, alpha)[0], real),
 )
 
 RATE = 0.001
@@ -146,6 +174,12 @@ check_step_by_width = Experiment(
         ),
         "divided by the variance; take the standard deviation": lambda channels: RATE * 9 * channels / 2,
         "a number for a kernel of 1 x 1; these have 3 x 3": lambda channels: RATE * math.sqrt(channels / 2),
+        "in percent; give the fraction itself": lambda channels: 100 * _relative_step(channels),
+        "PyTorch's own start; take He's, with the function `ordinary`": (
+            lambda channels: RATE * math.sqrt(27 * channels)
+        ),
+        "no difference: copy the weights (clone) before the step": lambda channels: 0.0,
+        "channels are those of the input, not of the output": lambda channels: _relative_step(16),
     },
     why="Adam moves each weight by the rate, and the weights of a layer with many inputs are small",
 )
@@ -173,6 +207,12 @@ def _reshaped_only(x):
     return x.reshape(batch, channels // 4, 2 * height, 2 * width)
 
 
+def _permuted(order, x):
+    batch, channels, height, width = x.shape
+    squares = x.view(batch, channels // 4, 2, 2, height, width)
+    return squares.permute(*order).reshape(batch, channels // 4, 2 * height, 2 * width)
+
+
 check_shuffle_by_hand = Exercise(
     "shuffle_by_hand",
     solution=_shuffle_by_hand,
@@ -187,15 +227,24 @@ check_shuffle_by_hand = Exercise(
         "that repeats one channel; each pixel of the square has a channel of its own": (
             lambda x: double(x[:, ::4])
         ),
+        "that repeats the first channels; each pixel of the square has a channel of its own": (
+            lambda x: double(x[:, : x.shape[1] // 4])
+        ),
         "a reshape alone mixes rows of different channels; move the axes first (permute)": _reshaped_only,
+        "the row of the square comes after the row of the image: the order is H, i, W, j": partial(
+            _permuted, (0, 1, 2, 4, 3, 5)
+        ),
+        "i belongs to the rows, between H and W: the order is H, i, W, j": partial(
+            _permuted, (0, 1, 4, 5, 2, 3)
+        ),
     },
 )
 
 WEIGHT = 1e-3
 
 
-def _generator_loss(content, logits):
-    return content + WEIGHT * binary_cross_entropy(logits, 1.0, from_logits=True)
+def _generator_loss(content, logits, target=1.0):
+    return content + WEIGHT * binary_cross_entropy(logits, target, from_logits=True)
 
 
 def _saturating(content, logits):
@@ -204,10 +253,6 @@ def _saturating(content, logits):
 
 def _sigmoid_twice(content, logits):
     return _generator_loss(content, logits.sigmoid())
-
-
-def _target_zero(content, logits):
-    return content + WEIGHT * binary_cross_entropy(logits, 0.0, from_logits=True)
 
 
 def _weight_on_content(content, logits):
@@ -220,7 +265,7 @@ def _slope_of(loss, logit: float):
     value = loss(torch.tensor(0.5), logits)
     if isinstance(value, torch.Tensor) and value.requires_grad:
         value.backward()
-    return None if logits.grad is None else logits.grad / WEIGHT
+    return torch.zeros(1) if logits.grad is None else logits.grad / WEIGHT
 
 
 check_generator_loss = Exercise(
@@ -236,10 +281,34 @@ check_generator_loss = Exercise(
     mistakes={
         "that is log(1 - D): its gradient vanishes where D is sure, and it is most needed there": _saturating,
         "these are logits; a sigmoid before from_logits=True is one too many": _sigmoid_twice,
-        "the target is 1: the generator wants its images to be taken for real ones": _target_zero,
+        "the target is 1: the generator wants its images to be taken for real ones": partial(
+            _generator_loss, target=0.0
+        ),
         "the small weight belongs to the adversarial term": _weight_on_content,
         "the weight of 0.001 is missing": lambda content, logits: (
             content + binary_cross_entropy(logits, 1.0, from_logits=True)
+        ),
+        "that is 1 - D without logarithm: its gradient vanishes where D is sure": lambda content, logits: (
+            content + WEIGHT * (1 - logits.sigmoid()).mean()
+        ),
+        "that is 1 - D of logits; D is their sigmoid, and the loss its logarithm": lambda content, logits: (
+            content + WEIGHT * (1 - logits).mean()
+        ),
+        "these are logits, any number: from_logits=True": lambda content, logits: (
+            content + WEIGHT * binary_cross_entropy(logits, 1.0)
+        ),
+        "the sign: the cross-entropy has its minus already": lambda content, logits: (
+            2 * content - _generator_loss(content, logits)
+        ),
+        "the mean over the images, not the sum": lambda content, logits: (
+            content + len(logits) * (_generator_loss(content, logits) - content)
+        ),
+        "the content loss is given, with its 0.006; do not multiply it again": lambda content, logits: (
+            _generator_loss(0.006 * content, logits)
+        ),
+        "the content loss is missing": lambda content, logits: _generator_loss(0 * content, logits),
+        "no gradient reaches the logits: do not detach them": lambda content, logits: _generator_loss(
+            content, logits.detach()
         ),
     },
 )
@@ -271,6 +340,12 @@ check_psnr_by_sharpness = Experiment(
         "10 log10 of a squared error; 20 belongs to a root of it": lambda share: 2 * _decibels(share),
         "the logarithm of base 10": lambda share: -10 * math.log(_error(share)),
         "the sign: PSNR is 10 log10(1 / MSE)": lambda share: -_decibels(share),
+        "that is the error itself; PSNR is 10 log10(1 / MSE)": _error,
+        "the factor 10 is missing (deci means a tenth)": lambda share: _decibels(share) / 10,
+        "values have the range 1, not 255": lambda share: _decibels(share) + 20 * math.log10(255),
+        "every sample is compared with all truths, not with its own: use `error_of`": lambda share: (
+            -10 * math.log10(max((1 - share) ** 2 * _error(0.0), 1e-12))
+        ),
     },
     why="what is as sharp as the truth and at another place has the error twice, 3 dB",
     rtol=0.01,

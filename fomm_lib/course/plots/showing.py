@@ -99,7 +99,7 @@ def show(image: Figure | bytes, alt: str, colours: int | None = None) -> None:
         >>> show(image_grid([[torch.zeros(3, 8, 8)]]), alt="a black image, 8 by 8 pixels")
         a black image, 8 by 8 pixels
     """
-    _display(_image(image, alt, colours))
+    display(_image(image, alt, colours))
 
 
 def show_widget(widget, image: Figure | bytes, alt: str) -> None:
@@ -127,15 +127,20 @@ def show_widget(widget, image: Figure | bytes, alt: str) -> None:
         still.live = widget._repr_mimebundle_()
     except (AttributeError, TypeError) as error:
         raise InputError(f"{type(widget).__name__} is no widget of ipywidgets") from error
-    _display(still)
+    display(still)
 
 
-def _display(shown: _Image) -> None:
+def display(shown: object, instead: str = "use figure.savefig") -> None:
+    """Show an object of IPython in a notebook; `instead` says what to do in a script.
+
+    Raises:
+        InputError: IPython is not installed.
+    """
     try:
-        from IPython.display import display
+        from IPython.display import display as display_by_ipython
     except ImportError as error:
-        raise InputError("there is no notebook to show images in; in a script use figure.savefig") from error
-    display(shown)
+        raise InputError(f"there is no notebook to show this in; in a script {instead}") from error
+    display_by_ipython(shown)
 
 
 def _image(image: Figure | bytes, alt: str, colours: int | None = None) -> _Image:

@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+from fomm_lib.course.plots.showing import display
 from fomm_lib.errors import InputError
 
 
@@ -60,10 +61,6 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], digits: in
         equivariance      10   0.123
         perceptual         1  12.000
     """
-    try:
-        from IPython.display import display
-    except ImportError as error:
-        raise InputError("there is no notebook to show a table in; in a script print the rows") from error
     for row in rows:
         if len(row) != len(columns):
             raise InputError(
@@ -71,7 +68,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], digits: in
             )
     texts = [[_text(cell, digits) for cell in row] for row in rows]
     numbers = [all(_is_number(row[i]) for row in rows) for i in range(len(columns))]
-    display(_Table(list(map(str, columns)), texts, numbers))
+    display(_Table(list(map(str, columns)), texts, numbers), instead="print the rows")
 
 
 def _is_number(cell: Any) -> bool:

@@ -14,13 +14,12 @@ import numpy as np
 from fomm_lib.synthetic.photographs.fit import DISTANCE
 from fomm_lib.synthetic.photographs.layers import Kind, Layers
 from fomm_lib.synthetic.render import (
-    DEPTH_FACTOR,
     SUPERSAMPLING,
     buffer_layout,
-    depth_target,
-    read_shader,
+    compile_program,
     set_uniforms,
     shared_context,
+    targets,
 )
 
 _RANGE = 6.0  # dm in front of and behind the eyes that are drawn
@@ -96,7 +95,7 @@ class PhotographRenderer:
         Returns:
             (S, S, 4) float32 in [0, 1], S = SUPERSAMPLING size: colours times opacity, and opacity.
         """
-        gl, target = shared_context(), _targets(view.size)
+        gl, target = shared_context(), targets(view.size)
         self._move(positions, positions)
         target.image.use()
         target.image.clear(0.0, 0.0, 0.0, 0.0)
@@ -122,21 +121,13 @@ class PhotographRenderer:
             source shows the point, 0 where it is hidden or outside; `Kind` + 1 for a surface, 0 for
             background.
         """
-        gl, target = shared_context(), _targets(view.size)
+        gl, target = shared_context(), targets(view.size)
         gl.enable(gl.DEPTH_TEST)
         self._move(source, source)
-        target.other_depth.use()
-        target.other_depth.clear()
-        gl.polygon_offset = 2.0, 4.0  # half a step back: a surface must not hide itself
-        self._render("depth", view, blink)
-        gl.polygon_offset = 0.0, 0.0
+        target.draw_depth(lambda: self._render("depth", view, blink))
         self._move(driving, source)
-        target.numbers.use()
-        target.numbers.clear(0.0, 0.0, 0.0, 0.0)
         target.other_depth.depth_attachment.use(_UNITS["other_depth"])
-        self._render("flow", view, blink)
-        raw = np.frombuffer(target.numbers.read(components=4, dtype="f4"), np.float32)
-        return raw.reshape(view.size, view.size, 4).copy()
+        return target.draw_numbers(lambda: self._render("flow", view, blink))
 
     def kinds(self, positions: np.ndarray, view: View) -> np.ndarray:
         """(size, size) int: the `Kind` that each pixel centre shows, -1 for background."""
@@ -152,36 +143,11 @@ class PhotographRenderer:
         self._arrays[use].render()
 
 
-@dataclass(frozen=True)
-class _Targets:
-    image: Any
-    numbers: Any
-    other_depth: Any
-
-
-@lru_cache(maxsize=3)
-def _targets(size: int) -> _Targets:
-    """What images of a size are drawn into; the photographs of a process share it."""
-    gl, large = shared_context(), (size * SUPERSAMPLING,) * 2
-    return _Targets(
-        gl.framebuffer([gl.renderbuffer(large, 4)], gl.depth_renderbuffer(large)),
-        gl.framebuffer([gl.texture((size, size), 4, dtype="f4")], gl.depth_renderbuffer((size, size))),
-        depth_target(gl, size * DEPTH_FACTOR),
-    )
-
-
 @lru_cache
 def _program(use: str) -> Any:
-    head = "#version 330\n" + "".join(f"#define {kind.name} {kind.value}\n" for kind in Kind)
-    head += f"#define BEHIND {_BEHIND}\n"
-    program = shared_context().program(
-        vertex_shader=head + read_shader("photograph_vertex"),
-        fragment_shader=head + read_shader("photograph_common") + read_shader(f"photograph_{use}"),
-    )
-    for name, unit in _UNITS.items():
-        if name in program:
-            program[name] = unit
-    return program
+    defines = {**{kind.name: kind.value for kind in Kind}, "BEHIND": _BEHIND}
+    fragment = "photograph_common", f"photograph_{use}"
+    return compile_program("photograph_vertex", *fragment, defines=defines, units=_UNITS)
 
 
 def _texture(image: np.ndarray) -> Any:

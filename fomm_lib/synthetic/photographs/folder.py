@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fomm_lib.errors import InputError, error_text
-from fomm_lib.files import remove_leftovers
+from fomm_lib.files import make_folder, remove_leftovers
 from fomm_lib.synthetic.clip import check_integer
 from fomm_lib.synthetic.folder import check_folder, clip_path, note_settings, write_clip, write_missing
 from fomm_lib.synthetic.photographs.clip import PhotographClip
@@ -97,7 +97,8 @@ def photographs(
     held_out = _held_out_names(held_out, paths)
     check_installed()  # before a folder is made
     kept = out / FITS if fits is None else Path(fits)
-    _make(out, kept)
+    make_folder(out)
+    make_folder(kept)
     remove_leftovers(out, kept)
     rows = _with_splits(survey(paths, kept, jobs, progress), held_out)
     TABLE.write(out / LIST, rows)
@@ -152,14 +153,6 @@ def _with_splits(rows: list[Row], held_out: set[str] | int) -> list[Row]:
         replace(row, split=("test" if row.identity in held_out else "train") if row.used else "")
         for row in rows
     ]
-
-
-def _make(*folders: Path) -> None:
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
 
 
 def _digest(items: list[Any]) -> str:

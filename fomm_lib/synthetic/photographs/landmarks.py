@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from fomm_lib.media.faces import find_faces, landmarks68
+from fomm_lib.media.faces import SHIFTS, find_faces, landmarks68, shifted
 from fomm_lib.synthetic.photographs.reasons import Reason, Unusable
 
 EYES = (slice(36, 42), slice(42, 48))
@@ -24,8 +24,6 @@ WORKING_DISTANCE = 52.0
 
 _SMALLEST, _LARGEST = 30.0, 64.0  # distances between the eyes that are used, and that are left as they are
 _READ_AT = 550  # the longer side at which landmarks are read, because dlib rounds them to whole pixels
-# dlib's landmarks depend on the box: their mean over shifted boxes is steadier. Shares of the box.
-_SHIFTS = ((0, 0), (0.04, 0), (-0.04, 0), (0, 0.04), (0, -0.04))
 
 
 @dataclass(frozen=True)
@@ -98,12 +96,5 @@ def _landmarks(image: np.ndarray) -> np.ndarray:
     if len(faces) > 1:
         raise Unusable(Reason.SEVERAL_FACES, f"the detector finds {len(faces)} faces")
     (face,) = faces
-    side = face.right - face.left
-    points = []
-    for x, y in _SHIFTS:
-        dx, dy = round(x * side), round(y * side)
-        box = replace(
-            face, left=face.left + dx, right=face.right + dx, top=face.top + dy, bottom=face.bottom + dy
-        )
-        points.append(landmarks68(resized, box))
+    points = [landmarks68(resized, shifted(face, *shift)) for shift in SHIFTS]
     return (np.mean(points, axis=0) + 0.5) * np.array([width, height]) / size - 0.5

@@ -14,8 +14,9 @@ from fomm_lib.synthetic.photographs.face import INNER_MOUTH, Face, make_face, re
 from fomm_lib.synthetic.photographs.fit import Fit
 from fomm_lib.synthetic.photographs.landmarks import OPEN_MOUTH, Portrait
 from fomm_lib.synthetic.photographs.matte import Matte, cut_out
-from fomm_lib.synthetic.photographs.outer import Outer, grid_triangles, make_outer
+from fomm_lib.synthetic.photographs.outer import Outer, make_outer
 from fomm_lib.synthetic.photographs.textures import Textures, make_textures, mouth_opening
+from fomm_lib.synthetic.surfaces import grid_triangles
 
 
 class Kind(IntEnum):
@@ -154,4 +155,5 @@ def _card(canvas: Canvas, fit: Fit) -> Card:
     depth = corners + (max(middle, 0.0) - corners.mean()) * (1 - across**2) - _BEHIND_LIPS
     pixels = np.stack([x.ravel(), y.ravel()], axis=1)
     points = fit.lift(pixels - canvas.offset, np.tile(depth, _CARD_ROWS))
-    return Card(pixels, points.astype(np.float32), grid_triangles(_CARD_ROWS, _CARD_COLUMNS))
+    triangles = grid_triangles(np.arange(len(pixels)).reshape(_CARD_ROWS, _CARD_COLUMNS))
+    return Card(pixels, points.astype(np.float32), triangles)

@@ -26,6 +26,7 @@ from fomm_lib.synthetic.photographs.canvas import Canvas
 from fomm_lib.synthetic.photographs.face import Face, regions
 from fomm_lib.synthetic.photographs.fit import DISTANCE, Fit
 from fomm_lib.synthetic.photographs.pixels import nearest, rasterize
+from fomm_lib.synthetic.surfaces import grid_triangles
 
 STEP = 2  # pixels between the points of the grid
 _SILHOUETTE = -0.62  # depth of the head's outline in the person frame, dm: ears, crown
@@ -68,7 +69,7 @@ def make_outer(canvas: Canvas, face: Face, fit: Fit) -> Outer:
     y, x = np.mgrid[: canvas.shape[0] : STEP, : canvas.shape[1] : STEP]
     points = np.stack([x, y], axis=-1).reshape(-1, 2).astype(float)
     front, back = (fit.lift(points - canvas.offset, z.ravel()).astype(np.float32) for z in (depth, behind))
-    triangles = grid_triangles(*depth.shape)
+    triangles = grid_triangles(np.arange(depth.size).reshape(depth.shape))
     drawn = (maximum_filter(canvas.alpha, 2 * STEP + 1)[::STEP, ::STEP] > 0.03).ravel()
     # Far inside the face nothing is needed, and it would be seen through an open mouth.
     hidden = (distance_transform_edt(face.mask)[::STEP, ::STEP] > _HIDDEN).ravel()
@@ -83,14 +84,6 @@ def make_outer(canvas: Canvas, face: Face, fit: Fit) -> Outer:
         hidden,
         _follow(canvas, face, points, drawn),
     )
-
-
-def grid_triangles(rows: int, columns: int) -> np.ndarray:
-    """(F, 3): the triangles between neighbours of a grid, whose points are numbered row by row."""
-    number = np.arange(rows * columns).reshape(rows, columns)
-    a, b = number[:-1, :-1].ravel(), number[:-1, 1:].ravel()
-    c, d = number[1:, 1:].ravel(), number[1:, :-1].ravel()
-    return np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
 
 
 def _depth(canvas: Canvas, face: Face, fit: Fit) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
-from fomm_lib.synthetic.render import read_shader, shared_context
+from fomm_lib.synthetic.render import compile_program, shared_context
 
 _SUBPIXELS = 4  # polygons are drawn this many times larger, then averaged
 _DEPTH_RANGE = 16.0  # dm before and behind the eyes that `rasterize` keeps
@@ -156,8 +156,4 @@ def rasterize(
 
 @lru_cache(maxsize=1)
 def _raster_program():
-    head = "#version 330\n"
-    return shared_context().program(
-        vertex_shader=head + read_shader("photograph_raster_vertex"),
-        fragment_shader=head + read_shader("photograph_raster"),
-    )
+    return compile_program("photograph_raster_vertex", "photograph_raster", defines={}, units={})

@@ -7,7 +7,6 @@ belongs to the content of the portrait: one that changed is fitted anew.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 from collections.abc import Sequence
@@ -24,8 +23,10 @@ from fomm_lib.data.tables import Table
 from fomm_lib.errors import InputError
 from fomm_lib.files import atomic_output
 from fomm_lib.media.faces import find_faces
+from fomm_lib.media.folders import files_in
 from fomm_lib.media.formats import IMAGE_SUFFIXES
 from fomm_lib.media.video import read_image
+from fomm_lib.releases import require_module
 from fomm_lib.synthetic.anatomy import data_folder
 from fomm_lib.synthetic.folder import draw_with_one_thread
 from fomm_lib.synthetic.photographs.canvas import TOP, make_canvas
@@ -96,10 +97,7 @@ def identity_of(path: str | os.PathLike) -> str:
 def check_installed() -> None:
     """Raise an InputError if a package of the extras is missing, or the machine cannot draw."""
     for module, package in (("skimage", "scikit-image"), ("threadpoolctl", "threadpoolctl")):
-        if importlib.util.find_spec(module) is None:
-            raise InputError(
-                f'photographs need the package {package}; install it: pip install "fomm-lib[synthetic]"'
-            )
+        require_module(module, f"photographs need the package {package}", "synthetic")
     data_folder()
     shared_context()
     find_faces(np.zeros((64, 64, 3), np.uint8))
@@ -111,12 +109,7 @@ def find_portraits(folder: str | os.PathLike) -> list[Path]:
     Raises:
         InputError: no such folder, no image in it, or two with the same name.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: not a folder; give one with portraits")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise InputError(f"{folder}: no .jpg or .png in it; give a folder with portraits")
+    paths = files_in(folder, IMAGE_SUFFIXES, "portraits")
     names: dict[str, Path] = {}
     for path in paths:
         other = names.setdefault(identity_of(path), path)

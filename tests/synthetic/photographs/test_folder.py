@@ -176,6 +176,6 @@ def test_bad_numbers_are_named_and_make_no_folder(tmp_path, wrong, message):
 def test_without_scikit_image(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(b"")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r'scikit-image; install it: pip install "fomm-lib\[synthetic\]"'):
+    with pytest.raises(InputError, match=r"scikit-image; install it: pip install .fomm-lib\[synthetic\]"):
         photographs(tmp_path, tmp_path / "out", 1)
     assert not (tmp_path / "out").exists()

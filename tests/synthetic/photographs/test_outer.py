@@ -6,18 +6,13 @@ import numpy as np
 import pytest
 
 from fomm_lib.synthetic.photographs.layers import Kind
-from fomm_lib.synthetic.photographs.outer import STEP, grid_triangles
+from fomm_lib.synthetic.photographs.outer import STEP
 from fomm_lib.synthetic.photographs.pixels import polygon
 from fomm_lib.synthetic.photographs.posture import at_rest
 from fomm_lib.synthetic.photographs.sheet import with_actions
 from tests.support.portraits import kinds_of, landmarks_in, photograph
 
 WIDE = {"jawOpen": 0.8, "mouthLowerDown": 0.3, "mouthUpperUp": 0.2}
-
-
-def test_a_grid_has_two_triangles_a_cell():
-    triangles = grid_triangles(3, 4)
-    assert triangles.shape == (12, 3) and set(triangles.ravel()) == set(range(12))
 
 
 @pytest.mark.needs_system

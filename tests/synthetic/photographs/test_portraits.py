@@ -112,9 +112,9 @@ def test_fits_are_kept_until_the_portrait_changes(folder, fits, monkeypatch):
 
 
 def test_folders_without_portraits(tmp_path):
-    with pytest.raises(InputError, match="not a folder; give one with portraits"):
+    with pytest.raises(InputError, match="no such folder; give one that holds portraits"):
         find_portraits(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"no \.jpg or \.png in it"):
+    with pytest.raises(InputError, match="no portraits in it"):
         find_portraits(tmp_path)
     for name in ("one.jpg", "one.png"):
         (tmp_path / name).write_bytes(b"")
