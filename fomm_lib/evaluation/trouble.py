@@ -9,8 +9,8 @@ fourteen ways (`python -m experiments.trouble`; scores and ROC curves are in dat
 never a refusal: whoever animates a statue by a drawing may go on.
 
 Faces are found by the extra `faces`. Without it the lines about faces are left out (none, several, cut off),
-and pose and size are compared by the model's keypoints, which is less exact; `NEEDS_FACES` lists what is
-missing.
+and pose and size are compared by the model's keypoints, which is less exact, and on the scale of heads-128;
+`NEEDS_FACES` lists what is missing.
 """
 
 from __future__ import annotations
@@ -230,7 +230,8 @@ def trouble(
         InputError: a file that cannot be read, or as for `AnimateOptions`.
 
     Example:
-        >>> trouble(load_model("heads-64"), data_path("portrait.jpg"), data_path("driving.mp4"), faces=False)
+        >>> files = data_path("portrait.jpg"), data_path("driving.mp4")
+        >>> trouble(load_model("heads-64"), *files, faces=False, relative=False)
         []
     """
     chosen = AnimateOptions.of(options)

