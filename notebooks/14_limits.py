@@ -108,9 +108,9 @@ sheet = to_tensor(read_image(fomm.data_path("limits", "failures.jpg")))
 tiles = sheet.unflatten(1, (6, 128)).unflatten(3, (4, 128)).permute(1, 3, 0, 2, 4)
 plots.show(
     plots.image_grid(list(tiles), ["portrait", "driving", "result", "true result"]),
-    alt="Six rows: a turn of 50 degrees leaves the old hair behind the head; another pose; a bar "
-    "before the driving face, and the mouth does not open; two drivers, and the face is torn; a "
-    "driver cut off, and the forehead is bent; a drawing becomes soft.",
+    alt="Six rows: a turn of 50 degrees leaves the old hair behind the head; another pose; a "
+    "bar before the driving face, and the mouth does not open; two drivers, and the face is "
+    "torn; a driver cut off, and the forehead is bent; a drawing becomes soft.",
     colours=256,
 )
 
@@ -207,7 +207,7 @@ for name, pair in spoiled.items():
     found = trouble(model, *pair, faces=False)
     print(f"{name}:", "-" if not found else "")
     for one in found:
-        print("   ", one.check.problem.format(one.value)[:80])
+        print("   ", one.check.problem.format(one.value).split(" (")[0])
 
 # %% [markdown]
 # Each line names what was done, or what follows from it: in the dark, keypoints are found elsewhere. A line
