@@ -128,7 +128,7 @@ plots.show(
 # @title Error against angle, pose and a bar
 sweeps = {
     "angle": ("degrees", "the driving head turns, degrees"),
-    "pose": ("degrees", "portrait and first frame differ, degrees"),
+    "pose": ("degrees", "first poses differ, degrees"),
     "occluder": ("share", "height of a bar, share of the face"),
 }
 figure, axes = plt.subplots(1, 3, figsize=(6, 2.6), sharey=True)
@@ -141,8 +141,9 @@ for axis, (name, (by, label)), colour, mark in zip(
         axis.plot([float(x) for x in own], own.values(), color=colour, alpha=0.25, linewidth=1)
     curve = means(rows, by, "epe")
     axis.plot([float(x) for x in curve], curve.values(), color=colour, marker=mark)
-    axis.set(xlabel=label, ylim=(0, None))
+    axis.set(xlabel=label)
     axis.xaxis.label.set_size(7)
+axes[0].set_ylim(bottom=0)
 axes[0].set_ylabel("end-point error, pixels of 256")
 plots.show(
     figure,
@@ -401,7 +402,7 @@ figure, axis = plt.subplots(figsize=(5, 2.6))
 for (name, several), colour, line in zip(
     spectra.items(), (BLUE, RED), ("-", "--"), strict=True
 ):
-    axis.semilogy(np.mean(several, axis=0)[1:], line, color=colour, label=name)
+    axis.semilogy(range(1, 65), np.mean(several, axis=0)[1:], line, color=colour, label=name)
 axis.set(xlabel="frequency, cycles in the width of 128 pixels", ylabel="power")
 axis.legend()
 plots.show(
