@@ -17,13 +17,13 @@ import argparse
 import numpy as np
 import torch
 
-from fomm_lib.checkpoints import shipped_weights
 from fomm_lib.data.clips import find_clips
 from fomm_lib.geometry import flow_at
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.model import FirstOrderMotionModel, load_model
 from fomm_lib.synthetic.truth import read_truth
 
+HEADS = ["heads-64", "heads-128-zeroth", "heads-128", "heads-256"]
 UPPER, LOWER = 51, 57  # the middle of the lips' outer edge, of iBUG's 68
 
 
@@ -55,9 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder of clips with their truth")
     parser.add_argument("--split", default="test")
-    parser.add_argument(
-        "--weights", nargs="+", default=shipped_weights(), help="names in data/weights, or files"
-    )
+    parser.add_argument("--weights", nargs="+", default=HEADS, help="names in data/weights, or files")
     arguments = parser.parse_args()
     print(f"{'':24s} slope  correlation")
     for name in arguments.weights:

@@ -2,9 +2,12 @@
 
     python -m experiments.stability --out runs/stability                       # all, some minutes
     python -m experiments.stability --out runs/stability --variants plain "warm-up" --steps 100
+    nice -n 19 python -m experiments.stability --out runs/limits --seeds 3 --steps 150 --variants \
+        plain EMA R1 "gradient penalty" "spectral norm" "falling rate"
 
-Images of 32x32 of the synthetic heads in data/heads, narrow networks, all six losses. `stability.csv` is that
-of data/training, which notebook 07 shows; it has a row for each run:
+Images of 32x32 of the synthetic heads in data/heads, narrow networks, all six losses. The first table of
+these commands is data/training/stability.csv, which notebook 07 shows (of the first seven variants); the last
+one is data/limits/stability.csv, with the curves beside it, for notebook 14. A row for each run:
 
     variant, rate, seed   which; `rate` is the learning rate of all networks
     steps                 how many were done: fewer than requested if a number was not finite
@@ -26,10 +29,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from fomm_lib.blocks import scale_name
 from fomm_lib.errors import InputError
 from fomm_lib.files import data_path
-from fomm_lib.training.loop import train
+from fomm_lib.gan import gradient_penalty
+from fomm_lib.geometry import at_least_float32
+from fomm_lib.keypoints import Keypoints
+from fomm_lib.training import loop
+from fomm_lib.training.step import TrainingStep
 
 SMALL = {
     "dataset_params": {"frame_shape": [32, 32, 3]},
@@ -72,8 +81,31 @@ VARIANTS = {
     "spectral norm": {"sn": True},
     "warm-up": {"warmup_steps": 100},
     "slower discriminator": {"lr_discriminator": 0.25},
+    # An epoch is the 40 clips once, 10 steps: a tenth of the rate from step 91 on.
+    "falling rate": {"num_repeats": 1, "epoch_milestones": [9]},
+    "gradient penalty": {"r1": 20.0},  # in place of R1, by `PenaltyBetween`; half of it is the weight
 }
 RATES = (1e-3, 1e-2)
+
+
+class PenaltyBetween(TrainingStep):
+    """A step whose penalty is that of Wasserstein GANs: the discriminator's slope between real and generated
+    images should be 1 (`gan.gradient_penalty`). R1 wants slope 0 at real images.
+    """
+
+    def adversarial_losses(
+        self, fake: dict[float, Tensor], real: dict[float, Tensor], kp: Keypoints
+    ) -> dict[str, Tensor]:
+        self.generated = fake
+        return super().adversarial_losses(fake, real, kp)
+
+    def slope_at_real(self, real: dict[float, Tensor], kp: Keypoints) -> Tensor:
+        total = torch.zeros(())
+        for scale in self.discriminator.scales:
+            network = self.discriminator.discs[scale_name(scale)]
+            images = (at_least_float32(each[scale]) for each in (real, self.generated))
+            total = total + gradient_penalty(lambda image, net=network: net(image, kp)[1], *images)
+        return total
 
 
 def configured(changes: dict, rate: float) -> dict:
@@ -102,8 +134,9 @@ def measure(
     every = {"log_every": 5, "checkpoint_every": 25, "sample_every": steps, "keep": 1}
     quiet = {"progress": False, "tensorboard": False, "device": "cpu", "validation_pairs": 12}
     done = steps
+    loop.TrainingStep = PenaltyBetween if variant == "gradient penalty" else TrainingStep
     try:
-        train(
+        loop.train(
             configured(VARIANTS[variant], rate),
             data_path("heads"),
             out,
@@ -140,13 +173,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS)[:7], choices=list(VARIANTS))
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows, curves = [], {}
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         for rate in arguments.rates:
             for variant in arguments.variants:
                 name = f"{variant}, {rate:g}" + (f", seed {seed}" if seed else "")

@@ -125,12 +125,18 @@ plots.show(
 # %% [markdown]
 # *Figure 2. Six moments: the portrait turns when the driving head turns.*
 #
-# These frames are by `heads-256`, the model of `fomm animate`, which has parts beyond the paper (notebook 05).
+# These frames are by `heads-256`, the model of `fomm animate`, with parts beyond the paper (notebook 05).
 # Now we take a small one, `heads-64`, with the published architecture. Its images are softer.
 
 # %%
 model = fomm.load_model("heads-64", device="cpu")
-print("images of", model.size, "pixels,", model.config.model_params.common_params.num_kp, "keypoints")
+print(
+    "images of",
+    model.size,
+    "pixels,",
+    model.config.model_params.common_params.num_kp,
+    "keypoints",
+)
 
 # %% [markdown]
 # > **Think!** Which pixels of a turned head can be *copied* from the source, and which must be *invented*?

@@ -462,8 +462,8 @@ plots.show_table(["models", "metric", "difference", "95 % interval", "better : w
 # ## 6. What people look at
 #
 # The same frames at 256 pixels. **Sharpness** is the variance of the Laplacian in the face over the truth's,
-# **uncovered** the L1 where the head leaves background. Then **slopes** of movements: 1 is as far as the truth,
-# 0 not at all.
+# **uncovered** the L1 where the head leaves background. Then **slopes** of movements: 1 is as far as the
+# truth, 0 not at all.
 
 # %%
 large = read_report(fomm.data_path("evaluation", "at_256.csv"))

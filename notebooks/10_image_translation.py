@@ -75,10 +75,9 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED = plots.COLOURS[:6]
 # %% [markdown]
 # ## The problem as one image
 #
-# The upper row says which part of a person each pixel shows: skin (cyan), hair (magenta), clothes (blue),
-# background (black); eyes, lashes and mouth have colours of their own. The lower row is the head that
-# belongs to it. The labels do not say which colour the hair has. What should a network paint that sees only
-# them?
+# The upper row says which part each pixel shows: skin (cyan), hair (magenta), clothes (blue), background
+# (black), and small parts. The lower row is the head that belongs to it. The labels do not say which colour
+# the hair has. What should a network paint that sees only them?
 
 # %% tags=["hide-input"]
 # @title labels and heads
@@ -126,8 +125,8 @@ plots.show(
 print(f"median {strength.median():.2f}, standard deviation {strength.std():.2f}")
 
 # %% [markdown]
-# *Figure 2. Clothes lie on both sides of grey; the best single answer for L1 is almost grey.* In the same way
-# the median of all faces that fit a label map is a smooth face with one colour of skin.
+# *Figure 2. Clothes lie on both sides of grey; the best single answer for L1 is almost grey.* And the median
+# of all faces that fit a label map is a smooth one, with one skin.
 #
 # ## 2. A discriminator that sees patches
 #
@@ -176,14 +175,14 @@ assert seen.any(0).sum() == toy_field([(4, 2)] * 3 + [(4, 1), (4, 1)])
 
 # %% [markdown]
 # The generator is a *U-Net*: each level halves the image, and on the way back gets the features of the same
-# size again (a *skip*), so that the outline of the labels need not pass through the narrowest level. FOMM's
-# hourglasses (notebook 03) are built in the same way.
+# size again (a *skip*), so that outlines need not pass through the narrowest level. FOMM's hourglasses
+# (notebook 03) are built alike.
 #
 # ## 3. L1, GAN, or both
 #
 # Three generators, equal but for the loss, trained for 1,500 steps of 4 images each (about a minute on one
-# core; `python -m experiments.family pix2pix`). Tables give the mean over the seeds and, in brackets, their
-# range. Before you look: which one has the smallest L1 error, and which one the most colour?
+# core; `python -m experiments.family pix2pix`). Tables give means over the seeds, and in brackets the range.
+# Before you look: which one has the smallest L1 error, and which one the most colour?
 
 # %% tags=["hide-input"]
 # @title images by L1, by both, by the GAN
@@ -204,8 +203,7 @@ plots.show(
 
 # %% [markdown]
 # *Figure 3. L1 alone paints everyone the same skin, before grey; with the discriminator colour and contrast
-# return, and a weave; without L1 there is no face.* None of them is a good portrait: the networks are small,
-# and were trained for a minute.
+# return, and a weave; without L1 there is no face.* None is a good portrait after a minute of training.
 
 # %%
 measured.show([*variants, "truth"], ["l1", "sharpness", "overlap_yellow_blue", "iou"])
@@ -215,15 +213,15 @@ assert measured.below("overlap_yellow_blue", "L1", "L1+cGAN")
 
 # %% [markdown]
 # - *L1 error*: smallest for L1, which optimises it. By this measure grey wins.
-# - *Sharpness* (mean gradient over that of the truth): L1 is too soft; the GAN alone is far too "sharp", with
-#   noise. So sharpness alone is no measure of quality either.
+# - *Sharpness* (mean gradient over that of the truth): L1 is too soft, the GAN alone far too "sharp", with
+#   noise: no measure of quality either.
 # - *Overlap of the colour histogram* with the true one: the discriminator restores colours that L1 removed.
-# - *IoU* of labels that a segmenter reads back. It reads the grey images of L1 *better than the true ones*:
-#   they contain nothing but the labels.
+# - *IoU* of labels that a segmenter reads back. It reads the images of L1 *better than the true ones*: they
+#   contain nothing but the labels.
 #
-# In the paper (streets, its table 1) a segmenter reads back 42 % of the pixels from L1, 57 % from a
-# conditional GAN, 66 % from both, and 80 % from true images. There both together win, as here in looks. The
-# GAN without L1 fares better there: it was trained for hundreds of times as many steps.
+# In the paper (streets, table 1) a segmenter reads back 42 % of the pixels from L1, 57 % from a conditional
+# GAN, 66 % from both, 80 % from true images. The GAN without L1 fares better there: it had hundreds of times
+# as many steps.
 #
 # How large should a patch be? The same training with 1, 16, 34 and 70 pixels:
 
@@ -257,8 +255,7 @@ print(
 
 # %% [markdown]
 # *Figure 4. From 16 pixels on the discriminator has an effect; one of single pixels changes nothing here.* In
-# the paper single pixels already restore colour, and sharpness comes with 16. Our training is too short to
-# confirm the first.
+# the paper's longer trainings single pixels restore colour already, and sharpness comes with 16.
 #
 # ## 4. Without pairs: the cycle
 #
@@ -305,10 +302,10 @@ for name, mapped in maps.items():
     print(f"{name:9} distance of distributions {distance:.2f}, best cycle loss {cycle:.2f}")
 
 # %% [markdown]
-# The discriminator rejects only the constant. The cycle loss rejects the fold as well, since half of the
-# information is lost in it. **Nothing rejects the mirror**: it has the right distribution and can be undone.
-# A cycle loss keeps information; it does not say *which* $b$ belongs to an $a$. That the trained networks
-# find the right one is due to the networks: for convolutions the simplest map keeps shapes in place.
+# The discriminator rejects only the constant. The cycle loss rejects the fold as well: it loses half of the
+# information. **Nothing rejects the mirror**: it has the right distribution and can be undone.
+# A cycle loss keeps information; it does not say *which* $b$ belongs to an $a$. If networks find the right
+# one, it is because for convolutions the simplest map keeps shapes in place.
 #
 # An *identity loss*, $\mathrm{mean}\,\lvert G_{ab}(b) - b \rvert$ and its twin, with half the weight, keeps
 # colours where the image is of the right kind already. And each discriminator gets generated images from a
@@ -330,14 +327,13 @@ at_once, age = (late == 0).float().mean(), late[late > 0].float().mean()
 print(f"returned at once {at_once:.2f}, mean age of old ones {age:.0f} steps")
 
 # %% [markdown]
-# *Figure 5. The discriminator must recognise images of up to several hundred steps ago, so the generator
-# cannot win by repeating an old trick.*
+# *Figure 5. The discriminator must recognise images of several hundred steps ago: no old trick wins again.*
 #
 # ## 5. What CycleGAN learned from unpaired heads and labels
 #
 # People 1 to 400 give heads, people 401 to 800 labels; no pair is ever seen. 1,200 steps of one image each
-# (two to three minutes on a core; `python -m experiments.family cyclegan`). We know the pairs, hide them from
-# the training, and use them to measure.
+# (two to three minutes on a core; `python -m experiments.family cyclegan`). We know the pairs, and use them
+# only to measure.
 
 # %% tags=["hide-input"]
 # @title round trips with and without cycle losses
@@ -372,16 +368,13 @@ print(f"most frequent class of each pixel, for every head: accuracy {accuracy:.2
 assert all(max(translated.values(kind, "pixel_accuracy")) < accuracy for kind in kinds)
 
 # %% [markdown]
-# - *There and back*: the cycle loss does what it optimises, and keeps people different (spread, 1 for true
-#   heads).
-# - *Accuracy of the labels*, the hidden truth: **the cycle makes it worse here**, and the constant answer
-#   (for each pixel its most frequent class) is better than all four. Without this last line the numbers would
-#   look respectable.
+# - *There and back*: the cycle loss does what it optimises, and keeps people different (spread).
+# - *Accuracy of the labels*, the hidden truth: **the cycle makes it worse here**, and a constant answer is
+#   better than all four. Without it the numbers would look respectable.
 #
-# Why does it fail? And how can a white-haired head come back from labels, which have no word for white hair?
-# Chu et al. 2017 found that a large CycleGAN hides such information in faint patterns. That can be tested:
-# replace each made colour by the nearest colour of the palette, which erases all patterns. And sort the
-# heads by how bright their skin (their hair) is: in which of them is it found?
+# Why? And how can white hair come back from labels, which have no word for it? A large CycleGAN hides it in
+# faint patterns (Chu et al. 2017). Test it: replace each made colour by the nearest one of the palette. And
+# sort the heads by how bright their skin (their hair) is: in which of them is it found?
 
 # %%
 trained = weights.load_family("cyclegan").networks
@@ -413,11 +406,10 @@ for name in ("skin", "hair"):
 plots.show_table(["pixels of", *(f"called {column}" for column in columns)], rows, digits=2)
 
 # %% [markdown]
-# Nothing is hidden here: without the patterns the way back is as good. Instead the *classes* carry what the
-# cycle loss asks for. Dark hair is called background and bright hair skin, dark skin is called hair or
-# background, since that tells the way back how bright to paint. The two generators have agreed on a code of
-# their own, as the mirror of section 4: a small cycle loss does not prove a meaningful middle, and what it
-# costs depends on who is in the image.
+# Nothing is hidden here: without patterns the way back is as good. The *classes* carry what the cycle loss
+# asks for. Dark hair is called background and bright hair skin, dark skin hair or background: that tells the
+# way back how bright to paint. The generators have agreed on a code of their own, like the mirror
+# (section 4). A small cycle loss proves no meaningful middle.
 #
 # ## From toy to library
 #
@@ -448,9 +440,8 @@ for name, value in by_hand.items():
 print("by hand and by the library:", ", ".join(by_hand), "agree to 1 in 1000")
 
 # %% [markdown]
-# `fit` is the loop: draw a batch, take a step, keep the losses. Here both systems train for a few seconds,
-# which is enough for the losses, not for images: those need the minutes of
-# `fomm family train pix2pix --out runs/mine`.
+# `fit` is the loop: draw a batch, take a step, keep the losses. A few seconds are enough for the losses, not
+# for images: those need the minutes of `fomm family train pix2pix --out runs/mine`.
 
 # %% tags=["nbval-ignore-output"]
 curves = {}
@@ -470,16 +461,14 @@ plots.show_table(
 assert rows[-1][-1] < 0.7 * rows[-1][-2], "labels there and back: better on every processor"
 
 # %% [markdown]
-# The cycle loss of the labels (`cycle_b`) falls fast, since labels have only a few colours. The L1 loss of
-# heads varies from batch to batch by more than it has fallen.
+# The cycle loss of the labels (`cycle_b`) falls fast, since labels have only a few colours.
 #
-# Trained weights come with the course: `load_family("pix2pix")`, and by command
-# `fomm family apply pix2pix labels.png head.png`.
+# Trained weights: `load_family("pix2pix")`, or `fomm family apply pix2pix labels.png head.png`.
 #
 # ## Break it
 #
-# The network learned what the *colours of the labels* mean. Exchange two of them: hair gets the colour of
-# skin and the other way round. What will it paint? And what if it gets a head instead of labels?
+# The network learned what the *colours of the labels* mean. Exchange those of hair and skin: what will it
+# paint? And what of a head instead of labels?
 
 # %%
 model = weights.load_family("pix2pix")
@@ -506,8 +495,8 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 7. The generator follows the colours of the labels literally, also where no head looks like that.*
-# It has learned the appearance of patches, not what a face is.
+# *Figure 7. The generator follows the colours literally, also where no head looks like that.* It has learned
+# the appearance of patches, not what a face is.
 
 # %% [markdown]
 # ## Exercises
@@ -520,10 +509,9 @@ plots.show(
 #
 # *code · difficulty 3 of 5 · importance 3 of 5 · 15 minutes*
 #
-# *Which* pixels does output number `output` of a stack of convolutions see, in one direction? Now the layers
-# have a padding too. Give the first and the last pixel; the first may be negative: it lies in the padding.
-# One layer first: which of its inputs does output 0 see, and which output 1? (Output 15 of the discriminator
-# in section 2 sees pixels 97 to 166.)
+# *Which* pixels, the first and the last, does output number `output` of a stack of convolutions see, in one
+# direction? Now layers have a padding too, so the first may be negative. Hint: which inputs of one layer do
+# its outputs 0 and 1 see? (Output 15 of section 2 sees pixels 97 to 166.)
 
 
 # %%
@@ -552,9 +540,8 @@ check_patch_pixels(patch_pixels)
 #
 # *code · difficulty 3 of 5 · importance 5 of 5 · 10 minutes*
 #
-# Write the discriminator's loss of section 2. `discriminator` takes the labels and an image, concatenated
-# along the channels, and gives logits; `binary_cross_entropy` is that of notebook 01. No gradient may reach
-# the generator that made `fake`.
+# Write the discriminator's loss of section 2, with `binary_cross_entropy` (notebook 01). `discriminator`
+# takes labels and image, concatenated along the channels. No gradient may reach the generator of `fake`.
 
 
 # %%
@@ -583,10 +570,9 @@ check_conditional_loss(conditional_loss)
 # *experiment · difficulty 2 of 5 · importance 5 of 5 · 10 minutes*
 #
 # Of 100 shirts 60 have the colour 0.4 and 40 the colour -0.2. A generator can paint one colour only.
-# **Predict**: which one, with the squared and with the absolute error? Write your two numbers down. **Run**:
-# let gradient descent find the colour that minimises `loss(values - colour)`. (The slope of an absolute error
-# does not become smaller near its minimum, so let the rate fall, or keep it at 0.01.) **Compare** with your
-# numbers.
+# **Predict** (two numbers): which one, with the squared and with the absolute error? **Run**: let gradient
+# descent find the colour that minimises `loss(values - colour)`. The slope of the absolute error stays large:
+# a rate of 0.01 is small enough. **Compare**.
 
 
 # %%
@@ -612,8 +598,8 @@ check_best_colour(best_colour)
 #     return float(colour.detach())
 # ```
 #
-# The squared error paints the mean, 0.16, a colour that nobody wears; the absolute error the median, 0.4,
-# so everybody wears the same. A discriminator rejects both: it has seen both colours, and no other.
+# The squared error paints the mean, 0.16, which nobody wears; the absolute error the median, 0.4, which then
+# everybody wears. A discriminator rejects both.
 #
 # </details>
 #
@@ -649,9 +635,9 @@ check_cycle_loss(cycle_loss)
 #
 # *find the bug · difficulty 3 of 5 · importance 3 of 5 · 15 minutes*
 #
-# This pool has three faults. Correct them: until `size` images are stored, a new image is stored and
-# returned; afterwards, with probability 1/2, a random stored image is returned and the new one takes its
-# place; else the new one is returned. What is stored must not change when the caller changes its image.
+# This pool has three faults. Until `size` images are stored, a new image is stored and returned; afterwards,
+# with probability 1/2, a random stored image is returned and the new one takes its place; else the new one is
+# returned. What is stored must not change with the caller's image.
 
 
 # %%
@@ -690,10 +676,10 @@ check_pool_query(pool_query)
 #
 # *experiment · difficulty 3 of 5 · importance 2 of 5 · 10 minutes*
 #
-# **Predict**: when a pool of 10 returns an *old* image, how many steps ago was it made, on average?
-# Hint: a place of the pool is replaced with which probability in a step? **Run** 20,000 queries of
-# one image with `cyclegan.ImagePool(size, random.Random(0))`, leave out the first 10 · `size`, and
-# average the ages above 0. **Compare**, also for other sizes.
+# **Predict**: when a pool of 10 returns an *old* image, how many steps ago was it made, on average? Hint:
+# how probable is it that a place is replaced in a step? **Run** 20,000 queries of one image with
+# `cyclegan.ImagePool(size, random.Random(0))`, leave out the first 10 · `size`, and average the ages above 0.
+# **Compare**, also for other sizes.
 
 
 # %%
@@ -718,7 +704,7 @@ check_pool_age(pool_age)
 # ```
 #
 # A place is replaced with probability 1 / (2 · size) in each step, so its image lives 2 · size steps on
-# average: 20 for a pool of 10, and 100 for the published 50.
+# average: 20 for a pool of 10, 100 for 50.
 #
 # </details>
 
@@ -743,7 +729,7 @@ check_pool_age(pool_age)
 #
 # <details><summary>Answer</summary>
 #
-# Without them any realistic head is accepted, whatever the labels say. With them the pair must fit.
+# Without them any realistic head is accepted. With them the pair must fit.
 #
 # </details>
 #
@@ -771,8 +757,8 @@ check_pool_age(pool_age)
 #
 # <details><summary>Answer</summary>
 #
-# Ask for the accuracy of a constant answer first: here the most frequent class of each pixel reaches 0.79.
-# Then ask for whom it is right: here skin is found for bright heads, and often not for dark ones.
+# Ask for a constant answer first: here the most frequent class of each pixel reaches 0.79. Then ask for whom:
+# skin is found in bright heads, and often not in dark ones.
 #
 # </details>
 
@@ -780,7 +766,7 @@ check_pool_age(pool_age)
 # ## What you can now do
 #
 # You can derive what a reconstruction loss paints, compute the patch of a discriminator, write the losses of
-# pix2pix and CycleGAN, and say what their tables prove and what not.
+# pix2pix and CycleGAN, and say what their tables prove.
 #
 # Next: **11 · Growing and super-resolution**: images of noise, and images enlarged.
 #

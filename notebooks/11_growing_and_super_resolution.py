@@ -265,8 +265,7 @@ rows = [
 plots.show_table(["batch", "deviation channel"], rows)
 
 # %% [markdown]
-# A collapsed generator is betrayed by one number, though each of its images is perfect. (The generated heads
-# differ a little less than real ones.)
+# A collapsed generator is betrayed by one number, though each of its images is perfect.
 #
 # **Equalised learning rate.** Weights are kept as N(0, 1) and multiplied by $\sqrt{2 / \text{fan-in}}$ when
 # they are used. At the start that is He's initialisation; the difference comes with Adam, whose steps do
@@ -279,7 +278,7 @@ plots.show_table(["batch", "deviation channel"], rows)
 #
 # Three kinds of training for 16 x 16 pixels, each of 100 seconds of processor time: grown from 4 pixels;
 # *flat*, with 16 pixels from the beginning; grown without minibatch standard deviation (`python -m
-# experiments.family progressive`; bars and brackets give the range of the seeds). The measure is the sliced
+# experiments.family progressive`; bars: range of the seeds). The measure is the sliced
 # Wasserstein distance (SWD) between patches of real and generated images, x 1000; smaller is better. Two
 # halves of the real images show what a perfect generator would get. Before you look: does growing cost time,
 # since so much is spent on images that nobody wants?
@@ -322,8 +321,8 @@ assert growing.below("spread", "grown without stddev", "grown")
 
 # %% [markdown]
 # **Growing does not pay here.** Every seed of flat training ends nearer than every grown one. Images of
-# 16 x 16 pixels are easy enough to begin with, and of the 20,000 images that the grown network has seen
-# when the time is over only 6,000 to 7,000 had that size.
+# 16 x 16 pixels are easy enough to begin with, and of the 20,000 images that the grown network saw only
+# 6,000 to 7,000 had that size.
 #
 # **The deviation channel does pay.** Without it the distance is a third larger, and the heads differ less
 # ("spread": the deviation between images, over that of real ones).
@@ -428,9 +427,9 @@ plots.show(
 # *Figure 9. No method is best in both: to the right lies the smaller error, below the better look.*
 #
 # From the squared error to SRGAN, PSNR falls by 1.5 dB and SSIM by 0.03, while LPIPS falls from 0.25 to
-# 0.17 (here less is better) and sharpness rises: which one wins depends on the measure, as in the paper. The
+# 0.17 (less is better) and sharpness rises: the measure decides which one wins. The
 # step that does it is the one to *features*. The discriminator adds nothing that the seeds do not change as
-# much. Its weight is 0.001, and it had 350 steps; in the paper, 200,000.
+# much: it had 350 steps; in the paper, 200,000.
 #
 # ## From toy to library
 #
@@ -746,9 +745,8 @@ check_psnr_by_sharpness(prediction, measured)
 #
 # <details><summary>Answer</summary>
 #
-# A step with 4 x 4 pixels costs a small part of one with 1024 x 1024, so in equal time the networks see more
-# images, and learn colour and shape from cheap ones. From 4 to 16 pixels there is little to save: one step
-# of 16 x 16 costs only a few times as much, and most of the time went into sizes that nobody looks at.
+# A step with 4 x 4 pixels costs a small part of one with 1024 x 1024, so the networks learn colour and shape
+# from cheap images. A step with 16 x 16 costs only a few times as much: there is little to save.
 #
 # </details>
 #

@@ -702,7 +702,7 @@ check_error_by_angle(prediction, measured)
 # You can compute keypoints with their spread, write the flow of Monkey-Net, say what a shift cannot do, and
 # separate the effect of one change from that of six others.
 #
-# Next: **13 · Beyond faces**: bodies, animals and vehicles (planned).
+# Next: **13 · Beyond faces**: bodies, animals and vehicles.
 #
 # **References.** Siarohin et al., *Animating Arbitrary Objects via Deep Motion Transfer*, CVPR 2019,
 # [arXiv:1812.08861](https://arxiv.org/abs/1812.08861). Siarohin et al., *First Order Motion Model for Image

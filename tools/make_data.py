@@ -1,7 +1,8 @@
 """Make the images and clips of data/: synthetic heads with their truth, the driving clip, the portrait.
 
     python tools/make_data.py                   make what is missing
-    python tools/make_data.py driving portrait  make these only, of: heads truth driving portrait sheet family
+    python tools/make_data.py driving portrait  make these only, of:
+        heads truth driving portrait sheet family categories
 
 Nothing is overwritten: delete a file to make it again. Needs the extra `synthetic` and EGL; the portrait
 needs `pip install scikit-image`, which contains the photograph. Sources and licences: data/heads/README.md.
@@ -20,6 +21,7 @@ from fomm_lib.errors import InputError
 from fomm_lib.files import atomic_output
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.synthetic.anatomy import load_anatomy
+from fomm_lib.synthetic.categories.clip import open_clip
 from fomm_lib.synthetic.clip import SyntheticClip
 from fomm_lib.synthetic.folder import synthesize
 from fomm_lib.synthetic.labels import clip_labels, label_image
@@ -44,6 +46,11 @@ DRIVING_SEED, DRIVING_NUMBER = 4, 22
 SHEET_SEED = 5
 FAMILY_SEEDS = {101: 800, 102: 100}  # heads with labels: seed, how many; the first are for training
 FAMILY_SIZE, FAMILY_COLUMNS = 64, 30
+CATEGORIES = ("bodies", "animals", "vehicles")
+CATEGORY_SPLITS = {  # split: arguments of `synthesize`
+    "train": {"clips": 12, "frames": 24, "size": 64, "seed": 31, "fps": 8, "crf": 20},
+    "test": {"clips": 8, "frames": 24, "size": 64, "seed": 32, "fps": 8, "crf": 20, "truth": 4},
+}
 
 
 def heads() -> None:
@@ -190,6 +197,22 @@ def family() -> None:
     write_family(paths, np.stack(frames), np.stack(labels))
 
 
+def categories() -> None:
+    """data/categories: small sets of bodies, animals and vehicles, and a sheet with six of each."""
+    for category in CATEGORIES:
+        for split, settings in CATEGORY_SPLITS.items():
+            synthesize(DATA / "categories" / category / split, category=category, **settings)
+    path = DATA / "categories" / "contact_sheet.jpg"
+    if path.exists():
+        return
+    rows = [
+        np.hstack([open_clip(category, SHEET_SEED, number, 8, 128, 4).frame(5) for number in range(6)])
+        for category in CATEGORIES
+    ]
+    with atomic_output(path) as temporary:
+        Image.fromarray(np.vstack(rows)).save(temporary, "JPEG", quality=85)
+
+
 def write_family(paths: tuple[Path, Path], frames: np.ndarray, labels: np.ndarray) -> None:
     """The two sheets of data/family: frames uint8 (N, S, S, 3), labels uint8 (N, S, S)."""
     with atomic_output(paths[0], overwrite=True) as temporary:
@@ -214,6 +237,7 @@ PARTS = {
     "portrait": portrait,
     "sheet": sheet,
     "family": family,
+    "categories": categories,
 }
 
 

@@ -96,6 +96,12 @@ SignedBy = Annotated[
         "and its private key, as PEM (extra 'credentials').",
     ),
 ]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", help="Say first what will probably go wrong, a line a problem, and animate all the same."
+    ),
+]
 BatchSize = Annotated[
     int | None, typer.Option(help="Driving frames per batch; by default 4 on a CPU, 32 on a GPU.")
 ]
@@ -130,6 +136,7 @@ def animate(
     compile: Compile = False,
     align_corners: AlignCorners = None,
     credentials: SignedBy = None,
+    check: Check = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Animate a portrait by a driving video."""
@@ -139,16 +146,21 @@ def animate(
 
     signed_by = None if credentials is None else Credentials(*credentials)
 
-    enlarge = None
-    if super_resolve is not None:
-        from fomm_lib.family.apply import super_resolution
-
-        enlarge = super_resolution(super_resolve, device=device)
+    enlarge = _enlarger(super_resolve, device)
     if not zoom:
         zoom = 1 if paste_back or enlarge or not size else max(1, VIEWING_SIZE // size)
     source, driving = _inputs(source, driving)
     corners = true_or_false(align_corners)
     model = _model(weights, config, device, backend, precision, source, driving, compile, corners)
+    pose = {
+        "relative": relative,
+        "adapt_scale": adapt_scale,
+        "best_frame": number_of_frame(best_frame),
+        "crop": square(crop, "--crop"),
+        "driving_crop": square(driving_crop, "--driving-crop"),
+    }
+    if check:
+        _say_trouble(model, source, driving, pose)
     result = animate_file(
         model,
         source,
@@ -156,13 +168,9 @@ def animate(
         output or free_name(Path("out.mp4")),
         overwrite=overwrite,
         credentials=signed_by,
-        relative=relative,
-        adapt_scale=adapt_scale,
-        best_frame=number_of_frame(best_frame),
+        **pose,
         strength=strength,
         smooth=smooth,
-        crop=square(crop, "--crop"),
-        driving_crop=square(driving_crop, "--driving-crop"),
         size=size,
         fast=fast,
         detail=detail,
@@ -302,6 +310,29 @@ def augment(
     )
     say(summary(rows))
     say(f"the manifest: {out / 'manifest.csv'}")
+
+
+def _enlarger(factor: int | None, device: str | None):
+    """The network that enlarges the result, if it is asked for."""
+    if factor is None:
+        return None
+    from fomm_lib.family.apply import super_resolution
+
+    return super_resolution(factor, device=device)
+
+
+def _say_trouble(model, source: Path, driving: Path, options: dict) -> None:
+    """A line for every likely problem, and for what is not checked."""
+    from fomm_lib.evaluation.trouble import trouble
+    from fomm_lib.media.faces import has_detector
+
+    found = trouble(model, source, driving, **options)
+    for one in found:
+        say(f"check: {one.line}")
+    if not found:
+        say("check: no likely problem is found")
+    if not has_detector():
+        say("check: faces are not looked for (none, several, cut off); pip install 'fomm-lib[faces]'")
 
 
 def _inputs(source: Path | None, driving: Path | None) -> tuple[Path, Path]:

@@ -27,9 +27,12 @@ def synthesize(
     labels: Annotated[
         bool, typer.Option("--labels", help="Write which part every pixel shows: labels/CLIP/0000.png, ...")
     ] = False,
+    category: Annotated[
+        str, typer.Option(metavar="heads|bodies|animals|vehicles", help="What is shown.")
+    ] = "heads",
     jobs: Jobs = 1,
 ) -> None:
-    """Render clips of synthetic talking heads."""
+    """Render clips of synthetic talking heads, or of whole bodies, animals, vehicles."""
     from fomm_lib.synthetic.folder import synthesize as render
 
     paths = render(
@@ -43,6 +46,7 @@ def synthesize(
         backgrounds=backgrounds,
         truth=truth,
         labels=labels,
+        category=category,
         jobs=jobs,
     )
     say(f"{out}: {len(paths)} clips of {frames} frames")

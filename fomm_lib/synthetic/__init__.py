@@ -13,5 +13,6 @@ scene     random camera, lamps and background
 render    drawing by OpenGL
 shaders/  the shaders of `render`, in GLSL
 
+categories/   bodies, animals and vehicles, rendered as heads are, with the same truth
 photographs/  clips of photographs that move: portraits of real people, with the same truth as rendered heads
 """

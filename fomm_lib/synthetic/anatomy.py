@@ -134,7 +134,7 @@ def load_anatomy() -> Anatomy:
         52
     """
     folder = data_folder()
-    points, texture_points, groups = _read_mesh(folder / "mpfb2/3dobjs/base.obj")
+    points, texture_points, groups = read_mesh(folder / "mpfb2/3dobjs/base.obj")
 
     part_of = np.full(len(points), -1)
     quads = []
@@ -172,16 +172,16 @@ def load_anatomy() -> Anatomy:
         faces=np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]),
         part=part_of[index],
         index=index,
-        shapes={path.name.split(".")[0]: _read_target(path, new_number, len(index)) for path in paths},
+        shapes={path.name.split(".")[0]: read_target(path, new_number, len(index)) for path in paths},
         action_names=[path.name.removesuffix(".target") for path in action_paths],
-        actions=np.stack([_read_target(path, new_number, len(index)) for path in action_paths]),
+        actions=np.stack([read_target(path, new_number, len(index)) for path in action_paths]),
         weights=_read_weights(folder / "mpfb2/rigs/standard/weights.default.json", new_number, len(index)),
         joints={name: new_number[corners] for name, corners in joints.items()},
         masks=_read_masks(folder / "mpfb2/textures", texture_points[index]),
     )
 
 
-def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Vertices, one texture coordinate for each, and the quads of every group of a Wavefront file."""
     points, texture, corners, groups, quads = [], [], {}, {}, []
     for line in path.read_text().splitlines():
@@ -212,7 +212,7 @@ def _read_masks(folder: Path, texture_points: np.ndarray) -> dict[str, np.ndarra
     return masks
 
 
-def _read_target(path: Path, new_number: np.ndarray, count: int) -> np.ndarray:
+def read_target(path: Path, new_number: np.ndarray, count: int) -> np.ndarray:
     """The offsets of a target file (lines of vertex number, dx, dy, dz), (count, 3) for the vertices kept."""
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()

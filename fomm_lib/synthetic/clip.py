@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,97 @@ class HeadPose:
         return tuple(float(torch.rad2deg(a)) for a in (yaw, pitch, roll))
 
 
-class SyntheticClip:
+class RenderedClip:
+    """What all rendered clips have: images, and the truth about them.
+
+    Subclasses set `seed`, `number`, `size`, `fps`, `scene` and `uniforms`, say how many frames there are, and
+    have `pose`, `landmark_points` and `load`.
+
+    Attributes:
+        scene: camera, lamps, background; uniforms: inputs of the shaders.
+        look: of the `Renderer`.
+    """
+
+    look = "head"
+    seed: int
+    number: int
+    size: int
+    fps: float
+    scene: Scene
+    uniforms: dict[str, Any]
+    _backdrop: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.frame(k) for k in range(len(self)))
+
+    def pose(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and normals of all vertices in frame k, (V, 3) each."""
+        raise NotImplementedError
+
+    def landmark_points(self, k: int) -> np.ndarray:
+        """(n, 3): the landmarks in frame k, in the coordinates of the scene."""
+        raise NotImplementedError
+
+    def load(self, renderer: Renderer) -> None:
+        """Hand the renderer what does not change from frame to frame."""
+        raise NotImplementedError
+
+    def show_behind(self, background: np.ndarray | None) -> None:
+        """Put a random square of an image, uint8 (H, W, 3), in place of the drawn background."""
+        if background is not None:
+            rng = np.random.default_rng([self.seed, self.number, 3])
+            self._backdrop = backdrop(rng, background, SUPERSAMPLING * self.size)
+            self.uniforms["scene"] = (float(IMAGE), 0.0, 0.0, 0.0)
+
+    def frame(self, k: int) -> np.ndarray:
+        """Image k, uint8 (size, size, 3)."""
+        return self.scene.develop(self.renderer().draw(*self._pose(k), self.uniforms), k)
+
+    def plain_frame(self, k: int) -> np.ndarray:
+        """Image k without light, blur and grain: the colours of the surfaces, uint8 (size, size, 3)."""
+        image = self.renderer().draw(*self._pose(k), {**self.uniforms, "unlit": 1.0})
+        return (image * 255 + 0.5).astype(np.uint8)
+
+    def places(self, k: int) -> Tensor:
+        """What pixels show, (size, size, 4): position on the undeformed surface (dm), number of the part + 1.
+
+        Zeros for the background.
+        """
+        return torch.from_numpy(self.renderer().places(self._pose(k)[0], self.uniforms))
+
+    def true_motion(self, source: int, driving: int) -> TrueMotion:
+        """The exact motion between two frames, given by their numbers."""
+        flow = self.renderer().flow(self._pose(source)[0], self._pose(driving)[0], self.uniforms)
+        return to_true_motion(flow, self.places(source)[..., 3].numpy() == 0)
+
+    def landmarks(self, k: int) -> Tensor:
+        """(n, 2): landmarks as points (x, y) in `geometry`'s convention, hidden ones too; 68 of a head."""
+        self._check(k)
+        return project_points(self.landmark_points(k), self.scene.uniforms["view_projection"], self.size)
+
+    def _check(self, k: int) -> None:
+        if not 0 <= k < len(self):
+            raise InputError(f"frame {k}: this clip has the frames 0 to {len(self) - 1}")
+
+    def _pose(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        self._check(k)
+        return self.pose(k)
+
+    def renderer(self) -> Renderer:
+        """The renderer of this size that the process shares, with this clip loaded."""
+        renderer = shared_renderer(self.size, self.look)
+        if renderer.loaded is not self:
+            self.load(renderer)
+            if self._backdrop is not None:
+                renderer.load_backdrop(self._backdrop)
+            renderer.loaded = self
+        return renderer
+
+
+class SyntheticClip(RenderedClip):
     """One person, in motion, before a camera: images, and the truth about them.
 
     Args:
@@ -119,43 +210,24 @@ class SyntheticClip:
         rng = np.random.default_rng([seed, number, 2])
         self.scene = scene or sample_scene(rng, self.person.body.crown, self.person.body.chin)
         self.uniforms = {**self.person.uniforms, **self.scene.uniforms}  # inputs of the shaders
-        self._backdrop = None
-        if background is not None:
-            rng = np.random.default_rng([seed, number, 3])
-            self._backdrop = backdrop(rng, background, SUPERSAMPLING * size)
-            self.uniforms["scene"] = (float(IMAGE), 0.0, 0.0, 0.0)
+        self.show_behind(background)
 
     def __len__(self) -> int:
         return len(self.motion)
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self.frame(k) for k in range(len(self)))
+    def pose(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As in `RenderedClip`."""
+        return pose(self.person.body, self.motion[k])
 
-    def frame(self, k: int) -> np.ndarray:
-        """Image k, uint8 (size, size, 3)."""
-        return self.scene.develop(self.renderer().draw(*self._pose(k), self.uniforms), k)
+    def landmark_points(self, k: int) -> np.ndarray:
+        """(68, 3): iBUG's landmarks."""
+        return self.pose(k)[0][load_anatomy().indices(LANDMARKS)]
 
-    def plain_frame(self, k: int) -> np.ndarray:
-        """Image k without light, blur and grain: the colours of the surfaces, uint8 (size, size, 3)."""
-        image = self.renderer().draw(*self._pose(k), {**self.uniforms, "unlit": 1.0})
-        return (image * 255 + 0.5).astype(np.uint8)
-
-    def places(self, k: int) -> Tensor:
-        """What pixels show, (size, size, 4): position on the undeformed head (dm), number of the part + 1.
-
-        Zeros for the background.
-        """
-        return torch.from_numpy(self.renderer().places(self._pose(k)[0], self.uniforms))
-
-    def true_motion(self, source: int, driving: int) -> TrueMotion:
-        """The exact motion between two frames, given by their numbers."""
-        flow = self.renderer().flow(self._pose(source)[0], self._pose(driving)[0], self.uniforms)
-        return to_true_motion(flow, self.places(source)[..., 3].numpy() == 0)
-
-    def landmarks(self, k: int) -> Tensor:
-        """(68, 2): iBUG's landmarks as points (x, y) in `geometry`'s convention, hidden ones too."""
-        points = self._pose(k)[0][load_anatomy().indices(LANDMARKS)]
-        return project_points(points, self.scene.uniforms["view_projection"], self.size)
+    def load(self, renderer: Renderer) -> None:
+        """As in `RenderedClip`."""
+        surfaces = load_surfaces()
+        drawn = np.isin(surfaces.part[surfaces.faces[:, 0]], self.person.parts)
+        renderer.load(surfaces.faces[drawn], surfaces.part, surfaces.canonical, self.person.aux)
 
     def head_pose(self, k: int) -> HeadPose:
         """Rotation and translation of the skull; the jaw does not change them."""
@@ -167,23 +239,6 @@ class SyntheticClip:
         rotation = view[0] @ matrix @ flip
         translation = view[0] @ (matrix @ np.mean(eyes, axis=0) + offset) + view[1]
         return HeadPose(*(torch.from_numpy(a.astype(np.float32)) for a in (rotation, translation)))
-
-    def _pose(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        if not 0 <= k < len(self):
-            raise InputError(f"frame {k}: this clip has the frames 0 to {len(self) - 1}")
-        return pose(self.person.body, self.motion[k])
-
-    def renderer(self) -> Renderer:
-        """The renderer of this size that the process shares, with this person loaded."""
-        renderer = shared_renderer(self.size)
-        if renderer.loaded is not self:
-            surfaces = load_surfaces()
-            drawn = np.isin(surfaces.part[surfaces.faces[:, 0]], self.person.parts)
-            renderer.load(surfaces.faces[drawn], surfaces.part, surfaces.canonical, self.person.aux)
-            if self._backdrop is not None:
-                renderer.load_backdrop(self._backdrop)
-            renderer.loaded = self
-        return renderer
 
 
 def to_true_motion(flow: np.ndarray, empty: np.ndarray) -> TrueMotion:
@@ -212,10 +267,10 @@ def project_points(points: np.ndarray, projection: np.ndarray, size: int) -> Ten
     return from_pixels(pixels, size, size).float()
 
 
-@lru_cache(maxsize=2)
-def shared_renderer(size: int) -> Renderer:
-    """The renderer of a size that all clips of the process share."""
-    return Renderer(size)
+@lru_cache(maxsize=4)
+def shared_renderer(size: int, look: str = "head") -> Renderer:
+    """The renderer of a size and a look that all clips of the process share."""
+    return Renderer(size, look)
 
 
 def check_clip(seed: int, number: int, frames: int, size: int, fps: float) -> None:

@@ -22,7 +22,8 @@ from fomm_lib.media.folders import files_in
 from fomm_lib.media.formats import IMAGE_SUFFIXES
 from fomm_lib.media.video import read_image
 from fomm_lib.synthetic.anatomy import data_folder
-from fomm_lib.synthetic.clip import SyntheticClip, check_clip, check_integer
+from fomm_lib.synthetic.categories.clip import CLIP_PREFIX, check_category, open_clip
+from fomm_lib.synthetic.clip import RenderedClip, check_clip, check_integer
 from fomm_lib.synthetic.labels import clip_labels, label_image, labels_folder
 from fomm_lib.synthetic.truth import SETTINGS, TRUTH_SIZE, truth_path, write_truth
 
@@ -43,13 +44,15 @@ def synthesize(
     backgrounds: str | os.PathLike | None = None,
     truth: int = 0,
     labels: bool = False,
+    category: str = "heads",
     progress: bool = True,
 ) -> list[Path]:
-    """Render clips of synthetic heads into a folder that `FramePairs` trains on.
+    """Render clips of synthetic heads, or of another category, into a folder that `FramePairs` trains on.
 
-    Clips are named `synth<seed>-<person>#<clip>#<start>#<end>`; the part before the first `#` is the person's
-    identity. A clip appears whole or not at all; an existing clip is kept, so that an interrupted run can be
-    resumed. Clip k does not depend on the other clips, nor on the number of jobs.
+    Clips are named `synth<seed>-<person>#<clip>#<start>#<end>`, in other categories `animals<seed>-...`; the
+    part before the first `#` is the identity of the person or thing. A clip appears whole or not at all; an
+    existing clip is kept, so that an interrupted run can be resumed. Clip k does not depend on the other
+    clips, nor on the number of jobs.
 
     Args:
         out: the folder; made if it does not exist.
@@ -67,15 +70,17 @@ def synthesize(
             person, see `SyntheticClip`. By default all backgrounds are drawn.
         truth: number of frame pairs a clip whose true motion is written beside it; see `read_truth`.
         labels: write which part of the person every pixel shows, a PNG a frame, into `labels/<clip>/`; see
-            `synthetic.labels`.
+            `synthetic.labels`; of heads only.
+        category: "heads", "bodies", "animals" or "vehicles"; see `categories.clip`.
         progress: whether to show a bar.
 
     Returns:
         The paths of all requested clips.
 
     Raises:
-        InputError: a number out of range, a folder made with other settings or one that cannot be written, no
-            image in `backgrounds` or one that cannot be read; `anny`, `moderngl` or EGL is missing.
+        InputError: a number out of range, another category, labels of other than heads, a folder made with
+            other settings or one that cannot be written, no image in `backgrounds` or one that cannot be
+            read; `anny`, `moderngl` or EGL is missing.
 
     Example:
         >>> synthesize("heads", clips=200, frames=24, size=64, seed=0, jobs=2)  # doctest: +SKIP
@@ -83,8 +88,12 @@ def synthesize(
     check_folder(clips, first, seed, frames, size, fps, format, crf, truth, jobs)
     check_integer("clips_per_person", clips_per_person, 1, 10**6)
     images = [] if backgrounds is None else _images(backgrounds)
-    data_folder()  # this and the frame report what is missing before a folder is made
-    SyntheticClip(seed, first, frames, size, fps).frame(0)
+    check_category(category)
+    if labels and category != "heads":
+        raise InputError(f"labels: only heads have part labels, not {category}; leave them out")
+    if category == "heads":
+        data_folder()  # this and the frame report what is missing before a folder is made
+    open_clip(category, seed, first, frames, size, fps).frame(0)
     out = Path(out)
     settings = {"seed": seed, "frames": frames, "size": size, "fps": fps, "format": format}
     settings |= {"clips_per_person": clips_per_person, "crf": crf}
@@ -92,13 +101,15 @@ def synthesize(
         settings["truth"] = truth
     if labels:
         settings["labels"] = True
+    if category != "heads":
+        settings["category"] = category
     if images:
         settings["backgrounds"] = hashlib.sha256(b"".join(path.read_bytes() for path in images)).hexdigest()
     note_settings(out, settings)
     tasks = []
     for number in range(first, first + clips):
         person = number // clips_per_person
-        path = clip_path(out, f"synth{seed}-{person:05d}#{number:05d}#0#{frames}", format)
+        path = clip_path(out, f"{CLIP_PREFIX[category]}{seed}-{person:05d}#{number:05d}#0#{frames}", format)
         tasks.append((path, number, person))
     write_missing(
         partial(_write_clip, settings=settings, images=images), tasks, jobs, progress, "synthesizing"
@@ -202,7 +213,7 @@ def note_settings(out: Path, settings: dict[str, Any]) -> None:
             there = json.loads(note.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{note}: is damaged; delete it, or choose another folder") from error
-        for name in sorted({*settings, "backgrounds", "labels", "truth"}):
+        for name in sorted({*settings, "backgrounds", "category", "labels", "truth"}):
             if there.get(name) != settings.get(name):
                 was = f"{name}={there.get(name)}, not {settings.get(name)}"
                 raise InputError(f"{out}: holds clips made with {was}; choose another folder")
@@ -224,13 +235,15 @@ def _write_clip(
 ) -> None:
     """Render one clip and its truth into files or a folder that appear when they are whole."""
     seed, size, fps = settings["seed"], settings["size"], settings["fps"]
-    make = partial(SyntheticClip, seed, number, settings["frames"], fps=fps, person_number=person)
+    category = settings.get("category", "heads")
+    make = partial(open_clip, category, seed, number, settings["frames"], fps=fps, person_number=person)
     clip = make(size, background=_background(np.random.default_rng([seed, number, 4]), images))
     if "truth" in settings:  # before the clip: every clip that exists has its truth
         write_truth(truth_path(path), make(min(size, TRUTH_SIZE)), settings["truth"])
     if "labels" in settings:
         _write_labels(labels_folder(path), make(size))
-    write_clip(path, clip, settings, f"synthetic head, no real person; fomm-lib, seed {seed}, clip {number}")
+    shown = "synthetic head, no real person" if category == "heads" else f"synthetic, one of {category}"
+    write_clip(path, clip, settings, f"{shown}; fomm-lib, seed {seed}, clip {number}")
 
 
 def write_clip(path: Path, clip: Iterable[np.ndarray], settings: dict[str, Any], comment: str) -> None:
@@ -260,7 +273,7 @@ def write_clip(path: Path, clip: Iterable[np.ndarray], settings: dict[str, Any],
             Image.fromarray(frame).save(temporary / f"{k:04d}.png")
 
 
-def _write_labels(folder: Path, clip: SyntheticClip) -> None:
+def _write_labels(folder: Path, clip: RenderedClip) -> None:
     """The labels of every frame as 0000.png, 0001.png, ... into a folder that appears when it is whole."""
     folder.parent.mkdir(exist_ok=True)
     with atomic_folder(folder, overwrite=True, replaceable=r"\d+\.png") as temporary:

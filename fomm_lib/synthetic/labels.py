@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from fomm_lib.synthetic.anatomy import Part
-from fomm_lib.synthetic.clip import SyntheticClip
+from fomm_lib.synthetic.clip import RenderedClip
 
 LABELS = ("background", *(part.name.lower() for part in Part))
 """The names of the ten classes, by number."""
@@ -75,7 +75,7 @@ def label_image(labels: np.ndarray) -> Image.Image:
     return image
 
 
-def clip_labels(clip: SyntheticClip, k: int) -> np.ndarray:
+def clip_labels(clip: RenderedClip, k: int) -> np.ndarray:
     """The labels of frame k of a rendered clip, uint8 (size, size)."""
     return clip.places(k)[..., 3].round().byte().numpy()
 

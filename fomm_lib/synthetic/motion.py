@@ -116,8 +116,21 @@ def bump(t: np.ndarray, start: float, rise: float, hold: float, fall: float) -> 
     return ease((t - start) / rise) * (1 - ease((t - start - rise - hold) / fall))
 
 
-def _holds_and_moves(rng, t, draw: Callable[[], np.ndarray], pause, move, speed=np.inf) -> np.ndarray:
-    """Hold a random value, move smoothly to the next, and so on; on average at most `speed` per second."""
+def holds_and_moves(
+    rng: np.random.Generator,
+    t: np.ndarray,
+    draw: Callable[[], np.ndarray],
+    pause: tuple[float, float],
+    move: tuple[float, float],
+    speed: float = np.inf,
+) -> np.ndarray:
+    """Hold a random value, move smoothly to the next, and so on; on average at most `speed` per second.
+
+    Args:
+        t: (T,) seconds; draw: gives the next value, (n,); pause, move: ranges of seconds.
+    Returns:
+        (T, n).
+    """
     now, value, end = rng.uniform(-2, 0), np.asarray(draw(), float), t.max() + 1
     result = np.repeat(value[None], len(t), 0)
     while now < end:
@@ -185,12 +198,12 @@ def _move_head(rng, t: np.ndarray, lively: float) -> tuple[np.ndarray, np.ndarra
     def stand() -> np.ndarray:
         return np.concatenate([np.deg2rad(rng.normal(0, [2, 5, 2])), rng.normal(0, [0.12, 0.06, 0.1])])
 
-    head = _holds_and_moves(rng, t, turn, (0.0, 1.2), (0.5, 1.6), speed=np.deg2rad(110))
+    head = holds_and_moves(rng, t, turn, (0.0, 1.2), (0.5, 1.6), speed=np.deg2rad(110))
     for axis, degrees in enumerate((1.6, 1.4, 1.0)):  # small tremor that never stops
         for _ in range(3):
             wave = np.sin(2 * np.pi * rng.uniform(0.3, 1.3) * t + rng.uniform(0, 2 * np.pi))
             head[:, axis] += np.deg2rad(degrees) * lively * wave / 1.7
-    return head, _holds_and_moves(rng, t, stand, (0.5, 3), (0.8, 2.0))
+    return head, holds_and_moves(rng, t, stand, (0.5, 3), (0.8, 2.0))
 
 
 def _glance(rng, t: np.ndarray, head: np.ndarray) -> np.ndarray:
@@ -199,7 +212,7 @@ def _glance(rng, t: np.ndarray, head: np.ndarray) -> np.ndarray:
     def aim() -> np.ndarray:
         return np.deg2rad(rng.normal(0, [6, 11])) * (rng.uniform() < 0.7)
 
-    gaze = _holds_and_moves(rng, t, aim, (0.3, 1.6), (0.05, 0.1)) - rng.uniform(0.1, 0.7) * head[:, :2]
+    gaze = holds_and_moves(rng, t, aim, (0.3, 1.6), (0.05, 0.1)) - rng.uniform(0.1, 0.7) * head[:, :2]
     return np.clip(gaze, -_GAZE_LIMIT, _GAZE_LIMIT)
 
 

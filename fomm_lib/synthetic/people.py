@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def sample_person(rng: np.random.Generator) -> Person:
     man = bool(male > 0.5)
     uniforms: dict[str, Any] = {"seed": rng.uniform(0, 31)}
     _skin(rng, uniforms, man, age["old"], ancestry)
-    hair = _hair_colour(rng, age["old"], ancestry)
+    hair = hair_colour(rng, age["old"], ancestry)
     uniforms["hair"] = linear(hair)
     uniforms["hair_tip"] = linear(hair * rng.uniform(0.85, 1.35))
     _brows_and_beard(rng, uniforms, man and not child, hair)
@@ -85,7 +85,14 @@ def _between(palette: list, place: float) -> np.ndarray:
     return np.array([np.interp(place, range(len(palette)), column) for column in columns])
 
 
-def phenotype(anatomy: Anatomy, rng, male: float, age: dict, ancestry: dict) -> np.ndarray:
+class Shaped(Protocol):
+    """A mesh with shape targets: the bust, or a whole body."""
+
+    vertices: np.ndarray
+    shapes: dict[str, np.ndarray]
+
+
+def phenotype(anatomy: Shaped, rng, male: float, age: dict, ancestry: dict) -> np.ndarray:
     """MakeHuman's mixture of shape targets: sex x age x ancestry, and sex x age x muscle x weight."""
 
     def levels(mean: float) -> dict[str, float]:
@@ -158,9 +165,22 @@ def _press_ears(anatomy: Anatomy, vertices: np.ndarray) -> np.ndarray:
     return result
 
 
-def _skin(rng, uniforms: dict, man: bool, old: float, ancestry: dict) -> None:
+def _skin_tone(rng: np.random.Generator, ancestry: dict[str, float]) -> float:
     mean = 6.3 * ancestry["african"] + 2.2 * ancestry["asian"] + 0.9 * ancestry["caucasian"]
-    tone = np.clip(mean + rng.normal(0, 0.9), 0, 6.9)
+    return np.clip(mean + rng.normal(0, 0.9), 0, 6.9)
+
+
+def skin_colour(rng: np.random.Generator, ancestry: dict[str, float]) -> np.ndarray:
+    """A random colour of skin, (3,) in sRGB, 0 to 255.
+
+    Args:
+        ancestry: shares of african, asian and caucasian, which sum to 1.
+    """
+    return _between(_SKINS, _skin_tone(rng, ancestry)) * rng.normal(1, 0.02, 3)
+
+
+def _skin(rng, uniforms: dict, man: bool, old: float, ancestry: dict) -> None:
+    tone = _skin_tone(rng, ancestry)
     skin = _between(_SKINS, tone) * rng.normal(1, 0.02, 3)
     uniforms["skin"] = linear(skin)
     uniforms["blush"] = np.array([1.0, 0.62, 0.58]) + rng.uniform(-0.1, 0.15) * np.array([0, 1, 1])
@@ -178,7 +198,8 @@ def _skin(rng, uniforms: dict, man: bool, old: float, ancestry: dict) -> None:
     uniforms["make_up"] = eye_shadow, liner, rng.uniform(0, 0.5) + 0.4 * old, rng.uniform(0.05, 0.6)
 
 
-def _hair_colour(rng, old: float, ancestry: dict) -> np.ndarray:
+def hair_colour(rng: np.random.Generator, old: float, ancestry: dict[str, float]) -> np.ndarray:
+    """A random colour of hair, (3,) in sRGB; grey is more frequent the older (0 to 1) the person is."""
     if rng.uniform() < np.clip(1.4 * old - 0.2, 0, 0.85):
         palette = _HAIRS["grey"]
     else:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse
 
 from fomm_lib.synthetic.anatomy import BONES, Anatomy, Part, load_anatomy
-from fomm_lib.synthetic.surfaces import Surfaces, eye_vertices, load_surfaces
+from fomm_lib.synthetic.surfaces import eye_vertices, load_surfaces
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def pose(body: Body, posture: Posture) -> tuple[np.ndarray, np.ndarray]:
     for column, (matrix, offset) in zip(neck, head_transform(body, posture), strict=True):
         result += weights[:, column, None] * (rest @ matrix.T + offset)
 
-    normals = _normals(result, surfaces)
+    normals = vertex_normals(result, surfaces.faces, surfaces.around)
     clothes = surfaces.span(Part.CLOTHES)
     result[clothes] += body.clothes_thickness * normals[clothes]
     return result.astype(np.float32), normals
@@ -151,7 +152,12 @@ def _anchor_moves(anatomy: Anatomy, moved: np.ndarray) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
-def _normals(points: np.ndarray, surfaces: Surfaces) -> np.ndarray:
-    a, b, c = (points[surfaces.faces[:, i]] for i in range(3))
-    normals = surfaces.around @ np.cross(b - a, c - a)
+def vertex_normals(points: np.ndarray, faces: np.ndarray, around: scipy.sparse.csr_matrix) -> np.ndarray:
+    """(V, 3) float32 of length 1: the mean direction of the triangles around each vertex, by their area.
+
+    Args:
+        points: (V, 3); faces: (F, 3); around: (V, F), as in `Surfaces`.
+    """
+    a, b, c = (points[faces[:, i]] for i in range(3))
+    normals = around @ np.cross(b - a, c - a)
     return (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Draw a head: OpenGL without a window (EGL), shaders in `shaders/*.glsl`, no image files.
+"""Draw heads and other subjects: OpenGL without a window (EGL), shaders in `shaders/*.glsl`, no image files.
 
 Every colour is computed from the *position on the undeformed head* (dm, MakeHuman's base mesh), so that
 freckles, brows, lips and strands of hair stick to the surface however it moves. Light is summed in linear
@@ -40,6 +40,7 @@ class Renderer:
 
     Args:
         size: width and height of the images in pixels.
+        look: which shaders draw, "head" or "object"; an object stands on a ground.
 
     Attributes:
         loaded: free for the caller of `load`, to note what it loaded.
@@ -53,8 +54,9 @@ class Renderer:
         >>> image = renderer.draw(*pose(body, posture), uniforms)  # doctest: +SKIP
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, look: str = "head"):
         self.size = size
+        self._prefix = "" if look == "head" else f"{look}_"
         self.context = gl = shared_context()
         self.loaded: Any = None
         self._targets = targets(size)
@@ -62,7 +64,8 @@ class Renderer:
         values = np.random.default_rng(0).integers(0, 256, (32, 32, 32, 4), dtype=np.uint8)
         self._noise = gl.texture3d((32, 32, 32), 4, values.tobytes())
         self._backdrop = gl.texture((1, 1), 3, bytes(3), alignment=1)
-        self._background = self._compile("background_vertex", "background")
+        on_ground = {} if look == "head" else {"GROUND": 1}
+        self._background = self._compile("background_vertex", "background", **on_ground)
         self._background_array = gl.vertex_array(self._background, [])
         self._programs: dict[tuple[str, Part], Any] = {}
         self._arrays: dict[tuple[str, Part], Any] = {}
@@ -158,7 +161,9 @@ class Renderer:
     def _program(self, use: str, kind: Part) -> Any:
         # Software rasterisers run both sides of every branch, so each part has programs of its own.
         if (use, kind) not in self._programs:
-            self._programs[use, kind] = self._compile("head_vertex", "common", use, KIND=kind.value)
+            common, colour = f"{self._prefix}common", f"{self._prefix}colour"
+            fragment = common, colour if use == "colour" else use
+            self._programs[use, kind] = self._compile("head_vertex", *fragment, KIND=kind.value)
         return self._programs[use, kind]
 
     def _compile(self, vertex: str, *fragment: str, **defines: float) -> Any:

@@ -59,20 +59,24 @@ def sample_scene(rng: np.random.Generator, crown: float, chin: float) -> Scene:
         crown, chin: heights of the top of the skull and of the tip of the chin, dm.
     """
     view, uniforms = _camera(rng, crown, chin)
-    uniforms |= _light(rng, crown, chin)
-    uniforms |= _background(rng, uniforms["exposure"])
+    middle = np.array([0, chin + 0.4 * (crown - chin), 0.4])
+    uniforms |= light(rng, middle)
+    uniforms |= background(rng, uniforms["exposure"])
+    return Scene(view, uniforms, **processing(rng))
+
+
+def processing(rng: np.random.Generator) -> dict[str, Any]:
+    """Draw what a camera does to an image: arguments of `Scene`."""
     grey = rng.uniform() < 0.04
-    return Scene(
-        view,
-        uniforms,
-        blur=rng.uniform(0.3, 0.7) * (rng.uniform() < 0.35),
-        grain=rng.uniform(0.004, 0.022) * (rng.uniform() < 0.6),
-        contrast=rng.normal(1, 0.1),
-        saturation=0.0 if grey else float(np.clip(rng.normal(0.95, 0.2), 0, 1.5)),
-        vignette=rng.uniform(0, 0.3) * (rng.uniform() < 0.4),
-        tint=tuple(rng.normal(1, 0.03, 3)),
-        grain_seed=int(rng.integers(2**31)),
-    )
+    return {
+        "blur": rng.uniform(0.3, 0.7) * (rng.uniform() < 0.35),
+        "grain": rng.uniform(0.004, 0.022) * (rng.uniform() < 0.6),
+        "contrast": rng.normal(1, 0.1),
+        "saturation": 0.0 if grey else float(np.clip(rng.normal(0.95, 0.2), 0, 1.5)),
+        "vignette": rng.uniform(0, 0.3) * (rng.uniform() < 0.4),
+        "tint": tuple(rng.normal(1, 0.03, 3)),
+        "grain_seed": int(rng.integers(2**31)),
+    }
 
 
 def _direction(yaw: float, pitch: float) -> np.ndarray:
@@ -86,11 +90,16 @@ def camera_towards(
     yaw: float = 0.0,
     pitch: float = 0.0,
     roll: float = 0.0,
+    depth: tuple[float, float] = (6.0, 8.0),
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """A camera that looks at `target` from `distance` (dm; angles in radians): view matrix and uniforms."""
+    """A camera that looks at `target` from `distance` (dm; angles in radians): view matrix and uniforms.
+
+    Args:
+        depth: how far before and behind the target something may be, dm.
+    """
     eye = target + distance * _direction(yaw, pitch)
     view = _look_at(eye, target, roll)
-    f, near, far = 1 / np.tan(field_of_view / 2), max(1.0, distance - 6), distance + 8
+    f, near, far = 1 / np.tan(field_of_view / 2), max(1.0, distance - depth[0]), distance + depth[1]
     # Image rows run downwards: the y axis is flipped here, and nowhere else.
     projection = np.diag([f, -f, -(far + near) / (far - near), 0])
     projection[2, 3], projection[3, 2] = -2 * far * near / (far - near), -1
@@ -118,8 +127,12 @@ def _camera(rng, crown: float, chin: float) -> tuple[np.ndarray, dict[str, Any]]
     return camera_towards(target, distance, field_of_view, yaw, pitch, roll)
 
 
-def _light(rng, crown: float, chin: float) -> dict[str, Any]:
-    """Sky and ground, a key light that casts shadows, and up to two more from anywhere."""
+def light(rng: np.random.Generator, middle: np.ndarray, reach: float = 2.6) -> dict[str, Any]:
+    """Sky and ground, a key light that casts shadows, and up to two more from anywhere.
+
+    Args:
+        middle: (3,) of what is lit, dm; reach: shadows are computed so far around it, dm.
+    """
     warmth = rng.normal(0, 0.13)
     white = np.array([1 + warmth, 1, 1 - warmth])
     stage = rng.uniform() < 0.25  # strongly coloured lamps
@@ -133,10 +146,10 @@ def _light(rng, crown: float, chin: float) -> dict[str, Any]:
             strength = rng.uniform(0, 0.5) * (rng.uniform() < 0.6)
         directions.append(_direction(*np.deg2rad([yaw, pitch])))
         colours.append(np.clip(strength * white * (1 + rng.normal(0, 0.25 if stage else 0.05, 3)), 0, 3))
-    middle = np.array([0, chin + 0.4 * (crown - chin), 0.4])
-    # The shadow map is a parallel projection: 2.6 dm around the head, 6 dm before and behind its middle.
-    parallel = np.diag([1 / 2.6, 1 / 2.6, -1 / 6, 1])
-    parallel[2, 3] = -8 / 6
+    # The shadow map is a parallel projection: of a head, 2.6 dm around it, 6 dm before and behind its middle.
+    behind, away = 6 * (reach / 2.6), 8 * (reach / 2.6)
+    parallel = np.diag([1 / reach, 1 / reach, -1 / behind, 1])
+    parallel[2, 3] = -away / behind
     return {
         "lamp_direction": np.array(directions),
         "lamp_colour": np.array(colours),
@@ -144,12 +157,13 @@ def _light(rng, crown: float, chin: float) -> dict[str, Any]:
         "ground": np.clip(fill * rng.uniform(0.4, 0.9) * white * (1 + rng.normal(0, 0.08, 3)), 0, 2),
         "shadow_strength": rng.uniform(0.3, 1),
         "exposure": rng.uniform(0.75, 1.2) / (0.55 * key + fill),
-        "light_projection": parallel @ _look_at(middle + 8 * directions[0], middle, 0.0),
+        "light_projection": parallel @ _look_at(middle + away * directions[0], middle, 0.0),
         "unlit": 0.0,
     }
 
 
-def _background(rng, exposure: float) -> dict[str, Any]:
+def background(rng: np.random.Generator, exposure: float) -> dict[str, Any]:
+    """Draw one of the backgrounds that the shader knows, and its four colours."""
     colours = np.array([linear(any_colour(rng, 8, 250)) for _ in range(4)])
     if rng.uniform() < 0.6:  # most interiors have few colours
         colours = colours.mean(axis=0) + (colours - colours.mean(axis=0)) * rng.uniform(0.1, 0.6)

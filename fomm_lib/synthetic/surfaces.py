@@ -90,7 +90,6 @@ def load_surfaces() -> Surfaces:
     aux[start_hair:start_glasses] = hair_aux.reshape(-1, 4)
     head_only = np.zeros((rows * columns + len(glasses), len(BONES)), np.float32)
     head_only[:, BONES.index("head")] = 1
-    corners = (np.ones(faces.size, np.float32), (faces.T.ravel(), np.tile(np.arange(len(faces)), 3)))
     return Surfaces(
         faces=faces,
         part=part,
@@ -102,8 +101,19 @@ def load_surfaces() -> Surfaces:
         hair_outward=outward,
         frame_anchors=anchors,
         weights=np.concatenate([anatomy.weights, anatomy.weights[clothes], head_only]),
-        around=scipy.sparse.csr_matrix(corners, shape=(total, len(faces))),
+        around=faces_around(faces, total),
     )
+
+
+def faces_around(faces: np.ndarray, count: int) -> scipy.sparse.csr_matrix:
+    """(count, F) sparse: 1 where a triangle of `faces`, (F, 3), has the vertex.
+
+    Example:
+        >>> faces_around(np.array([[0, 1, 2], [2, 1, 3]]), 4).toarray().astype(int).tolist()
+        [[1, 0], [1, 1], [1, 1], [0, 1]]
+    """
+    corners = (np.ones(faces.size, np.float32), (faces.T.ravel(), np.tile(np.arange(len(faces)), 3)))
+    return scipy.sparse.csr_matrix(corners, shape=(count, len(faces)))
 
 
 def _anatomy_aux(anatomy: Anatomy) -> np.ndarray:

@@ -22,7 +22,8 @@ from fomm_lib.files import atomic_output, data_path
 from fomm_lib.geometry import from_pixels, to_pixels
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import read_frames
-from fomm_lib.synthetic.clip import SyntheticClip, TrueMotion
+from fomm_lib.synthetic.categories.clip import open_clip
+from fomm_lib.synthetic.clip import RenderedClip, TrueMotion
 
 SETTINGS = "synthetic.json"
 """The file in a folder of `synthesize` that holds the settings of all its clips."""
@@ -41,7 +42,8 @@ class ClipTruth:
         pairs: (N, 2) frame numbers, source and driving.
         flow: (N, h, w, 2) float16; visible, surface: (N, h, w) bool; as in `TrueMotion`, of the clip's size
             but at most 64x64.
-        landmarks: (T, 68, 2) float32 of every frame of the clip, as `SyntheticClip.landmarks` gives them.
+        landmarks: (T, n, 2) float32 of every frame of the clip, as `RenderedClip.landmarks` gives them; n is
+            68 for heads, 16 for bodies, 15 for animals, 14 for vehicles.
     """
 
     pairs: np.ndarray
@@ -93,10 +95,10 @@ class TrueClip(Protocol):
 
     def __len__(self) -> int: ...
     def true_motion(self, source: int, driving: int) -> TrueMotion:
-        """As `SyntheticClip.true_motion`."""
+        """As `RenderedClip.true_motion`."""
 
     def landmarks(self, k: int) -> Tensor:
-        """As `SyntheticClip.landmarks`."""
+        """As `RenderedClip.landmarks`."""
 
 
 def write_truth(path: str | os.PathLike, clip: TrueClip, count: int, pairs: np.ndarray | None = None) -> None:
@@ -128,7 +130,7 @@ class TruePair:
         clip: name.
         source, driving: (3, H, W) in [0, 1].
         motion: flow (H, W, 2), visible and surface (H, W), see `TrueMotion`.
-        landmarks: (2, 68, 2), of source and driving frame, see `SyntheticClip.landmarks`.
+        landmarks: (2, n, 2), of source and driving frame, see `RenderedClip.landmarks`; n is 68 for heads.
     """
 
     clip: str
@@ -200,7 +202,7 @@ def downsample_pair(pair: TruePair) -> TruePair:
     return TruePair(pair.clip, half(pair.source), half(pair.driving), motion, pair.landmarks)
 
 
-def true_clip(path: str | os.PathLike) -> SyntheticClip:
+def true_clip(path: str | os.PathLike) -> RenderedClip:
     """The clip that a file or folder of `synthesize` shows, from its name and the folder's settings.
 
     Raises:
@@ -208,13 +210,14 @@ def true_clip(path: str | os.PathLike) -> SyntheticClip:
             version, so that it shows something else.
     """
     path = Path(path)
-    name = re.match(r"synth(\d+)-(\d+)#(\d+)#0#(\d+)", path.name)
+    name = re.match(r"[a-z]+(\d+)-(\d+)#(\d+)#0#(\d+)", path.name)
     note = path.parent / SETTINGS
     if not name or not note.is_file():
         raise InputError(f"{path}: only clips that `fomm synthesize` made have a known truth")
     settings = json.loads(note.read_text(encoding="utf-8"))
     seed, person, number, frames = map(int, name.groups())
-    clip = SyntheticClip(seed, number, frames, settings["size"], settings["fps"], person_number=person)
+    category = settings.get("category", "heads")
+    clip = open_clip(category, seed, number, frames, settings["size"], settings["fps"], person_number=person)
     (stored,) = (VideoClip if path.suffix == ".mp4" else FolderClip)(path).read([0])
     person = clip.places(0)[..., 3].numpy() > 0  # the background may be an image that is not available
     difference = np.abs(stored.astype(float) - clip.frame(0))[person].mean() / 255
@@ -226,7 +229,7 @@ def true_clip(path: str | os.PathLike) -> SyntheticClip:
     return clip
 
 
-def true_pairs(clip: Clip, truth: SyntheticClip, source: int, driving: Sequence[int]) -> list[TruePair]:
+def true_pairs(clip: Clip, truth: RenderedClip, source: int, driving: Sequence[int]) -> list[TruePair]:
     """Pairs of frames of a stored clip with their truth, which is rendered.
 
     Args:

@@ -143,7 +143,7 @@ class TruePairs:
         motion_size: of the truth; by default that of the images.
 
     Raises:
-        InputError: clips without truth, or truth of another size.
+        InputError: clips without truth, with truth of another size, or of another category than heads.
 
     Example:
         >>> pairs = TruePairs("heads", "train", (64, 64))      # doctest: +SKIP
@@ -163,6 +163,11 @@ class TruePairs:
         first = 0
         for clip in tqdm(find_clips(root, split), desc=f"reading {split or root}", unit="clip", leave=False):
             truth = read_truth(clip.path)
+            if truth.landmarks.shape[1] != len(_MIRRORED):
+                raise InputError(
+                    f"{clip.path}: shows no head; pretraining needs the landmarks of heads, other categories "
+                    "learn without labels: fomm train"
+                )
             if truth.flow.shape[1:3] != tuple(motion_size):
                 has, wants = (f"{height}x{width}" for height, width in (truth.flow.shape[1:3], motion_size))
                 raise InputError(

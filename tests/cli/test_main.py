@@ -135,6 +135,21 @@ def test_animate_writes_a_video_and_says_where(inputs, weights, tmp_path, capsys
     assert str(inputs / "portrait.png") in text and str(inputs / "driving.mp4") in text
 
 
+def test_check_says_what_is_likely_to_go_wrong_and_animates(inputs, weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("fomm_lib.media.faces.has_detector", lambda: False)
+    monkeypatch.setattr("fomm_lib.evaluation.trouble.has_detector", lambda: False)
+    Image.new("RGB", (64, 64), (9, 8, 7)).save(inputs / "dark.png")
+    assert animate(inputs, weights, "--check", "--output", "moving.mp4", source="dark.png") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(
+        line.startswith("check: the portrait is dark") and ": use more light" in line for line in lines
+    )
+    assert any(line.startswith("check: faces are not looked for") for line in lines)
+    assert (tmp_path / "moving.mp4").is_file()
+    assert animate(inputs, weights, "--output", "plain.mp4") == 0
+    assert "check:" not in capsys.readouterr().out
+
+
 def test_animate_signs_and_info_reads_it(inputs, weights, tmp_path, capsys):
     pytest.importorskip("c2pa", reason="needs the extra: pip install 'fomm-lib[credentials]'")
     from tests.support.certificates import write_certificates
@@ -493,7 +508,9 @@ def test_synthesize_passes_its_options_on(monkeypatch, capsys):
     monkeypatch.setattr(folder, "synthesize", lambda *a, **o: seen.update(a=a, **o) or [1, 2])
     assert run("synthesize", "--out", "heads", "--clips", 2, "--frames", 3, "--size", 32, "--seed", 9) == 0
     assert [str(a) for a in seen["a"]] == ["heads", "2", "3", "32", "9"]
-    assert "2 clips of 3 frames" in capsys.readouterr().out
+    assert "2 clips of 3 frames" in capsys.readouterr().out and seen["category"] == "heads"
+    assert run("synthesize", "--out", "cars", "--clips", 2, "--category", "vehicles") == 0
+    assert seen["category"] == "vehicles"
 
 
 def test_photographs_passes_its_options_on(monkeypatch, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from fomm_lib.evaluation.true_motion import (
     expression_errors,
     intersection_over_union,
     keypoint_spread,
+    landmarks_followed,
     motion_scores,
     uncovered_true_error,
 )
@@ -174,6 +176,29 @@ def test_the_truth_of_the_course_is_consistent(pairs):
         mask = pair.motion.visible & pair.motion.surface
         moved, still = ((p - pair.driving).abs().mean(0)[mask].mean() for p in (warped, pair.source))
         assert moved < 0.7 * still
+
+
+def test_landmarks_that_follow():
+    driving = torch.tensor([[0.0, 0.0], [0.5, 0.5], [0.0, 0.05], [0.95, 0.0]])
+    moved = torch.tensor([[0.3, 0.0], [0.0, 0.3], [0.01, 0.0], [0.3, 0.0]])
+    landmarks = torch.stack([driving + moved, driving])
+    still = torch.tensor([[0.0, 0.1], [0.5, 0.4]]).expand(2, 2, 2)
+    # The third hardly moves, the fourth leaves the image.
+    assert torch.equal(landmarks_followed(still, landmarks).isnan(), torch.tensor([False, False, True, True]))
+    assert landmarks_followed(still, landmarks)[:2].tolist() == [0, 0]
+    keypoints = torch.stack([still[0] + torch.tensor([0.2, 0.0]), still[1]])
+    assert landmarks_followed(keypoints, landmarks)[:2].tolist() == [1, 0]
+    assert landmarks_followed(keypoints, landmarks, near=0.05)[:2].tolist() == [0, 0]
+    # A keypoint that moves just as the landmark does, and one with half its motion as the error.
+    exact = torch.stack([still[1] + moved[:2], still[1]])
+    assert landmarks_followed(exact, landmarks)[:2].tolist() == [1, 1]
+    assert landmarks_followed(torch.stack([still[1] + 0.49 * moved[:2], still[1]]), landmarks)[0] == 0
+
+
+def test_other_subjects_than_heads_have_no_expression(pairs):
+    pair = replace(pairs[0], landmarks=pairs[0].landmarks[:, :15])
+    (found,) = motion_scores(None, [pair])
+    assert np.isnan(found["expression"]) and found["epe"] == motion_scores(None, pairs[:1])[0]["epe"]
 
 
 def test_a_model_that_knows_and_one_that_does_nothing(pairs):

@@ -61,7 +61,7 @@ def verbs(folder: Path) -> Iterator[str]:
     yield "version"
     yield "info heads-64"
     yield f"convert heads-64 {folder}/converted.safetensors"
-    yield f"animate --driving {clip} --output {folder}/torch.mp4 --weights heads-64"
+    yield f"animate --driving {clip} --output {folder}/torch.mp4 --weights heads-64 --check"
     yield f"export --weights heads-64 --out {folder}/onnx"
     for backend in ("onnxruntime", "openvino"):
         output = f"{folder}/{backend}.mp4 --weights {folder}/onnx --backend {backend}"

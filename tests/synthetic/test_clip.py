@@ -60,12 +60,12 @@ def test_head_pose_translation_is_where_the_eyes_are(anny):
     assert (pixel - middle).abs().max() < 1.5
 
 
-def inside(mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Pixels of a mask whose eight neighbours show the same part, and nearly the same place, as they do."""
+def inside(mask: torch.Tensor, places: torch.Tensor, apart: float = 0.3) -> torch.Tensor:
+    """Pixels of a mask whose neighbours show the same part as they do, and nearly the same place."""
     pad = torch.nn.functional.pad(places.permute(2, 0, 1)[None], (1, 1, 1, 1), mode="replicate")[0]
     h, w = mask.shape
     near = [pad[:, i : i + h, j : j + w].permute(1, 2, 0) for i in range(3) for j in range(3)]
-    same = torch.stack([(n[..., 3] == places[..., 3]) & ((n - places).norm(dim=-1) < 0.3) for n in near])
+    same = torch.stack([(n[..., 3] == places[..., 3]) & ((n - places).norm(dim=-1) < apart) for n in near])
     return mask & same.all(dim=0)
 
 

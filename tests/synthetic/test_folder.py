@@ -12,8 +12,10 @@ from PIL import Image
 from fomm_lib.data.clips import find_clips
 from fomm_lib.errors import InputError
 from fomm_lib.media.video import VideoReader
+from fomm_lib.synthetic.categories.clip import CategoryClip
 from fomm_lib.synthetic.clip import SyntheticClip
 from fomm_lib.synthetic.folder import synthesize
+from fomm_lib.synthetic.truth import read_truth, true_clip
 from tests.support.synthetic_clips import quarters
 
 SMALL = {"frames": 3, "size": 32, "seed": 4, "progress": False}
@@ -103,6 +105,23 @@ def test_every_other_clip_has_one_of_the_images(drawing, tmp_path):
         synthesize(tmp_path / "plain", **settings, backgrounds=tmp_path / "images")
 
 
+@pytest.mark.needs_system
+def test_a_folder_of_another_category(drawing, tmp_path):
+    small = {**SMALL, "format": "png", "truth": 2}
+    (path,) = synthesize(tmp_path, 1, category="animals", **small)
+    assert path.name == "animals4-00000#00000#0#3"
+    clip, truth = CategoryClip("animals", 4, 0, 3, 32), read_truth(path)
+    assert (np.asarray(Image.open(path / "0002.png")) == clip.frame(2)).all()
+    assert truth.landmarks.shape == (3, 15, 2) and truth.flow.shape == (2, 32, 32, 2)
+    known = true_clip(path)
+    assert known.category == "animals" and (known.landmarks(1) == clip.landmarks(1)).all()
+    with pytest.raises(InputError, match="holds clips made with category=animals, not None"):
+        synthesize(tmp_path, 1, **small)
+    with pytest.raises(InputError, match="only heads have part labels, not bodies"):
+        synthesize(tmp_path / "new", 1, category="bodies", labels=True)
+    assert not (tmp_path / "new").exists()
+
+
 def test_backgrounds_that_are_none(tmp_path):
     with pytest.raises(InputError, match="no such folder; give one that holds images for backgrounds"):
         synthesize(tmp_path / "out", 1, backgrounds=tmp_path / "nowhere")
@@ -138,6 +157,7 @@ def test_a_folder_that_cannot_be_made(drawing, tmp_path):
         ({"first": -1}, "first=-1"),
         ({"clips_per_person": 0}, "clips_per_person=0"),
         ({"format": "avi"}, "format='avi': choose 'mp4' or 'png'"),
+        ({"category": "fish"}, "category='fish': choose one of heads, bodies, animals, vehicles"),
     ],
 )
 def test_bad_numbers_are_named_and_make_no_folder(anny, tmp_path, wrong, message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shutil
 import signal
 import sys
 from types import SimpleNamespace
@@ -382,6 +383,15 @@ def test_no_keypoint_need_be_led(data, tmp_path):
     config["train_params"]["led_keypoints"] = []
     pretrain(config, data, tmp_path / "out", 1, batch_size=2, log_every=1, progress=False)
     assert table(tmp_path / "out/losses.csv")[0]["led"] == ""
+
+
+def test_other_categories_than_heads_have_other_landmarks(data, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "animals")
+    path = next((folder / "test").glob("*.truth.npz"))
+    with np.load(path) as stored:
+        np.savez(path, **{**stored, "landmarks": stored["landmarks"][:, :15]})
+    with pytest.raises(InputError, match=r"shows no head; pretraining needs .* fomm train"):
+        pretrain(small_config(), folder, tmp_path / "out", 1, progress=False)
 
 
 def test_truth_that_is_missing_or_damaged(data, tmp_path):

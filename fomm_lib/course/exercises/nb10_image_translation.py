@@ -311,7 +311,7 @@ check_pool_query = Exercise(
     "pool_query",
     solution=_pool_query,
     cases=[
-        Case("the first four images of a pool of four", lambda f: _returned(f, 4, 0)),
+        Case("the first images of a pool of 4", lambda f: _returned(f, 4, 0)),
         Case("the share of new images among those returned", _share_of_new),
         Case("how often the most frequent image is returned (3 means 3 or more)", _most_returned),
         Case("whether some image comes back after more than 30 queries", _longest_stay),

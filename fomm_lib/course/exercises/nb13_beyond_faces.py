@@ -1,0 +1,230 @@
+"""Checks for notebook 13: landmarks that follow, a foot, a moving camera, the size of a subject."""
+
+from __future__ import annotations
+
+import torch
+
+from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.experiment import Experiment
+from fomm_lib.geometry import coordinate_grid
+
+NEAR = 0.2
+"""How near a keypoint must be to a landmark, in units of [-1, 1]."""
+
+
+def _follows(keypoints, landmarks, source_side=False, anywhere=False, every=False, factor=0.5, ahead=False):
+    side = 0 if source_side else 1
+    moved = landmarks[0] - landmarks[1]
+    shift = keypoints[0] - keypoints[1]
+    error = (moved[:, None] - (-shift if ahead else shift)).norm(dim=-1)
+    near = (landmarks[side][:, None] - keypoints[side]).norm(dim=-1) < NEAR
+    if anywhere:
+        near = torch.ones_like(near)
+    good = error < factor * moved.norm(dim=-1, keepdim=True)
+    return ((good | ~near).all(dim=1) & near.any(dim=1)) if every else (good & near).any(dim=1)
+
+
+def _landmarks_follow(keypoints, landmarks):
+    return _follows(keypoints, landmarks)
+
+
+def _still_follows(keypoints, landmarks):
+    near = (landmarks[1][:, None] - keypoints[1]).norm(dim=-1) < NEAR
+    return near.any(dim=1)
+
+
+def _points(*driving, shift) -> torch.Tensor:
+    """(2, n, 2): points of the driving frame, and where they are in the source."""
+    placed = torch.tensor(driving)
+    return torch.stack([placed + torch.tensor(shift), placed])
+
+
+def _random(seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    keypoints, landmarks = (torch.rand(2, count, 2, generator=generator) * 0.8 - 0.4 for count in (10, 12))
+    landmarks[0] = landmarks[1] + 0.3 * torch.randn(12, 2, generator=generator)
+    keypoints[0] = keypoints[1] + 0.3 * torch.randn(10, 2, generator=generator)
+    return keypoints, landmarks
+
+
+def _far_in_the_source():
+    """The keypoint is near in the driving frame alone, and moves nearly as the landmark does."""
+    return _points([0.0, 0.15], shift=[0.5, 0.1]), _points([0.0, 0.0], shift=[0.5, 0.0])
+
+
+check_landmarks_follow = Exercise(
+    "landmarks_follow",
+    solution=_landmarks_follow,
+    cases=[
+        Case(
+            "the keypoint beside moves as the landmark does",
+            lambda f: f(_points([0.1, 0.0], shift=[0.3, 0.0]), _points([0.0, 0.0], shift=[0.3, 0.0])),
+        ),
+        Case(
+            "the keypoint beside stands still",
+            lambda f: f(_points([0.1, 0.0], shift=[0.0, 0.0]), _points([0.0, 0.0], shift=[0.3, 0.0])),
+        ),
+        Case(
+            "one keypoint follows, one beside it stands still, one far away follows",
+            lambda f: f(
+                torch.cat(
+                    [
+                        _points([0.1, 0.0], shift=[0.3, 0.0]),
+                        _points([0.0, 0.1], shift=[0.0, 0.0]),
+                        _points([0.9, 0.9], shift=[0.1, 0.2]),
+                    ],
+                    dim=1,
+                ),
+                torch.cat(
+                    [_points([0.0, 0.0], shift=[0.3, 0.0]), _points([-0.5, 0.0], shift=[0.1, 0.2])], dim=1
+                ),
+            ),
+        ),
+        Case(
+            "the error is three quarters of the motion",
+            lambda f: f(_points([0.1, 0.0], shift=[0.1, 0.0]), _points([0.0, 0.0], shift=[0.4, 0.0])),
+        ),
+        Case("near in the driving frame alone", lambda f: f(*_far_in_the_source())),
+        Case("ten keypoints, twelve landmarks", lambda f: f(*_random(0))),
+        Case("ten other keypoints", lambda f: f(*_random(1))),
+    ],
+    mistakes={
+        "near is measured in the driving frame, index 1, as the flow is": (
+            lambda k, z: _follows(k, z, source_side=True)
+        ),
+        "a keypoint far away says nothing about this landmark: take those within NEAR": (
+            lambda k, z: _follows(k, z, anywhere=True)
+        ),
+        "one keypoint is enough; not all that are near must follow": lambda k, z: _follows(k, z, every=True),
+        "the error must be below half the motion, not below the motion": (
+            lambda k, z: _follows(k, z, factor=1.0)
+        ),
+        "both motions go from the driving frame to the source": lambda k, z: _follows(k, z, ahead=True),
+        "a keypoint that is near may still stand still": _still_follows,
+    },
+)
+
+
+def _foot(u, stance, stride, lift):
+    """Position of a foot at u of a cycle; the swing is linear here."""
+    swing = ((u - stance) / (1 - stance)).clamp(0, 1)
+    on_ground = u < stance
+    forward = torch.where(on_ground, stride * (0.5 - u / stance), stride * (swing - 0.5))
+    height = torch.where(on_ground, torch.zeros_like(u), lift * torch.sin(torch.pi * swing))
+    return torch.stack([forward, height], dim=-1)
+
+
+def _sliding_foot(u, stance, stride, lift):
+    swing = ((u - stance) / (1 - stance)).clamp(0, 1)
+    on_ground = u < stance
+    forward = torch.where(on_ground, stride * (u / stance - 0.5), stride * (0.5 - swing))
+    height = torch.where(on_ground, torch.zeros_like(u), lift * torch.sin(torch.pi * swing))
+    return torch.stack([forward, height], dim=-1)
+
+
+def _jumping_foot(u, stance, stride, lift):
+    swing = ((u - stance) / (1 - stance)).clamp(0, 1)
+    forward = torch.where(u < stance, stride * (0.5 - u / stance), stride * (0.5 - swing))
+    height = torch.where(u < stance, torch.zeros_like(u), lift * torch.sin(torch.pi * swing))
+    return torch.stack([forward, height], dim=-1)
+
+
+def _mirrored_height(u, stance, stride, lift):
+    result = _foot(u, stance, stride, lift)
+    return torch.stack(
+        [result[..., 0], torch.where(u < stance, lift * torch.sin(torch.pi * u / stance), 0.0)], -1
+    )
+
+
+def _cycle(count: int) -> torch.Tensor:
+    return torch.arange(count) / count
+
+
+check_foot = Exercise(
+    "foot",
+    solution=_foot,
+    cases=[
+        Case("a walk: 65 % on the ground", lambda f: f(_cycle(20), 0.65, 4.0, 1.0)),
+        Case("a trot: half of the cycle", lambda f: f(_cycle(16), 0.5, 6.0, 1.5)),
+        Case("a short step, high", lambda f: f(_cycle(12), 0.6, 0.5, 2.0)),
+    ],
+    mistakes={
+        "the foot jumps when it leaves the ground: it swings from behind to the front": _jumping_foot,
+        "the foot is lifted while it should stand": _mirrored_height,
+        "lengths are whole strides: from half a stride in front to half a stride behind": (
+            lambda u, stance, stride, lift: _foot(u, stance, 2 * stride, lift)
+        ),
+    },
+    given=_sliding_foot,
+)
+
+
+def _background_flow(grid, source_offset, driving_offset):
+    return grid + driving_offset - source_offset
+
+
+check_background_flow = Exercise(
+    "background_flow",
+    solution=_background_flow,
+    cases=[
+        Case(
+            "the camera stands still",
+            lambda f: f(coordinate_grid(3, 4), torch.tensor([0.2, 0.1]), torch.tensor([0.2, 0.1])),
+        ),
+        Case(
+            "it moved to the right",
+            lambda f: f(coordinate_grid(3, 4), torch.tensor([0.0, 0.0]), torch.tensor([0.3, 0.0])),
+        ),
+        Case(
+            "it moved left and down",
+            lambda f: f(coordinate_grid(4, 3), torch.tensor([0.1, -0.2]), torch.tensor([-0.2, 0.3])),
+        ),
+    ],
+    mistakes={
+        "the other way round: what the driving frame shows at z is at z + o_D of the world": (
+            lambda grid, source, driving: grid + source - driving
+        ),
+        "that is the displacement; the flow is a point of the source: add the grid": (
+            lambda grid, source, driving: (driving - source).expand_as(grid)
+        ),
+        "the background stays only if the camera does": lambda grid, source, driving: grid.clone(),
+        "(y, x) in place of (x, y)": lambda grid, source, driving: grid + (driving - source).flip(-1),
+    },
+)
+
+STEP = 0.1
+"""How far the disc of the experiment moves, in units of [-1, 1]."""
+SIDE = 64
+
+
+def disc(radius: float, x: float) -> torch.Tensor:
+    """A white disc on black with its centre at (x, 0), (SIDE, SIDE).
+
+    Example:
+        >>> round(float(disc(0.5, 0.0).mean()), 1)          # about pi / 16
+        0.2
+    """
+    away = (coordinate_grid(SIDE, SIDE) - torch.tensor([x, 0.0])).norm(dim=-1)
+    return (away < radius).float()
+
+
+def _repeat_error(radius: float, power: float = 1.0, on_disc: bool = False, step: float = STEP) -> float:
+    still, moved = disc(radius, 0.0), disc(radius, step)
+    difference = (still - moved).abs() ** power
+    return float(difference[moved > 0].mean() if on_disc else difference.mean())
+
+
+check_error_by_size = Experiment(
+    "error_by_size",
+    measure=_repeat_error,
+    settings=[0.1, 0.2, 0.4, 0.8],
+    answer="rises",
+    mistakes={
+        "that is the error on the disc only; take the mean over the image": lambda radius: _repeat_error(
+            radius, on_disc=True
+        ),
+        "the disc moves by STEP, not by its radius": lambda radius: _repeat_error(radius, step=radius),
+        "that is the share of the image that the disc covers": lambda radius: float(disc(radius, 0.0).mean()),
+    },
+    why="the same motion changes more pixels of a large subject than of a small one",
+)

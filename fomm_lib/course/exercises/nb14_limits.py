@@ -1,0 +1,171 @@
+"""Checks for notebook 14, limits: area under a ROC curve, a threshold, rare forgeries, raters who agree."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.experiment import Experiment
+from fomm_lib.evaluation.power import power
+
+
+def _area(clean, spoiled):
+    difference = np.subtract.outer(np.asarray(spoiled, float), np.asarray(clean, float))
+    return float(np.mean(difference > 0) + 0.5 * np.mean(difference == 0))
+
+
+def _at_middle(clean, spoiled):
+    """The share of right decisions at the threshold in the middle of the two means."""
+    clean, spoiled = np.asarray(clean, float), np.asarray(spoiled, float)
+    threshold = (clean.mean() + spoiled.mean()) / 2
+    return float(((spoiled > threshold).mean() + (clean <= threshold).mean()) / 2)
+
+
+def _ties(weight):
+    def area(clean, spoiled):
+        difference = np.subtract.outer(np.asarray(spoiled, float), np.asarray(clean, float))
+        return float(np.mean(difference > 0) + weight * np.mean(difference == 0))
+
+    return area
+
+
+def _in_order(clean, spoiled):
+    count = min(len(clean), len(spoiled))
+    return _area_of_pairs(np.asarray(clean, float)[:count], np.asarray(spoiled, float)[:count])
+
+
+def _area_of_pairs(clean, spoiled):
+    return float(np.mean(spoiled > clean) + 0.5 * np.mean(spoiled == clean))
+
+
+check_area_under_roc = Exercise(
+    "area_under_roc",
+    solution=_area,
+    cases=[
+        Case("the spoiled pairs are all higher", lambda f: f([0.1, 0.2], [0.5, 0.6, 0.7])),
+        Case("they overlap", lambda f: f([0.1, 0.4, 0.3, 0.9], [0.35, 0.2, 0.8])),
+        Case("with ties", lambda f: f([1, 1, 2], [1, 2, 3])),
+        Case("the spoiled pairs are lower", lambda f: f([3.0, 4.0, 8.0], [1.0, 2.0])),
+    ],
+    mistakes={
+        "clean and spoiled are exchanged: the area is the probability that the spoiled score is higher": (
+            lambda clean, spoiled: _area(spoiled, clean)
+        ),
+        "a tie counts a half, not nothing": _ties(0.0),
+        "a tie counts a half, not one": _ties(1.0),
+        "that is the share of right decisions at one threshold; the area has none": _at_middle,
+        "every clean score is compared with every spoiled one, not only that of the same row": _in_order,
+    },
+)
+
+
+def _threshold(scores, spoiled, false_alarms):
+    clean = np.asarray(scores, float)[~np.asarray(spoiled, bool)]
+    return float(np.quantile(clean, 1 - false_alarms))
+
+
+def _of_all(scores, spoiled, false_alarms):
+    return float(np.quantile(np.asarray(scores, float), 1 - false_alarms))
+
+
+def _of_spoiled(scores, spoiled, false_alarms):
+    return float(np.quantile(np.asarray(scores, float)[np.asarray(spoiled, bool)], 1 - false_alarms))
+
+
+def _other_end(scores, spoiled, false_alarms):
+    return _threshold(scores, spoiled, 1 - false_alarms)
+
+
+def _largest(scores, spoiled, false_alarms):
+    return _threshold(scores, spoiled, 0.0)
+
+
+def _as_normal(scores, spoiled, false_alarms):
+    clean = np.asarray(scores, float)[~np.asarray(spoiled, bool)]
+    return float(clean.mean() + 1.2816 * clean.std())  # the 90th percentile of a Gaussian
+
+
+def _scored(function, seed, share, spread=1.0):
+    rng = np.random.default_rng(seed)
+    spoiled = rng.uniform(size=60) < 0.4
+    scores = rng.exponential(spread, 60) + 2 * spoiled
+    return function(scores, spoiled, share)
+
+
+check_threshold = Exercise(
+    "threshold",
+    solution=_threshold,
+    given=_of_all,
+    cases=[
+        Case("a tenth of false alarms", partial(_scored, seed=0, share=0.1)),
+        Case("a twentieth, other scores", partial(_scored, seed=1, share=0.05)),
+        Case("a quarter", partial(_scored, seed=2, share=0.25, spread=3.0)),
+    ],
+    mistakes={
+        "false alarms are about clean pairs; this is a quantile of the spoiled ones": _of_spoiled,
+        "that lets a tenth of the clean pairs pass: high scores are trouble": _other_end,
+        "no clean pair is above the largest of them: that allows no false alarm at all": _largest,
+        "that takes the scores for Gaussian and the share for 0.1; use the quantile": _as_normal,
+    },
+)
+
+FOUND, FALSE_ALARMS = 0.9, 0.05
+"""Of the detector of the experiment: shares of forged and of real videos that it calls forged."""
+
+
+def _right_alarms(forged, found=FOUND, false_alarms=FALSE_ALARMS):
+    return forged * found / (forged * found + (1 - forged) * false_alarms)
+
+
+check_right_alarms = Experiment(
+    "right_alarms",
+    measure=_right_alarms,
+    settings=[0.5, 0.1, 0.01, 0.001],
+    answer="falls",
+    mistakes={
+        "that is the share of forged videos that are found; it does not depend on how many there are": (
+            lambda forged: FOUND
+        ),
+        "that is the share of all videos that give an alarm": lambda forged: (
+            forged * FOUND + (1 - forged) * FALSE_ALARMS
+        ),
+        "that is the accuracy: right answers among all": lambda forged: (
+            forged * FOUND + (1 - forged) * (1 - FALSE_ALARMS)
+        ),
+        "real videos are 1 - forged of all, not all of them": lambda forged: (
+            forged * FOUND / (forged * FOUND + FALSE_ALARMS)
+        ),
+        "that is the share of alarms that are wrong": lambda forged: 1 - _right_alarms(forged),
+    },
+    why="real videos become so many that a twentieth of them outnumbers all forged ones",
+    rtol=0.02,
+)
+
+ALIKE = {"videos": 12, "preferred": 0.5, "spread": 0.7, "runs": 100}
+"""Of the second experiment: two methods that are alike, on videos that differ."""
+
+
+check_false_discoveries = Experiment(
+    "false_discoveries",
+    measure=lambda raters: power(raters, by_video=False, **ALIKE),
+    settings=[2, 5, 10, 20],
+    answer="rises",
+    mistakes={
+        "that counts videos, as one should; here count every answer (by_video=False)": (
+            lambda raters: power(raters, by_video=True, **ALIKE)
+        ),
+        "spread is missing: here videos differ": lambda raters: power(
+            raters, by_video=False, **ALIKE | {"spread": 0.0}
+        ),
+        "the methods should be alike: preferred is 0.5": lambda raters: power(
+            raters, by_video=False, **ALIKE | {"preferred": 0.7}
+        ),
+        "that is the share of studies that find nothing": lambda raters: (
+            1 - power(raters, by_video=False, **ALIKE)
+        ),
+    },
+    why="what is special about twelve videos is repeated by each rater, and counted as new evidence",
+    atol=0.02,
+)

@@ -1,0 +1,141 @@
+"""The experiments of notebook 14: what spoils a pair, what imitates a style, what detectors count."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import detector, known_pairs, limits, stability
+from fomm_lib.media.squares import SQUARE_PER_FACE
+from fomm_lib.training.step import TrainingStep
+
+needs_heads = pytest.mark.skipif(
+    importlib.util.find_spec("anny") is None or importlib.util.find_spec("moderngl") is None,
+    reason="needs the extra: pip install 'fomm-lib[synthetic]'",
+)
+
+
+def image(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+
+
+# --- what spoils a pair -------------------------------------------------------------------------------------
+
+
+def test_a_bar_covers_its_share_of_the_face_and_only_later():
+    grey = [np.full((128, 128, 3), 255, np.uint8)] * 16
+    covered = known_pairs.with_bar(np.random.default_rng(0), grey, share=0.4)
+    assert np.array_equal(covered[0], grey[0])
+    bar = (covered[-1] != 255).any(axis=-1)
+    assert bar.sum(axis=0)[20:108] == pytest.approx(0.4 / SQUARE_PER_FACE * 128, abs=2)
+
+
+def test_darkness_and_blur_do_what_they_say():
+    rng = np.random.default_rng(0)
+    (dark,), (soft,) = known_pairs.darkened(rng, [image()]), known_pairs.blurred(rng, [image()])
+    assert dark.max() < 60
+    assert soft.std() < 0.3 * image().std() and soft.mean() == pytest.approx(image().mean(), abs=2)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_another_category_moves_and_is_the_same_again(seed):
+    driven, again = (known_pairs.other_category(np.random.default_rng(seed)) for _ in range(2))
+    assert len(driven) == known_pairs.FRAMES and all(map(np.array_equal, driven, again))
+    assert (driven[0] != driven[-1]).mean() > 0.02
+
+
+@needs_heads
+@pytest.mark.needs_system
+def test_a_clean_pair_has_a_true_result_and_a_turned_one_another_pose():
+    clean = known_pairs.make_pair(3, 0)
+    assert clean.portrait.shape == (128, 128, 3) and len(clean.driving) == known_pairs.FRAMES
+    assert len(clean.truth) == 1 + len(known_pairs.MEASURED)
+    moving, _ = known_pairs.driver(3, 0)
+    far = known_pairs.make_pair(3, 0, "pose")
+    yaw = [clip.head_pose(0).yaw_pitch_roll[0] for clip in (moving, clean.truth, far.truth)]
+    assert abs(yaw[1] - yaw[0]) < 12 and abs(yaw[2] - yaw[0]) > 25
+    points = clean.truth.landmarks(0)
+    side = float((points.max(dim=0).values - points.min(dim=0).values).max()) / 2
+    assert 0.85 < side * SQUARE_PER_FACE < 1.15
+
+
+# --- styles and regions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", limits.STYLES.values(), ids=limits.STYLES)
+def test_a_style_keeps_size_and_type(change):
+    changed = change(image())
+    assert changed.shape == (128, 128, 3) and changed.dtype == np.uint8
+
+
+def test_a_drawing_is_white_where_nothing_is_and_a_statue_has_one_colour():
+    flat = np.full((128, 128, 3), (200, 90, 40), np.uint8)
+    assert limits.drawing(flat).min() > 200
+    statue = limits.statue(image()).astype(float)
+    assert np.allclose(statue[..., 0] / 0.97, statue[..., 2] / 0.9, atol=2)
+    assert len(np.unique(limits.cartoon(image()))) <= 5
+
+
+# --- detectors ----------------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_detector():
+    real, fake = np.array([-2.0, -1.0, -1.0, 3.0]), np.array([1.0, 2.0, -3.0, 4.0])
+    accuracy, found, false_alarms, auc = map(float, detector.row(real, fake))
+    assert (accuracy, found, false_alarms) == (0.75, 0.75, 0.25)
+    assert auc == pytest.approx(np.mean(fake[:, None] > real), abs=1e-3)
+    assert detector.row(real, real)[0] == "0.500"
+
+
+def test_the_spectrum_says_at_which_frequency_the_power_is():
+    x = torch.arange(128) * 2 * np.pi / 128
+    waves = torch.stack([(0.5 + 0.4 * torch.cos(f * x)).expand(3, 128, 128) for f in (5, 40)])
+    peaks = detector.spectrum(waves).argmax(dim=1).tolist()
+    assert peaks == [5 * detector.BINS // 64, 40 * detector.BINS // 64]
+
+
+def test_detectors_learn_what_separates_and_not_what_does_not():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(2, 8, detector.FRAMES, 3, 128, 128, generator=generator)
+    smooth = torch.stack([detector.smaller(video) for video in noise[1]])
+    for train in (detector.train_spectrum, lambda *both: detector.train_cnn(*both, seed=0, steps=30)):
+        found = train(noise[0], smooth)
+        accuracy = float(detector.row(detector.scores(found, noise[0]), detector.scores(found, smooth))[0])
+        assert accuracy == 1.0
+    alike = detector.train_spectrum(noise[0], noise[1])
+    fresh = torch.rand(2, 8, detector.FRAMES, 3, 128, 128, generator=generator)
+    assert float(detector.row(*(detector.scores(alike, some) for some in fresh))[0]) < 0.8
+
+
+# --- stability ----------------------------------------------------------------------------------------------
+
+
+def test_every_variant_is_a_config_and_one_has_another_penalty():
+    from fomm_lib.config import load_config
+
+    for name, changes in stability.VARIANTS.items():
+        params = load_config(stability.configured(changes, 0.01)).train_params
+        assert params.lr_generator == 0.01, name
+    falling = load_config(stability.configured(stability.VARIANTS["falling rate"], 0.01)).train_params
+    assert falling.epoch_milestones == [9] and falling.num_repeats == 1
+    assert issubclass(stability.PenaltyBetween, TrainingStep)
+
+
+def test_the_penalty_between_images_wants_slope_one():
+    class Linear:
+        def __init__(self, slope):
+            self.slope = slope
+
+        def __call__(self, images, kp):
+            return None, self.slope * images.flatten(1).sum(1) / images[0].numel() ** 0.5
+
+    for slope, penalty in ((1.0, 0.0), (3.0, 4.0)):
+        step = object.__new__(stability.PenaltyBetween)
+        networks = torch.nn.Module()
+        networks.scales, networks.discs = [1], {"1": Linear(slope)}
+        step.discriminator = networks
+        step.generated = {1: torch.rand(2, 3, 8, 8)}
+        assert float(step.slope_at_real({1: torch.rand(2, 3, 8, 8)}, None)) == pytest.approx(
+            penalty, abs=1e-4
+        )
