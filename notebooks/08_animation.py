@@ -348,8 +348,8 @@ with torch.inference_mode():
     row = [animator.generate(kp).prediction[0] for kp in stronger]
 plots.show(
     plots.image_grid([row], [f"strength {a:g}" for a in strengths]),
-    alt="the portrait at five strengths of one turn: none, half, as in the video, with a long neck "
-    "at 1.5, torn at 2.5",
+    alt="the portrait at five strengths of one turn: none, half, as in the video, with a long "
+    "neck at 1.5, torn at 2.5",
     colours=256,
 )
 

