@@ -449,8 +449,8 @@ plots.show_table(["models", "metric", "difference", "95 % interval", "better : w
 
 # %% [markdown]
 # First, heads-64 and the still image. By L1, SSIM, LPIPS and AKD the model is better on nearly every video.
-# By **AED it is worse than a still image** on all twelve, because that shows the right person. Both are correct.
-# Two questions: *is it at the right position*, and *does it look like her*?
+# By **AED it is worse than a still image** on all twelve, because that shows the right person. Both are
+# correct. Two questions: *is it at the right position*, and *does it look like her*?
 #
 # Then heads-128 and heads-64: **L1 and LPIPS prefer heads-64**, on 10 and 11 videos, AKD heads-128, on all.
 # heads-64 moves less far, and `fomm animate` adds detail of the source to its images: sharp, at a position
