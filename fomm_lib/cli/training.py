@@ -54,6 +54,7 @@ def train(
         typer.Option(help="Processes that read ahead; by default one a core for a GPU, none on a CPU."),
     ] = None,
     log_every: Annotated[int, typer.Option(help="Steps between rows of losses.csv.")] = 10,
+    sample_every: Annotated[int, typer.Option(help="Steps between images in OUT/samples.")] = 500,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between states on disk.")] = 1000,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard/--no-tensorboard", help="Write curves for TensorBoard.")
@@ -84,6 +85,7 @@ def train(
         cache=cache,
         workers=workers,
         log_every=log_every,
+        sample_every=sample_every,
         checkpoint_every=checkpoint_every,
         tensorboard=tensorboard,
     )

@@ -123,8 +123,9 @@ def train(
     config = with_train_params(config, perceptual_network=perceptual, batch_size=batch_size)
     check_colours(config)
     params = config.train_params
-    if steps is not None:
-        check_integer("steps", steps, 1)
+    for name, number in (("steps", steps), ("sample_every", sample_every)):
+        if number is not None:
+            check_integer(name, number, 1)
     processes = Processes(device)
     every = {"log_every": log_every, "save_every": checkpoint_every}
     run = Run(out, config, data, processes, seed=seed, resume=resume, keep=keep, progress=progress, **every)

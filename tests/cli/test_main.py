@@ -490,8 +490,8 @@ def test_train_passes_its_options_on(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(loop, "train", train)
     options = ["--config", "heads-64", "--data", "clips", "--out", "runs", "--steps", 7, "--seed", 3]
-    assert run("train", *options, "--batch-size", 2) == 0
-    assert seen["batch_size"] == 2
+    assert run("train", *options, "--batch-size", 2, "--sample-every", 100) == 0
+    assert seen["batch_size"] == 2 and seen["sample_every"] == 100
     assert [str(a) for a in seen["arguments"]] == ["heads-64", "clips", "runs", "7"] and seen["seed"] == 3
     assert "fomm animate --weights" in capsys.readouterr().out
     assert run("train", "--config", "heads-64") == 2

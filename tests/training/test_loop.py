@@ -107,6 +107,7 @@ def test_the_second_stage_starts_from_the_first(data, tmp_path):
     ("options", "message"),
     [
         ({"steps": 0}, "steps=0: give a whole number, at least 1"),
+        ({"steps": 1, "sample_every": 0}, "sample_every=0: give a whole number, at least 1"),
         ({"steps": 1, "perceptual": "resnet"}, "perceptual_network"),
         ({"steps": 1, "init": "nowhere"}, "no such file of weights"),
     ],

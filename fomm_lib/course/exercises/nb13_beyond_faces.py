@@ -28,6 +28,40 @@ def _landmarks_follow(keypoints, landmarks):
     return _follows(keypoints, landmarks)
 
 
+def _distances(keypoints, landmarks):
+    """Motions (n, 2) and (K, 2), distances in the driving frame (n, K), errors of the motions (n, K)."""
+    moved, shift = landmarks[0] - landmarks[1], keypoints[0] - keypoints[1]
+    away = (landmarks[1][:, None] - keypoints[1]).norm(dim=-1)
+    return moved, shift, away, (moved[:, None] - shift).norm(dim=-1)
+
+
+def _nearest_follows(keypoints, landmarks):
+    moved, _, away, error = _distances(keypoints, landmarks)
+    (least, which), row = away.min(dim=1), torch.arange(len(moved))
+    return (least < NEAR) & (error[row, which] < 0.5 * moved.norm(dim=-1))
+
+
+def _half_of_the_keypoints_motion(keypoints, landmarks):
+    _, shift, away, error = _distances(keypoints, landmarks)
+    return ((away < NEAR) & (error < 0.5 * shift.norm(dim=-1))).any(dim=1)
+
+
+def _squared_distance(keypoints, landmarks):
+    moved, _, away, error = _distances(keypoints, landmarks)
+    return ((away.square() < NEAR) & (error < 0.5 * moved.norm(dim=-1, keepdim=True))).any(dim=1)
+
+
+def _two_keypoints(keypoints, landmarks):
+    moved, _, away, error = _distances(keypoints, landmarks)
+    return (away < NEAR).any(dim=1) & (error < 0.5 * moved.norm(dim=-1, keepdim=True)).any(dim=1)
+
+
+def _lengths_alone(keypoints, landmarks):
+    moved, shift, away, _ = _distances(keypoints, landmarks)
+    length = moved.norm(dim=-1, keepdim=True)
+    return ((away < NEAR) & ((length - shift.norm(dim=-1)).abs() < 0.5 * length)).any(dim=1)
+
+
 def _still_follows(keypoints, landmarks):
     near = (landmarks[1][:, None] - keypoints[1]).norm(dim=-1) < NEAR
     return near.any(dim=1)
@@ -101,6 +135,13 @@ check_landmarks_follow = Exercise(
         ),
         "both motions go from the driving frame to the source": lambda k, z: _follows(k, z, ahead=True),
         "a keypoint that is near may still stand still": _still_follows,
+        "any keypoint within NEAR may follow, not only the nearest": _nearest_follows,
+        "half of the landmark's motion is allowed, not half of the keypoint's": _half_of_the_keypoints_motion,
+        "that compares the square of the distance with NEAR": _squared_distance,
+        "the same keypoint must be near and follow; combine both for each pair, then use any": _two_keypoints,
+        "two motions of equal length may point elsewhere: take the length of their difference": (
+            _lengths_alone
+        ),
     },
 )
 
@@ -129,6 +170,22 @@ def _jumping_foot(u, stance, stride, lift):
     return torch.stack([forward, height], dim=-1)
 
 
+def _swing_alone(u, stance, stride, lift):
+    swing = ((u - stance) / (1 - stance)).clamp(0, 1)
+    height = _foot(u, stance, stride, lift)[..., 1]
+    return torch.stack(
+        [torch.where(u < stance, stride * (u / stance - 0.5), stride * (swing - 0.5)), height], -1
+    )
+
+
+def _branches_exchanged(u, stance, stride, lift):
+    swing = ((u - stance) / (1 - stance)).clamp(0, 1)
+    height = _foot(u, stance, stride, lift)[..., 1]
+    return torch.stack(
+        [torch.where(u < stance, stride * (0.5 - swing), stride * (u / stance - 0.5)), height], -1
+    )
+
+
 def _mirrored_height(u, stance, stride, lift):
     result = _foot(u, stance, stride, lift)
     return torch.stack(
@@ -153,6 +210,11 @@ check_foot = Exercise(
         "the foot is lifted while it should stand": _mirrored_height,
         "lengths are whole strides: from half a stride in front to half a stride behind": (
             lambda u, stance, stride, lift: _foot(u, stance, 2 * stride, lift)
+        ),
+        "the swing is right now; on the ground the foot still goes forward": _swing_alone,
+        "on the ground the place depends on u / stance, in the air on swing": _branches_exchanged,
+        "do not turn time round: u is right, and the sign of the forward place is wrong": (
+            lambda u, stance, stride, lift: _sliding_foot(1 - u, stance, stride, lift)
         ),
     },
     given=_sliding_foot,
@@ -188,6 +250,12 @@ check_background_flow = Exercise(
             lambda grid, source, driving: (driving - source).expand_as(grid)
         ),
         "the background stays only if the camera does": lambda grid, source, driving: grid.clone(),
+        "that is the point of the world; the source shows it at that point minus o_S": (
+            lambda grid, source, driving: grid + driving
+        ),
+        "the point of the world is z + o_D; in the source it is o_S less, not more": (
+            lambda grid, source, driving: grid + driving + source
+        ),
         "(y, x) in place of (x, y)": lambda grid, source, driving: grid + (driving - source).flip(-1),
     },
 )
@@ -208,10 +276,14 @@ def disc(radius: float, x: float) -> torch.Tensor:
     return (away < radius).float()
 
 
-def _repeat_error(radius: float, power: float = 1.0, on_disc: bool = False, step: float = STEP) -> float:
+def _repeat_error(radius: float, on_disc: bool = False, step: float = STEP) -> float:
     still, moved = disc(radius, 0.0), disc(radius, step)
-    difference = (still - moved).abs() ** power
+    difference = (still - moved).abs()
     return float(difference[moved > 0].mean() if on_disc else difference.mean())
+
+
+def _share_of_the_disc(radius: float) -> float:
+    return _repeat_error(radius) / float(disc(radius, 0.0).mean())
 
 
 check_error_by_size = Experiment(
@@ -223,6 +295,14 @@ check_error_by_size = Experiment(
         "that is the error on the disc only; take the mean over the image": lambda radius: _repeat_error(
             radius, on_disc=True
         ),
+        "that is the error divided by the size of the disc, which falls; L1 is the mean over the image": (
+            _share_of_the_disc
+        ),
+        "that is the sum; L1 is the mean over the pixels": lambda radius: _repeat_error(radius) * SIDE**2,
+        "both signs cancel: take the absolute value before the mean": lambda radius: float(
+            (disc(radius, 0.0) - disc(radius, STEP)).mean()
+        ),
+        "that is the root of the mean square; L1 has no root": lambda radius: _repeat_error(radius) ** 0.5,
         "the disc moves by STEP, not by its radius": lambda radius: _repeat_error(radius, step=radius),
         "that is the share of the image that the disc covers": lambda radius: float(disc(radius, 0.0).mean()),
     },

@@ -40,14 +40,31 @@ def _area_of_pairs(clean, spoiled):
     return float(np.mean(spoiled > clean) + 0.5 * np.mean(spoiled == clean))
 
 
+def _arrays(clean, spoiled):
+    """Arrays, so that an answer may index them with None."""
+    return np.array(clean, float), np.array(spoiled, float)
+
+
+def _count(clean, spoiled):
+    return _area(clean, spoiled) * len(clean) * len(spoiled)
+
+
+def _never_below_a_half(clean, spoiled):
+    return max(_area(clean, spoiled), 1 - _area(clean, spoiled))
+
+
+def _above_all_clean(clean, spoiled):
+    return float(np.mean(spoiled > clean.max()))
+
+
 check_area_under_roc = Exercise(
     "area_under_roc",
     solution=_area,
     cases=[
-        Case("the spoiled pairs are all higher", lambda f: f([0.1, 0.2], [0.5, 0.6, 0.7])),
-        Case("they overlap", lambda f: f([0.1, 0.4, 0.3, 0.9], [0.35, 0.2, 0.8])),
-        Case("with ties", lambda f: f([1, 1, 2], [1, 2, 3])),
-        Case("the spoiled pairs are lower", lambda f: f([3.0, 4.0, 8.0], [1.0, 2.0])),
+        Case("the spoiled pairs are all higher", lambda f: f(*_arrays([0.1, 0.2], [0.5, 0.6, 0.7]))),
+        Case("they overlap", lambda f: f(*_arrays([0.1, 0.4, 0.3, 0.9], [0.35, 0.2, 0.8]))),
+        Case("with ties", lambda f: f(*_arrays([1, 1, 2], [1, 2, 3]))),
+        Case("the spoiled pairs are lower", lambda f: f(*_arrays([3.0, 4.0, 8.0], [1.0, 2.0]))),
     ],
     mistakes={
         "clean and spoiled are exchanged: the area is the probability that the spoiled score is higher": (
@@ -57,6 +74,13 @@ check_area_under_roc = Exercise(
         "a tie counts a half, not one": _ties(1.0),
         "that is the share of right decisions at one threshold; the area has none": _at_middle,
         "every clean score is compared with every spoiled one, not only that of the same row": _in_order,
+        "that is how many comparisons the spoiled score wins; divide by the number of comparisons": _count,
+        "a score that is lower where something is wrong has an area below 0.5; do not turn it round": (
+            _never_below_a_half
+        ),
+        "that is the share found at a threshold without false alarms; compare with every clean score": (
+            _above_all_clean
+        ),
     },
 )
 
@@ -87,6 +111,19 @@ def _as_normal(scores, spoiled, false_alarms):
     return float(clean.mean() + 1.2816 * clean.std())  # the 90th percentile of a Gaussian
 
 
+def _of_clean(quantile):
+    """A function of the exercise that takes its threshold from the clean scores in another way."""
+
+    def answer(scores, spoiled, false_alarms):
+        return float(quantile(np.sort(np.asarray(scores, float)[~np.asarray(spoiled, bool)]), false_alarms))
+
+    return answer
+
+
+def _spoiled_as_zero(scores, spoiled, false_alarms):
+    return float(np.quantile(np.where(spoiled, 0.0, scores), 1 - false_alarms))
+
+
 def _scored(function, seed, share, spread=1.0):
     rng = np.random.default_rng(seed)
     spoiled = rng.uniform(size=60) < 0.4
@@ -108,6 +145,16 @@ check_threshold = Exercise(
         "that lets a tenth of the clean pairs pass: high scores are trouble": _other_end,
         "no clean pair is above the largest of them: that allows no false alarm at all": _largest,
         "that takes the scores for Gaussian and the share for 0.1; use the quantile": _as_normal,
+        "np.percentile takes per cent, 0 to 100; np.quantile takes a share": _of_clean(
+            lambda clean, share: np.percentile(clean, 1 - share)
+        ),
+        "that is one of the scores; np.quantile takes a point between two of them, as the check does": (
+            _of_clean(lambda clean, share: clean[int((1 - share) * len(clean))])
+        ),
+        "trouble is on one side only, above the threshold: do not halve the share": _of_clean(
+            lambda clean, share: np.quantile(clean, 1 - share / 2)
+        ),
+        "a score of 0 still counts as a pair; leave spoiled pairs out": _spoiled_as_zero,
     },
 )
 
@@ -137,6 +184,16 @@ check_right_alarms = Experiment(
         "real videos are 1 - forged of all, not all of them": lambda forged: (
             forged * FOUND / (forged * FOUND + FALSE_ALARMS)
         ),
+        "that weighs real and forged videos equally; multiply each by its share first": (
+            lambda forged: FOUND / (FOUND + FALSE_ALARMS)
+        ),
+        "that is right alarms for each wrong one; divide by all alarms": lambda forged: (
+            forged * FOUND / ((1 - forged) * FALSE_ALARMS)
+        ),
+        "that is the share of all videos that are right alarms; divide by all alarms": (
+            lambda forged: forged * FOUND
+        ),
+        "write a share, not per cent": lambda forged: 100 * _right_alarms(forged),
         "that is the share of alarms that are wrong": lambda forged: 1 - _right_alarms(forged),
     },
     why="real videos become so many that a twentieth of them outnumbers all forged ones",
@@ -159,9 +216,13 @@ check_false_discoveries = Experiment(
         "spread is missing: here videos differ": lambda raters: power(
             raters, by_video=False, **ALIKE | {"spread": 0.0}
         ),
+        "that takes 200 studies, as `power` does by itself, and these are 100: give it all of ALIKE": (
+            lambda raters: power(raters, by_video=False, **ALIKE | {"runs": 200})
+        ),
         "the methods should be alike: preferred is 0.5": lambda raters: power(
             raters, by_video=False, **ALIKE | {"preferred": 0.7}
         ),
+        "write a share, not per cent": lambda raters: 100 * power(raters, by_video=False, **ALIKE),
         "that is the share of studies that find nothing": lambda raters: (
             1 - power(raters, by_video=False, **ALIKE)
         ),
