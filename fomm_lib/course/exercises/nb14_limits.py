@@ -184,7 +184,7 @@ check_right_alarms = Experiment(
         "real videos are 1 - forged of all, not all of them": lambda forged: (
             forged * FOUND / (forged * FOUND + FALSE_ALARMS)
         ),
-        "that weighs real and forged videos equally; multiply each by its share first": (
+        "that does not depend on how many videos are forged; weigh real and forged ones by their shares": (
             lambda forged: FOUND / (FOUND + FALSE_ALARMS)
         ),
         "that is right alarms for each wrong one; divide by all alarms": lambda forged: (
