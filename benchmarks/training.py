@@ -48,7 +48,7 @@ from fomm_lib.losses import (
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
 from fomm_lib.perceptual import PERCEPTUAL_NETWORKS
 from fomm_lib.training.fast import by_winograd, fuse_upsampling, keep_memory
-from fomm_lib.training.step import TrainingStep
+from fomm_lib.training.step import TrainingStep, equivariance_losses
 
 VARIANTS = [
     "published order",
@@ -80,7 +80,7 @@ class PublishedStep(TrainingStep):
             matching = feature_matching_loss(real_output, fake_output, weights.feature_matching)
             losses["feature_matching"] = matching
         kp_transformed = model.detect(transform.warp_image(driving, align_corners=model.align_corners))
-        losses |= self.equivariance_losses(kp_driving, kp_transformed, transform)
+        losses |= equivariance_losses(kp_driving, kp_transformed, transform, weights)
         sum(losses.values()).backward()
         self.optimizers["generator"].step()
         self.optimizers["kp_detector"].step()

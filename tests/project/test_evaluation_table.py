@@ -122,9 +122,10 @@ def test_pairs():
 def test_the_page_names_what_is_missing():
     report, motion = made_up()
     report.gaps = ["LPIPS: not measured"]
-    text = tool.page(report, report, None, "Not measured: no EGL", "Weights: a.")
+    reports = dict.fromkeys(("reconstruction", "animation", "at_256"), report)
+    text = tool.page(reports, None, "Not measured: no EGL", "Weights: a.")
     assert "Not measured: no EGL" in text and "- LPIPS: not measured" in text
-    assert "keypoint spread" in tool.page(report, report, motion, "", "")
+    assert "keypoint spread" in tool.page(reports, motion, "", "")
 
 
 def test_the_readme_changes_between_the_marks_only(tmp_path):
