@@ -57,5 +57,5 @@ def test_the_tool_that_makes_the_data_overwrites_nothing_and_knows_its_parts(cap
     assert make_data.main(["portrait", "driving", "sheet", "truth"]) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert make_data.main(["portait"]) == 2
-    names = "heads truth driving portrait sheet family"
+    names = "heads truth driving portrait sheet family categories"
     assert capsys.readouterr().err == f"unknown: portait; choose from {names}\n"
