@@ -22,8 +22,8 @@ from fomm_lib.geometry import flow_at
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.model import FirstOrderMotionModel, load_model
 from fomm_lib.synthetic.truth import read_truth
+from tools.evaluation_table import HEADS
 
-HEADS = ["heads-64", "heads-128-zeroth", "heads-128", "heads-256"]
 UPPER, LOWER = 51, 57  # the middle of the lips' outer edge, of iBUG's 68
 
 
