@@ -240,7 +240,9 @@ class LossWeights(_Section):
     equivariance_jacobian: Weight = 10
     # Beyond the paper.
     pixel: Weight = 0  # mean |prediction - driving frame|, at full size
+    pixel_led: Weight = 0  # the same, only around the keypoints that are led to landmarks
     landmarks: Weight = 0  # of the flow at eyes and mouth; only for pretraining.pretrain
+    openings: Weight = 0  # of distances between led keypoints of the same eye, or of the mouth; only there
 
 
 class LedKeypoint(_Section):

@@ -68,11 +68,13 @@ class Motion:
         return Posture(self.actions[k], self.head[k], self.gaze[k], self.sway[k])
 
 
-def sample_motion(rng: np.random.Generator, times: np.ndarray) -> Motion:
+def sample_motion(rng: np.random.Generator, times: np.ndarray, *, lids_often: bool = False) -> Motion:
     """Draw a random motion: speech, moods, turns of the head, glances, blinks; a smooth function of time.
 
     Args:
         times: (T,) moments in seconds, 0 or later.
+        lids_often: whether lids close fully or in part about two fifths of the time, to learn from. Else they
+            blink as people do: few frames would show a closed eye.
     """
     lively = rng.uniform(0.5, 1.25)
     actions = np.zeros((len(times), len(load_anatomy().action_names)))
@@ -80,7 +82,8 @@ def sample_motion(rng: np.random.Generator, times: np.ndarray) -> Motion:
     _show_moods(rng, times, actions, lively)
     head, sway = _move_head(rng, times, lively)
     gaze = _glance(rng, times, head)
-    return finish_motion(actions, head, gaze, sway, _blink(rng, times))
+    blink = _close_often(rng, times) if lids_often else _blink(rng, times)
+    return finish_motion(actions, head, gaze, sway, blink)
 
 
 def finish_motion(
@@ -222,4 +225,13 @@ def _blink(rng, t: np.ndarray) -> np.ndarray:
         hold = rng.uniform(0.4, 1.5) if rng.uniform() < 0.07 else 0.03
         closed = np.maximum(closed, bump(t, now, 0.11, hold, 0.16))
         now += hold + rng.exponential(2.2) + 0.3
+    return closed
+
+
+def _close_often(rng, t: np.ndarray) -> np.ndarray:
+    closed, now = np.zeros(len(t)), rng.uniform(-0.5, 1.5)
+    while now < t.max() + 0.5:
+        depth, hold = min(rng.uniform(0.35, 1.65), 1), rng.uniform(0.2, 0.9)
+        closed = np.maximum(closed, depth * bump(t, now, 0.15, hold, 0.15))
+        now += hold + rng.exponential(0.8) + 0.5
     return closed

@@ -36,7 +36,7 @@ from fomm_lib.blocks import ImagePyramid, scale_name
 from fomm_lib.config import Config, LossWeights
 from fomm_lib.errors import InputError
 from fomm_lib.gan import r1_penalty
-from fomm_lib.geometry import at_least_float32, to_pixels
+from fomm_lib.geometry import at_least_float32, gaussian_heatmaps, to_pixels
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.losses import (
     DiscriminatorOutput,
@@ -53,6 +53,7 @@ from fomm_lib.training.state import load_networks, load_optimizers
 
 CROP, FULL = "crop", "full"
 """Forms of an image beside its scales, see `TrainingStep.views`."""
+_LED_SPREAD = 0.06
 
 PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -272,7 +273,7 @@ class TrainingStep:
             )
         seam = {scale: image.detach().requires_grad_() for scale, image in images.items()}
 
-        losses = self.perceptual(seam, real) | self.pixel(seam, real)
+        losses = self.perceptual(seam, real) | self.pixel(seam, real, kp_driving.detach())
         if self.adversarial:
             losses |= self.adversarial_losses(seam, real, kp_driving.detach())
         equivariance = {}
@@ -297,15 +298,26 @@ class TrainingStep:
         if self.params.perceptual_crop:
             centres = kp_driving.value.detach().mean(1)
             views[CROP] = square_around(image, centres, self.params.perceptual_crop)
-        if self.params.loss_weights.pixel:
+        if self.params.loss_weights.pixel or self.params.loss_weights.pixel_led:
             views[FULL] = image
         return views
 
-    def pixel(self, fake: dict[float | str, Tensor], real: dict[float | str, Tensor]) -> dict[str, Tensor]:
-        """weight mean |fake - real| at full size, if it has a weight."""
+    def pixel(
+        self, fake: dict[float | str, Tensor], real: dict[float | str, Tensor], kp: Keypoints
+    ) -> dict[str, Tensor]:
+        """weight mean d + weight_led sum g d / sum g, with d = |fake - real| at full size and g a Gaussian of
+        standard deviation `_LED_SPREAD` around each keypoint that is led to landmarks: eyes and mouth are
+        small, and people look at them.
+        """
         if FULL not in fake:
             return {}
-        loss = self.params.loss_weights.pixel * (fake[FULL] - real[FULL]).abs().mean()
+        weights, difference = self.params.loss_weights, (fake[FULL] - real[FULL]).abs()
+        loss = weights.pixel * difference.mean()
+        if weights.pixel_led:
+            led = kp.value[:, [one.keypoint for one in self.params.led_keypoints]]
+            near = gaussian_heatmaps(led, *difference.shape[-2:], variance=_LED_SPREAD**2)
+            near = near.sum(1, keepdim=True).expand_as(difference)
+            loss = loss + weights.pixel_led * (difference * near).sum() / near.sum()
         self._scaled(loss).backward()
         return {"pixel": loss.detach()}
 

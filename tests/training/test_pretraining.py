@@ -162,6 +162,23 @@ def test_led_keypoints_are_where_their_landmarks_are():
     assert led_loss(Keypoints(value), landmarks, LIPS).item() == pytest.approx(2.5 * 0.3, rel=1e-4)
 
 
+def test_openings_are_distances_between_led_keypoints_of_one_part():
+    landmarks = torch.rand(2, 68, 2)
+    ends = {0: [37, 38], 1: [40, 41], 2: [43, 44], 3: [46, 47], 4: [30]}
+    led = [LedKeypoint(keypoint=k, landmarks=numbers) for k, numbers in ends.items()]
+    value = torch.stack([landmarks[:, numbers].mean(1) for numbers in ends.values()], 1)
+
+    def openings(moved):
+        return led_loss(Keypoints(moved), landmarks, led, 10) - led_loss(Keypoints(moved), landmarks, led)
+
+    together = torch.tensor([[0.1, 0.2]] * 2 + [[-0.3, 0.0]] * 3)  # each eye as a whole; the nose as it likes
+    assert openings(value + together).abs() < 1e-5
+    one_lid = torch.zeros(5, 2)
+    one_lid[1] = torch.tensor([0.05, -0.1])
+    assert openings(value + one_lid).item() == pytest.approx(10 * 0.15, rel=1e-4)
+    assert led_loss(Keypoints(value), landmarks, led[4:], 10) < 1e-6
+
+
 def test_landmarks_come_from_the_same_landmarks():
     grid = coordinate_grid(SIDE, SIDE).expand(2, -1, -1, -1)
     driving = 0.5 * torch.rand(2, 68, 2)

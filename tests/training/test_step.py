@@ -1,6 +1,7 @@
 """One step: the published numbers, gradients where they belong, precisions, options for stability."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.training_bound import Ledger, SavedTensors
 from fomm_lib.config import load_config
 from fomm_lib.errors import InputError
+from fomm_lib.keypoints import Keypoints
 from fomm_lib.losses import RandomTransform
 from fomm_lib.model import FirstOrderMotionModel, build_discriminator
 from fomm_lib.training import loop
@@ -268,6 +270,27 @@ def test_a_pixel_loss_is_the_mean_difference():
     assert "perceptual" not in losses
     assert all(p.grad is not None for p in step.model.generator.parameters())
     assert "pixel" not in a_step()[0].backward(source, driving, transform)
+
+
+def test_a_pixel_loss_can_count_only_the_places_of_led_keypoints():
+    led = [{"keypoint": 1, "landmarks": [37]}]
+    config = load_config(with_weights(pixel=0, pixel_led=10)).model_dump()
+    config["train_params"]["led_keypoints"] = led
+    step = a_step(config)[0]
+    real, fake = torch.zeros(1, 3, 65, 65), torch.zeros(1, 3, 65, 65, requires_grad=True)
+    kp = Keypoints(torch.tensor([[[0.9, 0.9], [0.0, 0.0]]]))
+
+    def loss(row, column):
+        changed = fake.detach().clone()
+        changed[0, :, row, column] = 1
+        return step.pixel({"full": changed.requires_grad_()}, {"full": real}, kp)["pixel"].item()
+
+    spread = 0.06 * 32  # pixels
+    total = 2 * math.pi * spread**2  # the sum of a Gaussian's values
+    assert loss(32, 32) == pytest.approx(10 / total, rel=1e-3)
+    assert loss(32, 32 + 2) == pytest.approx(10 / total * math.exp(-0.5 * (2 / spread) ** 2), rel=1e-3)
+    assert loss(60, 60) < 1e-6
+    assert "pixel" not in a_step()[0].pixel({1.0: fake}, {1.0: real}, kp)
 
 
 def test_everything_beyond_the_paper_learns_in_one_step():

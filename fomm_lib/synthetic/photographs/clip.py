@@ -6,7 +6,8 @@
     truth = clip.true_motion(source=0, driving=10)              # truth.flow, truth.visible
     clip.landmarks(10)                                          # (68, 2)
 
-Motion is that of rendered heads (`sample_motion`), within the angles that a photograph supports. In half of
+Motion is that of rendered heads (`sample_motion`), within the angles that a photograph supports, but lids
+close more often: a network sees few pairs in which they move, if they blink as people do. In half of
 the clips the background is one that the renderer draws, and in half the camera's processing varies (colour,
 exposure, blur, noise, in a third of these JPEG): else a network learns the walls of one photographer.
 """
@@ -226,7 +227,7 @@ class PhotographClip:
 def _random_poses(fit: Fit, seed: int, number: int, times: np.ndarray) -> list[Pose]:
     rng = np.random.default_rng([seed, number, 1])
     kept = rng.uniform(0, 1)
-    return poses(sample_motion(rng, times), fit, kept)
+    return poses(sample_motion(rng, times, lids_often=True), fit, kept)
 
 
 def _framed(square: tuple[float, float, float], rng: np.random.Generator) -> tuple[float, float, float]:
