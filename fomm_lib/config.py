@@ -202,6 +202,7 @@ class ExtensionParams(_Section):
     inpainting_blocks: Annotated[int, Field(ge=0, le=10), _NUMBER] = 0
     inpainting_features: Width = 128
     keypoint_maps: bool = False
+    fill: bool = False
     detail_features: Annotated[int, Field(ge=0, le=64), _NUMBER] = 0
 
 
@@ -241,6 +242,7 @@ class LossWeights(_Section):
     # Beyond the paper.
     pixel: Weight = 0  # mean |prediction - driving frame|, at full size
     pixel_led: Weight = 0  # the same, only around the keypoints that are led to landmarks
+    pixel_hidden: Weight = 0  # the same, only where the occlusion map hides the source
     landmarks: Weight = 0  # of the flow at eyes and mouth; only for pretraining.pretrain
     openings: Weight = 0  # of distances between led keypoints of the same eye, or of the mouth; only there
 
@@ -310,7 +312,7 @@ class Config(_Section):
         model, train = self.model_params, self.train_params
         height, width, _ = self.dataset_params.frame_shape
         parts = model.extension_params or ExtensionParams()
-        _check_extensions(parts, model, train.holes)
+        _check_extensions(parts, model, train)
         levels = model.generator_params.num_down_blocks + parts.inpainting_blocks
         multiples = {"generator_params": 2**levels}
         hourglasses = {"kp_detector_params": model.kp_detector_params}
@@ -339,7 +341,7 @@ class Config(_Section):
         return self
 
 
-def _check_extensions(parts: ExtensionParams, model: ModelParams, holes: float) -> None:
+def _check_extensions(parts: ExtensionParams, model: ModelParams, train: TrainParams) -> None:
     """Raise a ValueError if what is beyond the paper misses what it needs."""
     generator, name = model.generator_params, "model_params.extension_params"
     mask = "generator_params.estimate_occlusion_map: true and dense_motion_params"
@@ -348,8 +350,10 @@ def _check_extensions(parts: ExtensionParams, model: ModelParams, holes: float) 
     for key, is_on, has_it, need in (
         (f"{name}.skips", parts.skips, masked, mask),
         (f"{name}.inpainting_blocks", parts.inpainting_blocks, masked, mask),
-        ("train_params.holes", holes, masked, mask),
+        ("train_params.holes", train.holes, masked, mask),
+        ("train_params.loss_weights.pixel_hidden", train.loss_weights.pixel_hidden, masked, mask),
         (f"{name}.skips", parts.skips, depth, "num_down_blocks of at least 1"),
+        (f"{name}.fill", parts.fill, parts.skips, "skips"),
         (f"{name}.keypoint_maps", parts.keypoint_maps, parts.inpainting_blocks, "inpainting_blocks"),
         (f"{name}.detail_features", parts.detail_features, small, "a kp_detector scale_factor < 1"),
     ):

@@ -80,8 +80,9 @@ class OcclusionAwareGenerator(nn.Module):
             bottleneck; none with 0 blocks. Its hint is the occlusion map.
         keypoint_maps: give the inpainter also the differences of the keypoints' heatmaps, which say e.g. that
             lids close.
+        fill: let the decoder with `skips` take colours around what is hidden, see `inpainting.fill_hidden`.
 
-    The last four are beyond the paper. With them an occlusion map must be estimated.
+    The last five are beyond the paper. With them an occlusion map must be estimated.
 
     Example:
         >>> generator = OcclusionAwareGenerator(dense_motion_params={"scale_factor": 0.25})
@@ -107,6 +108,7 @@ class OcclusionAwareGenerator(nn.Module):
         inpainting_blocks: int = 0,
         inpainting_features: int = 128,
         keypoint_maps: bool = False,
+        fill: bool = False,
     ):
         super().__init__()
         self.align_corners = align_corners
@@ -133,7 +135,7 @@ class OcclusionAwareGenerator(nn.Module):
             hints = 1 + num_kp * keypoint_maps
             self.inpainter = Inpainter(width[-1], hints, inpainting_blocks, inpainting_features)
         if skips:
-            self.decoder = SkipDecoder(width, num_channels)
+            self.decoder = SkipDecoder(width, num_channels, fill)
             return
         self.up_blocks = nn.ModuleList(
             UpBlock(width[i + 1], width[i]) for i in reversed(range(num_down_blocks))
@@ -224,6 +226,7 @@ class OcclusionAwareGenerator(nn.Module):
         occlusions = [_resized(motion.occlusion, skip.shape[-2:]) for skip in skips]
         if hole is not None:  # else a decoder learns that what is masked may be taken all the same
             result[-1] = result[-1] * (1 - hole)
+            occlusions[-1] = occlusions[-1] * (1 - hole)
         masked = (skip * occlusion for skip, occlusion in zip(result[:-1], occlusions, strict=False))
         return occlusions[-1], *masked, result[-1]
 

@@ -11,17 +11,24 @@ of the config, and are absent in the published models.
 The hourglass goes down to maps so small that every pixel sees the entire image. The decoder gets features of
 the source of every larger size, warped and masked; from the last it makes colours and `change`, by which it
 departs from the occlusion map: inside a mouth or at an eyelid it may paint although something is visible.
+
+With `fill` what it paints is a mixture of its own colours and of the visible colours around, see
+`fill_hidden`: a plain wall that a head uncovers need not be made from features.
+
+    image = keep * warp(source) + (1 - keep) * (share * filled + (1 - share) * painted)
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fomm_lib.blocks import Hourglass, UpBlock
 
 _LEAST = 1e-3
 """Occlusion maps are kept this far from 0 and 1, where their logit is infinite."""
+_TINY = 1e-6
 
 
 class Inpainter(nn.Module):
@@ -75,9 +82,14 @@ class SkipDecoder(nn.Module):
 
         image = keep * warped + (1 - keep) * sigmoid(colours),  keep = sigmoid(logit(occlusion) + map)
 
+    With `fill` the convolution makes one map more, the share of the visible colours around a pixel:
+
+        image = keep * warped + (1 - keep) * (share * fill_hidden(warped) + (1 - share) * sigmoid(colours))
+
     Args:
         widths: channels of the sizes from the image's to the smallest, as `channel_widths` gives them.
         num_channels: C of the image.
+        fill: whether to use `fill_hidden`.
 
     Example:
         >>> decoder = SkipDecoder([8, 16, 32], num_channels=3)
@@ -89,13 +101,15 @@ class SkipDecoder(nn.Module):
     connections, and the warped source where it is visible).
     """
 
-    def __init__(self, widths: list[int], num_channels: int):
+    def __init__(self, widths: list[int], num_channels: int, fill: bool = False):
         super().__init__()
+        self.fill = fill
         number = len(widths) - 1
         self.up_blocks = nn.ModuleList(
             UpBlock(widths[i + 1] * (1 if i == number - 1 else 2), widths[i]) for i in reversed(range(number))
         )
-        self.final = nn.Conv2d(widths[0] + num_channels, num_channels + 1, kernel_size=7, padding=3)
+        made = num_channels + 1 + fill
+        self.final = nn.Conv2d(widths[0] + num_channels, made, kernel_size=7, padding=3)
 
     def forward(self, features: Tensor, occlusion: Tensor, *skips: Tensor) -> Tensor:
         """
@@ -112,7 +126,49 @@ class SkipDecoder(nn.Module):
             x = block(features)
             features = torch.cat([x, skip.to(x.dtype)], dim=1)
         painted = self.final(features).to(warped.dtype)
+        number = warped.shape[1]
         visible = occlusion.clamp(_LEAST, 1 - _LEAST)
-        keep = torch.sigmoid((visible / (1 - visible)).log() + painted[:, -1:])
-        colours = torch.sigmoid(painted[:, :-1])
+        keep = torch.sigmoid((visible / (1 - visible)).log() + painted[:, number : number + 1])
+        colours = torch.sigmoid(painted[:, :number])
+        if self.fill:
+            share = torch.sigmoid(painted[:, number + 1 :])
+            colours = colours + share * (fill_hidden(warped, occlusion) - colours)
         return colours + keep * (warped - colours)
+
+
+def fill_hidden(image: Tensor, visible: Tensor) -> Tensor:
+    """Hidden pixels get a smooth mixture of the visible colours around, near ones first (push-pull).
+
+    With image x_0 and weight w_0 = visible, smaller images are made first, each of half the size, and then,
+    from small to large, the colours y:
+
+        x_(i+1) = pool(w_i x_i) / pool(w_i),    w_(i+1) = min(1, 4 pool(w_i))
+        y_i = w_i x_i + (1 - w_i) enlarge(y_(i+1))
+
+    with `pool` the mean of 2x2 pixels. One visible pixel of four is enough for a pixel of the smaller image.
+    The smallest image, of an odd side, is filled with its mean.
+
+    Args:
+        image: (B, C, H, W).
+        visible: (B, 1, H, W) in [0, 1].
+    Returns:
+        (B, C, H, W). Where all is hidden, black.
+
+    Example:
+        >>> seen = torch.ones(1, 1, 16, 16)
+        >>> seen[..., 4:12, 4:12] = 0
+        >>> filled = fill_hidden(0.7 * seen, seen)
+        >>> bool((filled - 0.7).abs().max() < 1e-6)
+        True
+
+    Source: Gortler et al., *The Lumigraph*, 1996, section 3.4.
+    """
+    height, width = image.shape[-2:]
+    if height % 2 or width % 2:
+        total = (image * visible).mean((2, 3), keepdim=True)
+        mean = total / visible.mean((2, 3), keepdim=True).clamp(min=_TINY)
+        return mean + visible * (image - mean)
+    known = F.avg_pool2d(visible, 2)
+    small = F.avg_pool2d(image * visible, 2) / known.clamp(min=_TINY)
+    around = F.interpolate(fill_hidden(small, (4 * known).clamp(max=1)), scale_factor=2, mode="bilinear")
+    return around + visible * (image - around)

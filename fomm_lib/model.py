@@ -210,8 +210,8 @@ def start_from(
     A part that does not fit (e.g. of another width) keeps its weights, with a warning. These differences are
     allowed: the scale of a network's input image; Jacobians in only one of the two detectors (a detector
     without Jacobians ignores the layer that predicts them; one with Jacobians keeps its own layer, which
-    predicts the identity at the start); and in detector and dense motion more keypoints or more channels of
-    the detector's input than the weights have, see `grown`.
+    predicts the identity at the start); and more keypoints, more channels of the detector's input, or more
+    maps of the decoder's last layer than the weights have, see `grown`.
 
     Args:
         init: a name, a `.safetensors`, or a published `.pth.tar`; see `checkpoints.read_checkpoint`.
@@ -238,7 +238,7 @@ def start_from(
         if not entries:
             continue
         entries = _with_own_jacobian(_with_own_down(entries, network), network)
-        if name in ("kp_detector", "dense motion"):
+        if name != "discriminator":
             entries = grown(entries, network)
         try:
             load_network(network, entries, name)
@@ -256,14 +256,14 @@ NEW_MOTION_BIAS = -2.0
 
 
 def grown(entries: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The entries of a smaller detector or dense motion network, enlarged for one with more keypoints or with
-    more channels of its input image.
+    """The entries of a smaller detector, dense motion network or generator, enlarged for one with more
+    keypoints, with more channels of its input image, or with `fill`.
 
-    What is new comes last, in outputs and in inputs of convolutions: keypoints after keypoints, and in an
-    hourglass the input after the features. New inputs get the weight 0, so the known outputs stay as they
-    are. New outputs begin as the network has them; the masks of new keypoints, which share a softmax with the
-    known ones, as `NEW_MOTION_BIAS`. Entries that differ in another way are returned as they are, and do not
-    fit.
+    What is new comes last, in outputs and in inputs of convolutions: keypoints after keypoints, in an
+    hourglass the input after the features, and the map of `fill` after the others. New inputs get the weight
+    0, so the known outputs stay as they are. New outputs begin as the network has them; the masks of new
+    keypoints, which share a softmax with the known ones, as `NEW_MOTION_BIAS`. Entries that differ in another
+    way are returned as they are, and do not fit.
 
     Args:
         entries: state_dict of the smaller network.
@@ -281,7 +281,8 @@ def grown(entries: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     result = {}
     for name, old in entries.items():
         new = own.get(name)
-        may_grow = name.endswith("weight") or name.split(".")[0] in ("kp", "jacobian", "mask")
+        outputs = ("kp.", "jacobian.", "mask.", "decoder.final.")
+        may_grow = name.endswith("weight") or name.startswith(outputs)
         smaller = new is not None and old.ndim == new.ndim and old.shape != new.shape
         if not may_grow or not smaller or any(a > b for a, b in zip(old.shape, new.shape, strict=True)):
             result[name] = old

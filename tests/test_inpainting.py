@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fomm_lib.errors import InputError
-from fomm_lib.inpainting import Inpainter, SkipDecoder
+from fomm_lib.inpainting import Inpainter, SkipDecoder, fill_hidden
+from fomm_lib.model import grown
 from tests.support.golden_recipe import fill
 
 
@@ -119,3 +120,52 @@ def test_gradients_at_the_ends_of_the_occlusion_map():
     inputs = [torch.rand(1, n, s, s, dtype=torch.float64) for n, s in ((4, 2), (1, 4), (3, 4))]
     inputs[1] = 0.2 + 0.6 * inputs[1]
     torch.autograd.gradcheck(decoder, [tensor.requires_grad_() for tensor in inputs])
+
+
+def test_filling_keeps_what_is_visible_and_is_a_mean_of_it_elsewhere():
+    image = torch.rand(2, 3, 24, 40)  # 24 = 3 * 2^3: the smallest image has odd sides
+    visible = (torch.rand(2, 1, 24, 40) < 0.3).float()
+    filled_in = fill_hidden(image, visible)
+    assert torch.allclose(filled_in * visible, image * visible, atol=1e-6)
+    other = fill_hidden(torch.where(visible > 0, image, torch.rand_like(image)), visible)
+    assert torch.allclose(filled_in, other, atol=1e-6)  # what is hidden does not show
+    assert filled_in.min() >= 0 and filled_in.max() <= 1
+    assert torch.allclose(fill_hidden(image, torch.ones_like(visible)), image, atol=1e-6)
+    assert fill_hidden(image, torch.zeros_like(visible)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("side", [8, 48, 128])
+def test_filling_continues_one_colour_exactly_and_a_gradient_nearly(side):
+    visible = torch.ones(1, 1, 256, 256)
+    start = 128 - side // 2
+    visible[..., start : start + side, start : start + side] = 0
+    colour = torch.tensor([0.9, 0.2, 0.5]).view(1, 3, 1, 1).expand(1, 3, 256, 256)
+    assert (fill_hidden(colour * visible, visible) - colour).abs().max() < 1e-5
+    gradient = torch.linspace(0, 1, 256).expand(1, 1, 256, 256)
+    error = (fill_hidden(gradient, visible) - gradient).abs().max()
+    assert error < 0.6 * side / 256  # less than the change over half of the square, and a little
+
+
+def test_gradients_of_filling():
+    image, visible = (torch.rand(1, c, 6, 4, dtype=torch.float64, requires_grad=True) for c in (2, 1))
+    assert torch.autograd.gradcheck(fill_hidden, (image, 0.1 + 0.2 * visible))
+
+
+def test_a_decoder_with_fill_paints_a_mixture_of_its_colours_and_those_around():
+    plain, filling = (SkipDecoder([4, 8], num_channels=3, fill=fill) for fill in (False, True))
+    torch.nn.init.zeros_(filling.final.weight)
+    with torch.no_grad():
+        filling.final.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 100.0]))  # grey, and a share of 1
+    occlusion = torch.ones(1, 1, 16, 16)
+    occlusion[..., 4:10, 6:12] = 0
+    wall = torch.full((1, 3, 16, 16), 0.9)
+    features = torch.rand(1, 8, 8, 8)
+    assert torch.allclose(filling(features, occlusion, wall), wall, atol=2e-3)
+    with torch.no_grad():
+        filling.final.bias[4] = -100
+    assert filling(features, occlusion, wall)[0, 0, 6, 8].item() == pytest.approx(0.5, abs=2e-3)
+    assert plain.final.out_channels == 4
+    smaller = {f"decoder.{name}": tensor for name, tensor in plain.state_dict().items()}
+    with_fill = torch.nn.ModuleDict({"decoder": filling})
+    with_fill.load_state_dict(grown(smaller, with_fill))  # training goes on from weights without it
+    assert torch.equal(filling.final.weight[:4], plain.final.weight)

@@ -27,6 +27,7 @@ import warnings
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -83,10 +84,11 @@ class GeneratorPass(nn.Module):
 
     def forward(
         self, source: Tensor, driving: Tensor, transformed: Tensor | None, hole: Tensor | None = None
-    ) -> tuple[Tensor, Keypoints, Keypoints | None]:
+    ) -> tuple[Tensor, Tensor | None, Keypoints, Keypoints | None]:
         kp_source, kp_driving = self.model.detect(source), self.model.detect(driving)
-        prediction = self.model.generate(source, kp_source, kp_driving, hole=hole).prediction
-        return prediction, kp_driving, None if transformed is None else self.model.detect(transformed)
+        generated = self.model.generate(source, kp_source, kp_driving, hole=hole)
+        kp_transformed = None if transformed is None else self.model.detect(transformed)
+        return generated.prediction, generated.occlusion_map, kp_driving, kp_transformed
 
 
 class DiscriminatorPass(nn.Module):
@@ -267,13 +269,15 @@ class TrainingStep:
             transformed = transform.warp_image(driving, align_corners=self.model.align_corners)
         hole = random_holes(source, self.params.holes) if self.params.holes else None
         with self._precision():
-            prediction, kp_driving, kp_transformed = self.generator_pass(source, driving, transformed, hole)
+            inputs = source, driving, transformed, hole
+            prediction, occlusion, kp_driving, kp_transformed = self.generator_pass(*inputs)
             images, real = (
                 self.views(at_least_float32(image), kp_driving) for image in (prediction, driving)
             )
         seam = {scale: image.detach().requires_grad_() for scale, image in images.items()}
 
-        losses = self.perceptual(seam, real) | self.pixel(seam, real, kp_driving.detach())
+        weighted = self.weight_maps(kp_driving, occlusion, driving.shape[-2:])
+        losses = self.perceptual(seam, real) | self.pixel(seam, real, weighted)
         if self.adversarial:
             losses |= self.adversarial_losses(seam, real, kp_driving.detach())
         equivariance = {}
@@ -298,26 +302,45 @@ class TrainingStep:
         if self.params.perceptual_crop:
             centres = kp_driving.value.detach().mean(1)
             views[CROP] = square_around(image, centres, self.params.perceptual_crop)
-        if self.params.loss_weights.pixel or self.params.loss_weights.pixel_led:
+        weights = self.params.loss_weights
+        if weights.pixel or weights.pixel_led or weights.pixel_hidden:
             views[FULL] = image
         return views
 
+    @torch.no_grad()
+    def weight_maps(
+        self, kp_driving: Keypoints, occlusion: Tensor | None, size: tuple[int, int]
+    ) -> list[tuple[float, Tensor]]:
+        """What the pixel loss counts beside the mean over the image: maps (B, 1, H, W), each with its weight.
+
+        `pixel_led`: a Gaussian of standard deviation `_LED_SPREAD` around each keypoint that is led to
+        landmarks: eyes and mouth are small, and people look at them. `pixel_hidden`: what must be painted.
+        """
+        weights, maps = self.params.loss_weights, []
+        if weights.pixel_led:
+            led = kp_driving.value[:, [one.keypoint for one in self.params.led_keypoints]]
+            near = gaussian_heatmaps(led, *size, variance=_LED_SPREAD**2).sum(1, keepdim=True)
+            maps.append((weights.pixel_led, near))
+        if weights.pixel_hidden:
+            hidden = 1 - F.interpolate(at_least_float32(occlusion), size, mode="bilinear")
+            maps.append((weights.pixel_hidden, hidden))
+        return maps
+
     def pixel(
-        self, fake: dict[float | str, Tensor], real: dict[float | str, Tensor], kp: Keypoints
+        self,
+        fake: dict[float | str, Tensor],
+        real: dict[float | str, Tensor],
+        maps: list[tuple[float, Tensor]] = (),
     ) -> dict[str, Tensor]:
-        """weight mean d + weight_led sum g d / sum g, with d = |fake - real| at full size and g a Gaussian of
-        standard deviation `_LED_SPREAD` around each keypoint that is led to landmarks: eyes and mouth are
-        small, and people look at them.
+        """weight mean d, and for each map g of `weight_maps` its weight sum g d / sum g, with
+        d = |fake - real| at full size.
         """
         if FULL not in fake:
             return {}
-        weights, difference = self.params.loss_weights, (fake[FULL] - real[FULL]).abs()
-        loss = weights.pixel * difference.mean()
-        if weights.pixel_led:
-            led = kp.value[:, [one.keypoint for one in self.params.led_keypoints]]
-            near = gaussian_heatmaps(led, *difference.shape[-2:], variance=_LED_SPREAD**2)
-            near = near.sum(1, keepdim=True).expand_as(difference)
-            loss = loss + weights.pixel_led * (difference * near).sum() / near.sum()
+        difference = (fake[FULL] - real[FULL]).abs().mean(1, keepdim=True)
+        loss = self.params.loss_weights.pixel * difference.mean()
+        for weight, places in maps:
+            loss = loss + weight * (difference * places).sum() / places.sum()
         self._scaled(loss).backward()
         return {"pixel": loss.detach()}
 

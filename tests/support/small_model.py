@@ -42,6 +42,7 @@ EXTENSIONS = {
     "inpainting_blocks": 2,
     "inpainting_features": 8,
     "keypoint_maps": True,
+    "fill": True,
     "detail_features": 2,
 }
 """All parts beyond the paper, as `model_params.extension_params`."""

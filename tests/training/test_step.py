@@ -277,20 +277,37 @@ def test_a_pixel_loss_can_count_only_the_places_of_led_keypoints():
     config = load_config(with_weights(pixel=0, pixel_led=10)).model_dump()
     config["train_params"]["led_keypoints"] = led
     step = a_step(config)[0]
-    real, fake = torch.zeros(1, 3, 65, 65), torch.zeros(1, 3, 65, 65, requires_grad=True)
-    kp = Keypoints(torch.tensor([[[0.9, 0.9], [0.0, 0.0]]]))
+    real = torch.zeros(1, 3, 65, 65)
+    maps = step.weight_maps(Keypoints(torch.tensor([[[0.9, 0.9], [0.0, 0.0]]])), None, (65, 65))
 
     def loss(row, column):
-        changed = fake.detach().clone()
+        changed = real.clone()
         changed[0, :, row, column] = 1
-        return step.pixel({"full": changed.requires_grad_()}, {"full": real}, kp)["pixel"].item()
+        return step.pixel({"full": changed.requires_grad_()}, {"full": real}, maps)["pixel"].item()
 
     spread = 0.06 * 32  # pixels
     total = 2 * math.pi * spread**2  # the sum of a Gaussian's values
     assert loss(32, 32) == pytest.approx(10 / total, rel=1e-3)
     assert loss(32, 32 + 2) == pytest.approx(10 / total * math.exp(-0.5 * (2 / spread) ** 2), rel=1e-3)
     assert loss(60, 60) < 1e-6
-    assert "pixel" not in a_step()[0].pixel({1.0: fake}, {1.0: real}, kp)
+
+
+def test_a_pixel_loss_can_count_only_what_is_hidden():
+    config = extended()
+    config["train_params"]["loss_weights"] |= {"pixel": 0, "pixel_hidden": 10}
+    step = a_step(config)[0]
+    occlusion = torch.ones(1, 1, 8, 8)
+    occlusion[..., 2:4, 2:4] = 0
+    maps = step.weight_maps(None, occlusion, (8, 8))
+    real = torch.zeros(1, 3, 8, 8)
+    fake = (0.5 * (1 - occlusion) + 0.9 * occlusion).expand(1, 3, 8, 8).clone().requires_grad_()
+    assert step.pixel({"full": fake}, {"full": real}, maps)["pixel"].item() == pytest.approx(5, rel=1e-5)
+    assert fake.grad[0, :, 0, 0].eq(0).all() and fake.grad[0, :, 2, 2].gt(0).all()
+    config["model_params"] |= {"extension_params": None}
+    config["model_params"]["generator_params"]["estimate_occlusion_map"] = False
+    config["train_params"]["holes"] = 0
+    with pytest.raises(InputError, match="pixel_hidden: needs generator_params"):
+        load_config(config)
 
 
 def test_everything_beyond_the_paper_learns_in_one_step():
