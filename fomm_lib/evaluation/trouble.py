@@ -131,7 +131,7 @@ CHECKS = (
     Check(
         "outside_source",
         True,
-        0.19,
+        0.16,
         "the square of the portrait cuts off {:.0%} of the face",
         f"use --crop auto, or {_CROP}",
         True,
@@ -155,54 +155,54 @@ CHECKS = (
     Check(
         "outside_driving",
         True,
-        0.286,
+        0.305,
         "the square of the driving video cuts off {:.0%} of the face",
         f"use --driving-crop auto, or {_DRIVING_CROP}",
         True,
     ),
-    Check("face_size", True, 1.58, *_SIZE, True),
-    Check("keypoint_size", True, 1.33, *_SIZE),
-    Check("face_pose", True, 0.0869, f"{_POSE}a head)", _POSE_ADVICE, True),
-    Check("keypoint_pose", True, 0.153, f"{_POSE}the spread of the keypoints)", _POSE_ADVICE),
+    Check("face_size", True, 1.56, *_SIZE, True),
+    Check("keypoint_size", True, 1.31, *_SIZE),
+    Check("face_pose", True, 0.101, f"{_POSE}a head)", _POSE_ADVICE, True),
+    Check("keypoint_pose", True, 0.229, f"{_POSE}the spread of the keypoints)", _POSE_ADVICE),
     Check(
         "cut",
         True,
-        5.7,
+        6.35,
         "the driving video seems to have a cut (one change is {:.0f} times the usual one)",
         "cut the video into scenes and animate by one of them",
     ),
     Check(
         "follow",
         True,
-        0.0529,
+        0.908,
         "the model cannot follow the driving video (its error is {:.0%} of that of a still image)",
         "use a video of the kind the model was trained on, with nothing before the face and no cut",
     ),
     Check(
         "sharpness_source",
         False,
-        0.0145,
+        0.0116,
         "the portrait is blurred ({:.4f})",
         "use a sharper one: the result cannot be sharper than the portrait",
     ),
     Check(
         "sharpness_driving",
         False,
-        0.0188,
+        0.012,
         "the driving video is blurred ({:.4f})",
         "use a sharper video, with more light or a shorter exposure",
     ),
     Check(
         "light_source",
         False,
-        0.17,
+        0.154,
         "the portrait is dark (its lights are {:.2f} of 1)",
         "use more light, from the front",
     ),
     Check(
         "light_driving",
         False,
-        0.177,
+        0.148,
         "the driving video is dark (its lights are {:.2f} of 1)",
         "use more light",
     ),
@@ -330,15 +330,15 @@ def read_signals(
     )
     still = cut(portrait, square, model.size)
     frames = [cut(frame, driving_square, model.size) for frame in looked_at]
-    animator = Animator(model, still)
-    images = torch.stack([to_tensor(frame, model.size) for frame in frames]).to(model.device)
-    keypoints = animator.detect(images)
-    reference = _reference(chosen, animator.kp_source, keypoints)
+    small = torch.stack([to_tensor(image, model.size) for image in (still, *frames)]).to(model.device)
+    both = model.detect(small)
+    images, kp_source, keypoints = small[1:], both[:1], both[1:]
+    reference = _reference(chosen, kp_source, keypoints)
     seen = _seen_size(model.size)
     signals = _appearance(to_tensor(still, seen), torch.stack([to_tensor(frame, seen) for frame in frames]))
     signals["cut"] = _largest_change(cut(frame, driving_square, model.size) for frame in video)
     signals["follow"] = _reconstruction_error(model, images, reference)
-    signals |= _compared(animator.kp_source, keypoints[reference : reference + 1])
+    signals |= _compared(kp_source, keypoints[reference : reference + 1])
     signals |= dict.fromkeys(NEEDS_FACES, float("nan"))
     if searching:
         signals |= _face_signals(portrait, square, looked_at, driving_square, reference, model.size)
