@@ -97,9 +97,20 @@ def scores(generated, truth: SyntheticClip, i: int, change: Callable | None = No
     }
 
 
+def known(person: int) -> tuple[SyntheticClip, list[np.ndarray], SyntheticClip]:
+    """A driving clip, its frames 0 and `MEASURED`, and the true results: frame 0 of them is the portrait."""
+    clip, frames = driver(SEED, person)
+    return clip, [frames[k] for k in (0, *MEASURED)], portrait_clip(SEED, person, clip)
+
+
 def number(value: float, digits: int = 4) -> str:
     """For a table."""
     return "" if np.isnan(value) else f"{value:.{digits}g}"
+
+
+def mean_cells(found: list[dict[str, float]], keys: list[str]) -> list[str]:
+    """The mean of each number over frames; without those of which it cannot be measured."""
+    return [number(np.nanmean([one[key] for one in found])) for key in keys]
 
 
 def angle(model) -> Rows:
@@ -127,7 +138,7 @@ def pose(model) -> Rows:
             truth = portrait_clip(SEED, person, moving, later, turned=(float(degrees), 0.0))
             generated = Animator(model, truth.frame(0))(images)
             found = [scores(generated, truth, i) for i in (1, 2)]
-            rows.append([person, degrees, *(number(np.mean([f[key] for f in found])) for key in rows[0][2:])])
+            rows.append([person, degrees, *mean_cells(found, rows[0][2:])])
     return rows
 
 
@@ -143,9 +154,7 @@ def occluder(model) -> Rows:
             animator.set_reference(None)
             generated = animator(images_of([covered[k] for k in (0, *MEASURED)]))
             found = [scores(generated, truth, i + 1) for i in range(len(MEASURED))]
-            rows.append(
-                [person, share, *(number(np.nanmean([f[key] for f in found])) for key in rows[0][2:])]
-            )
+            rows.append([person, share, *mean_cells(found, rows[0][2:])])
     return rows
 
 
@@ -153,20 +162,17 @@ def glasses(model) -> Rows:
     """The same person without and with glasses."""
     rows = [["person", "glasses", "epe", "l1", "l1_eyes"]]
     for person in range(PEOPLE):
-        clip, frames = driver(SEED, person)
-        images = images_of([frames[k] for k in (0, *MEASURED)])
         for worn in (False, True):
-            truth = portrait_clip(SEED, person, clip)
+            _, frames, truth = known(person)
             parts = set(truth.person.parts) - {Part.FRAME, Part.LENS} | ({Part.FRAME} if worn else set())
             truth.person = replace(truth.person, parts=tuple(sorted(parts)))
-            generated = Animator(model, truth.frame(0))(images)
+            generated = Animator(model, truth.frame(0))(images_of(frames))
             found = []
-            for i in range(1, len(images)):
+            for i in range(1, len(frames)):
                 eyes = box_of(truth, i, slice(36, 48), 0.3)
                 off = (generated.prediction[i] - to_tensor(truth.frame(i))).abs().mean(dim=0)
                 found.append(scores(generated, truth, i) | {"l1_eyes": float(off[eyes].mean())})
-            means = (number(np.nanmean([f[key] for f in found])) for key in rows[0][2:])
-            rows.append([person, "yes" if worn else "no", *means])
+            rows.append([person, "yes" if worn else "no", *mean_cells(found, rows[0][2:])])
     return rows
 
 
@@ -245,14 +251,12 @@ def style(model) -> Rows:
     """Portraits that look like something else; the driver stays a rendered head."""
     rows = [["person", "style", "epe", "l1"]]
     for person in range(PEOPLE):
-        clip, frames = driver(SEED, person)
-        truth = portrait_clip(SEED, person, clip)
-        images, still = images_of([frames[k] for k in (0, *MEASURED)]), truth.frame(0)
+        _, frames, truth = known(person)
+        images, still = images_of(frames), truth.frame(0)
         for name, change in STYLES.items():
             generated = Animator(model, change(still))(images)
             found = [scores(generated, truth, i, change) for i in range(1, len(images))]
-            means = (number(np.nanmean([f[key] for f in found])) for key in rows[0][2:])
-            rows.append([person, name, *means])
+            rows.append([person, name, *mean_cells(found, rows[0][2:])])
     return rows
 
 
@@ -263,9 +267,8 @@ def identity(model) -> Rows:
     """Whose face it is, by mode."""
     rows = [["person", "mode", "to_portrait", "to_driver", "epe"]]
     for person in range(PEOPLE):
-        clip, frames = driver(SEED, person)
-        truth = portrait_clip(SEED, person, clip)
-        images = images_of([frames[k] for k in (0, *MEASURED)])
+        _, frames, truth = known(person)
+        images = images_of(frames)
         true = images_of([truth.frame(i) for i in range(len(images))])
         whose = {"portrait": read_faces(true).identity, "driver": read_faces(images).identity}
         for mode in ("relative", "absolute"):
@@ -281,8 +284,8 @@ def jitter(model) -> Rows:
     """A driver that stands still, with noise."""
     rows = [["person", "noise", "smooth", "keypoints", "image"]]
     for person in range(PEOPLE):
-        clip, frames = driver(SEED, person)
-        animator = Animator(model, portrait_clip(SEED, person, clip).frame(0))
+        _, frames, truth = known(person)
+        animator = Animator(model, truth.frame(0))
         for noise in (0, 4, 12):
             rng = np.random.default_rng([SEED, person, noise])
             still = [np.clip(frames[0] + rng.normal(0, noise, frames[0].shape), 0, 255) for _ in range(8)]
@@ -307,9 +310,8 @@ def regions(model) -> Rows:
     """L1 by part of the face, of the model and of a frozen face that moves rightly."""
     rows = [["person", "region", "model", "frozen_face", "sharpness"]]
     for person in range(PEOPLE):
-        clip, frames = driver(SEED, person)
-        truth = portrait_clip(SEED, person, clip)
-        images = images_of([frames[k] for k in (0, *MEASURED)])
+        clip, frames, truth = known(person)
+        images = images_of(frames)
         generated = Animator(model, truth.frame(0))(images)
         frozen = frozen_face(truth, person, clip)
         found: dict[str, list] = {}
@@ -377,9 +379,8 @@ def failures(model) -> np.ndarray:
             truth = portrait_clip(SEED, 2, moving, [moving.motion[1]])
             frames, still, i, true = list(moving), truth.frame(0), 1, truth.frame(1)
         elif kind == "a drawing":
-            clip, all_frames = driver(SEED, 0)
-            truth = portrait_clip(SEED, 0, clip)
-            frames, still = [all_frames[k] for k in (0, *MEASURED)], drawing(truth.frame(0))
+            _, frames, truth = known(0)
+            still = drawing(truth.frame(0))
             i, true = 3, drawing(truth.frame(3))
         else:
             pair = make_pair(SEED, number, kind)

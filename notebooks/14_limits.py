@@ -74,6 +74,7 @@ from fomm_lib.evaluation.ballot_page import write_ballot_page
 from fomm_lib.evaluation.power import p_of_answers, p_of_videos, power, simulate_choices
 from fomm_lib.evaluation.report import redraw
 from fomm_lib.evaluation.trouble import SIGNALS, compare, trouble
+from fomm_lib.files import DEFAULT_WEIGHTS
 from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import read_frames, read_image
 
@@ -241,25 +242,32 @@ for name, pair in spoiled.items():
 # %% tags=["hide-input"]
 # @title ROC curves of the check
 figure, axis = plt.subplots(figsize=(4.2, 3.2))
-for faces, colour, mark in (("yes", BLUE, "o"), ("no", ORANGE, "s")):
-    points = [row for row in table("roc") if row["faces"] == faces and row["kind"] == "all"]
-    x, y = ([float(row[key]) for row in points] for key in ("false_alarms", "found"))
-    label = "with the extra faces" if faces == "yes" else "without"
-    axis.plot(x, y, color=colour, marker=mark, label=label)
+curves = [row for row in table("roc") if row["kind"] == "all"]
+for weights, line in ((DEFAULT_WEIGHTS, "-"), ("heads-128", "--")):
+    for faces, colour, mark in (("yes", BLUE, "o"), ("no", ORANGE, "s")):
+        points = [r for r in curves if (r["weights"], r["faces"]) == (weights, faces)]
+        x, y = ([float(row[key]) for row in points] for key in ("false_alarms", "found"))
+        label = f"{weights}, {'with' if faces == 'yes' else 'without'} faces"
+        axis.plot(x, y, line, color=colour, marker=mark, markersize=3, label=label)
 axis.plot([0, 1], [0, 1], color=BLACK, linestyle=":", label="guessing")
 axis.set(xlabel="clean pairs with a line", ylabel="spoiled pairs with a line")
 axis.legend()
-plots.show(figure, alt="Both curves are close to the upper left corner, far above guessing.")
-found_by_kind = {row["kind"]: row for row in table("found") if row["seed"] == "3"}
-every, clean = found_by_kind["all"], found_by_kind["clean"]
-for name, column in (("with faces", "found"), ("without", "found_without_faces")):
-    print(f"{name}: found {float(every[column]):.2f} of {every['pairs']},", end=" ")
-    print(f"false alarms {float(clean[column]):.2f} of {clean['pairs']}")
-
+plots.show(figure, alt="All curves are close to the upper left corner, far above guessing.")
+for weights in (DEFAULT_WEIGHTS, "heads-128"):
+    found_by_kind = {r["kind"]: r for r in table("found") if r["weights"] == weights}
+    every, clean = found_by_kind["all"], found_by_kind["clean"]
+    for name, column in (("with faces", "found"), ("without", "found_without_faces")):
+        print(
+            f"{weights}, {name}: found {float(every[column]):.2f} of {every['pairs']},", end=" "
+        )
+        print(f"false alarms {float(clean[column]):.2f} of {clean['pairs']}")
 # %% [markdown]
-# *Figure 3. With less than 10 % of false alarms 95 % of the spoiled pairs are found, with the extra and
-# without.* At the library's thresholds four of 32 clean pairs get a line with faces, three without. By kind,
-# and by how much each kind is worse than a clean pair (empty where no true result exists):
+# *Figure 3. With 6 % of false alarms or fewer, 93 % of the spoiled pairs and more are found: with both weights,
+# with the extra and without.* The thresholds were chosen with `heads-128`; the default, `heads-256`, was only
+# tested. What depends on weights is compared as a ratio (keypoints with their own spread, an error with that
+# of a still image), so one threshold serves both. One or two of 32 clean pairs get a line: so few fit any
+# rate up to 21 %. By kind with `heads-128`, and by how much each kind is worse than a clean pair (empty where
+# no true result exists):
 
 # %%
 rows = [
@@ -277,10 +285,9 @@ columns = ["kind", "found", "without faces", "EPE, ratio", "L1, ratio"]
 plots.show_table(columns, rows, digits=2)
 
 # %% [markdown]
-# Several faces, a cut and something before the driving face do the most harm: about five times the error
-# and more. Another pose and blur do the least, since keypoints are found all the same. In a dark portrait it
-# is the image that suffers. (Six pairs a kind: with another seed the first three have four times the error
-# and more, and so has *size*.)
+# Several faces, a cut and a driver cut off do the most harm: six to ten times the error. Another pose and
+# blur do the least, since keypoints are found all the same. In a dark portrait it is the image that suffers.
+# (Four pairs a kind: trust the order, not the digits.)
 #
 # ## 3. What the uncanny looks like
 #
@@ -437,25 +444,69 @@ print(f"above 32 cycles: {ratio:.2f} of the power of untouched frames")
 # ## 5. A training that spikes
 #
 # Adversarial training has its own failures (01, 07). Small trainings on the heads with one setting changed,
-# at a good learning rate and at one ten times as high (`python -m experiments.stability`, 150 steps). *Its
-# change* is the standard deviation over the last four validations:
+# at a good learning rate and at one ten times as high (`python -m experiments.stability`, 150 steps, three
+# seeds: mean, lowest to highest). *Its change* is the standard deviation over the last four validations:
 
 # %%
-shown, rows = [], table("stability")
-for rate, variant in dict.fromkeys((row["rate"], row["variant"]) for row in rows):
-    own = [row for row in rows if (row["rate"], row["variant"]) == (rate, variant)]
-    numbers = [[float(row[key]) for row in own] for key in ("l1", "l1_spread", "gradient")]
-    shown.append([rate, variant, len(own), *(float(np.mean(several)) for several in numbers)])
+settings = {}
+for row in table("stability"):
+    settings.setdefault((row["rate"], row["variant"]), []).append(row)
+
+
+def mean_and_range(rows, column, digits):
+    """'mean (lowest to highest)' of the seeds."""
+    numbers = [float(row[column]) for row in rows]
+    return "{:.{d}f} ({:.{d}f} to {:.{d}f})".format(
+        np.mean(numbers), min(numbers), max(numbers), d=digits
+    )
+
+
 plots.show_table(
-    ["rate", "setting", "seeds", "L1 on new heads", "its change", "largest gradient / median"],
-    shown,
+    ["rate", "setting", "L1 on new heads", "its change", "largest gradient / median"],
+    [
+        [
+            *which,
+            *(
+                mean_and_range(of, key, d)
+                for key, d in (("l1", 3), ("l1_spread", 3), ("gradient", 1))
+            ),
+        ]
+        for which, of in settings.items()
+    ],
+)
+
+# %% tags=["hide-input"]
+# @title Curves at both rates
+figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.8), sharey=True)
+curves = table("stability_curves")
+steps = [int(row["step"]) for row in curves]
+lines = zip((BLACK, ORANGE, SKY, GREEN, RED), ("-", "--", "-.", ":", "-"), strict=True)
+variants = ("plain", "R1", "gradient penalty", "spectral norm", "falling rate")
+for variant, (colour, line) in zip(variants, lines, strict=True):
+    for axis, rate in zip(axes, ("0.001", "0.01"), strict=True):
+        own = [name for name in curves[0] if name.split(", ")[:2] == [variant, rate]]
+        values = np.array([[float(row[name]) for name in own] for row in curves])
+        axis.plot(steps, values.mean(axis=1), line, color=colour, label=variant)
+        low, high = values.min(axis=1), values.max(axis=1)
+        axis.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
+        axis.set(title=f"rate {rate}", xlabel="step")
+axes[0].set_ylabel("perceptual loss")
+axes[1].legend(fontsize=6)
+plots.show(
+    figure,
+    alt="Left: five curves lie on one another. Right: higher, with wide ranges for plain, "
+    "spectral norm and the falling rate.",
 )
 
 # %% [markdown]
-# One seed: differences of 0.005 may be chance. So at the good rate two settings clearly differ, and both
-# cost: the gradient penalty, and a warm-up of 100 of the 150 steps. At the high rate gradients peak at
-# almost four times their median; R1 does not prevent that, and EMA, whose training is the same, keeps a
-# better and much steadier average.
+# *Figure 5. Mean of three seeds, and their range. At the high rate one of three seeds stays high with plain
+# settings, spectral norm and the falling rate; with either penalty none does.*
+#
+# At the good rate two settings help with every seed: EMA (L1 of 0.055, plain 0.059 to 0.066) and a falling
+# rate (0.057 to 0.059). R1, gradient penalty and spectral norm change less than another seed does. At the
+# high rate one seed fails with the plain settings (L1 0.158), and so with EMA, spectral norm and the falling
+# rate; with R1 and the gradient penalty it does not. Where plain training survives, EMA is better again (by
+# 0.008 and 0.026). One failure in three says little about how often: between 1 and 90 % of seeds fit it.
 #
 # ## From toy to library
 #
@@ -465,7 +516,8 @@ plots.show_table(
 scores = [
     {name: float(cell or "nan") for name, cell in row.items() if name in SIGNALS}
     | {"kind": row["kind"]}
-    for row in table("pairs-3")
+    for row in table("pairs-5")
+    if row["weights"] == "heads-128"
 ]
 for kind in ("clean", "size"):
     lines = [bool(compare(row)) for row in scores if row["kind"] == kind]
