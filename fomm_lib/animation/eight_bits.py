@@ -17,7 +17,7 @@ import contextlib
 import io
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +108,8 @@ def quantize(graph: Path, result: Path, examples: Iterator[dict[str, np.ndarray]
 
     Weights have one scale per channel, activations one per tensor. The last convolution, and the first and
     the last ones of the dense motion stay in float32, because an error of the flow shows more than one of the
-    colours.
+    colours. For the same reason nothing of the dense motion is rounded but what its convolutions read; see
+    `keep_flow_exact`.
 
     Args:
         graph, result: files.
@@ -127,6 +128,7 @@ def quantize(graph: Path, result: Path, examples: Iterator[dict[str, np.ndarray]
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(examples, None)
 
+    exact = sensitive(onnx.load(graph, load_external_data=False))
     with _quiet():
         quantize_static(
             graph,
@@ -134,13 +136,39 @@ def quantize(graph: Path, result: Path, examples: Iterator[dict[str, np.ndarray]
             Examples(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=sensitive(onnx.load(graph, load_external_data=False)),
+            nodes_to_exclude=exact,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={"CalibPercentile": PERCENTILE},
         )
+    model = onnx.load(result)
+    keep_flow_exact(model, exact)
+    onnx.save(model, result)
+
+
+def keep_flow_exact(model, exact: Collection[str]) -> None:
+    """Let only the convolutions of the dense motion read rounded numbers, in place.
+
+    `quantize_static` rounds what a convolution in 8 bits reads and what it returns, for all that read these
+    tensors: in an hourglass also for the skips, which end in masks and occlusion.
+
+    Args:
+        model: a graph that `quantize_static` wrote.
+        exact: the convolutions that it left in float32, which here read no rounded numbers either.
+    """
+    nodes = model.graph.node
+    rounded = {node.output[0]: node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
+    exactly = {
+        node.output[0]: rounded[node.input[0]]
+        for node in nodes
+        if node.op_type == "DequantizeLinear" and node.input[0] in rounded
+    }
+    for node in nodes:
+        multiplies_rounded = node.op_type == "Conv" and node.name not in exact
+        if "dense_motion_network/" in node.name and not multiplies_rounded:
+            node.input[:] = [exactly.get(name, name) for name in node.input]
 
 
 def sensitive(model) -> list[str]:
