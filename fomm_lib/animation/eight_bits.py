@@ -158,17 +158,22 @@ def keep_flow_exact(model, exact: Collection[str]) -> None:
         model: a graph that `quantize_static` wrote.
         exact: the convolutions that it left in float32, which here read no rounded numbers either.
     """
-    nodes = model.graph.node
-    rounded = {node.output[0]: node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
-    exactly = {
-        node.output[0]: rounded[node.input[0]]
-        for node in nodes
-        if node.op_type == "DequantizeLinear" and node.input[0] in rounded
-    }
-    for node in nodes:
+    exactly = before_rounding(model)
+    for node in model.graph.node:
         multiplies_rounded = node.op_type == "Conv" and node.name not in exact
         if "dense_motion_network/" in node.name and not multiplies_rounded:
             node.input[:] = [exactly.get(name, name) for name in node.input]
+
+
+def before_rounding(model) -> dict[str, str]:
+    """Name of a rounded tensor -> name of the tensor before it was rounded, in a graph of `quantize_static`.
+
+    Weights are not among them: only their integers are in the file.
+    """
+    nodes = model.graph.node
+    integers = {node.output[0]: node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
+    back = (node for node in nodes if node.op_type == "DequantizeLinear" and node.input[0] in integers)
+    return {node.output[0]: integers[node.input[0]] for node in back}
 
 
 def sensitive(model) -> list[str]:
