@@ -8,7 +8,9 @@ but for rounding, and the channels are about equally large. `quantize` writes th
 What was measured with `heads-128` generating at 256 pixels, eight frames, OpenVINO, PSNR to float32: 46.1 dB
 with ranges from smallest to largest; 47.0 with balanced channels, 48.0 with the last convolution in float32
 too, and 49.4 with ranges that leave out one number of 100,000. Half of these frames were used to calibrate,
-too; `python -m benchmarks.inference` compares others.
+too. With eight frames that were not (`python -m benchmarks.inference`): 41.8 dB, and 47.2 since the skips and
+the results of the dense motion's convolutions are not rounded. `python -m benchmarks.eight_bits` says what
+each part loses.
 """
 
 from __future__ import annotations
