@@ -5,6 +5,7 @@
     python -m benchmarks.training --config heads-64-adv --batch-size 8
     python -m benchmarks.training --size 128 --rounds 5 --compile
     python -m benchmarks.training --device cuda --batch-size 16
+    python -m benchmarks.training --config mgif-256 --variants "memory kept" --discriminators sn plain
 
 The rows take turns, a step each. The first step of each is not timed: its losses are those that the last
 column compares, as the largest relative difference of the six. The ratio is that of processor seconds on a
@@ -23,11 +24,15 @@ Rows, each with everything of the rows above:
     Winograd          `training.fast.by_winograd`
     memory kept       `training.fast.keep_memory`; `train` has, on a CPU, everything up to here
     bfloat16          precision of the convolutions; then not by Winograd
+
+`--discriminators` says whether the discriminator has spectral norm ("sn"), has none ("plain"), or is left out
+with all its losses ("none"), whatever the config says. With several of them each row is there once for each,
+compared with the published order of the same one: the difference is what that part of a step costs.
 """
 
 from __future__ import annotations
 
-import argparse
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from functools import partial
 
@@ -36,7 +41,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from benchmarks.harness import Table, parser, take_turns
-from fomm_lib.config import load_config
+from fomm_lib.config import Config, load_config
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.losses import (
     RandomTransform,
@@ -61,6 +66,7 @@ VARIANTS = [
     "bfloat16",
     "torch.compile",
 ]
+DISCRIMINATORS = ("configured", "sn", "plain", "none")
 Batch = tuple[Tensor, Tensor, RandomTransform]
 
 
@@ -102,12 +108,13 @@ class PublishedStep(TrainingStep):
         return loss
 
 
-def build(variant: str, arguments: argparse.Namespace) -> tuple[TrainingStep, Batch]:
+def build(variant: str, arguments: Namespace) -> tuple[TrainingStep, Batch]:
     """The step of a variant, and a batch for it."""
     level, device = VARIANTS.index(variant), torch.device(arguments.device)
     config = load_config(load_config(arguments.config).model_dump())  # a copy
     size = arguments.size or config.dataset_params.frame_shape[0]
     config.dataset_params.frame_shape = (size, size, 3)
+    change_discriminator(config, arguments.discriminators[0])
     torch.manual_seed(0)
     model, discriminator = FirstOrderMotionModel(config).train(), build_discriminator(config).train()
     network = PERCEPTUAL_NETWORKS[config.train_params.perceptual_network]()
@@ -139,7 +146,15 @@ def build(variant: str, arguments: argparse.Namespace) -> tuple[TrainingStep, Ba
     return step, (source, driving, transform)
 
 
-def build_step(variant: str, arguments: argparse.Namespace) -> Callable[[], dict[str, float]]:
+def change_discriminator(config: Config, kind: str) -> None:
+    """Set, in place, which discriminator a config has, one of DISCRIMINATORS."""
+    if kind in ("sn", "plain"):
+        config.model_params.discriminator_params.sn = kind == "sn"
+    if kind == "none":
+        config.train_params.loss_weights.generator_gan = 0
+
+
+def build_step(variant: str, arguments: Namespace) -> Callable[[], dict[str, float]]:
     """The step of a variant, which gives the losses."""
     torch.set_num_threads(arguments.threads)
     return steps_of(*build(variant, arguments))
@@ -163,7 +178,7 @@ def finish(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def training_parser(description: str) -> argparse.ArgumentParser:
+def training_parser(description: str) -> ArgumentParser:
     """The options that `build` reads, and how many steps to time."""
     options = parser(description)
     options.add_argument("--config", default="vox-adv-256", help="one with an adversarial weight")
@@ -172,6 +187,7 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     options.add_argument("--rounds", type=int, default=3, help="timed steps of each")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--device", default="cpu")
+    options.add_argument("--discriminators", nargs="+", choices=DISCRIMINATORS, default=["configured"])
     return options
 
 
@@ -186,20 +202,27 @@ def main() -> None:
     variants = VARIANTS if arguments.compile else VARIANTS[:-1]
     if arguments.variants:
         variants = [name for name in VARIANTS if name in {VARIANTS[0], *arguments.variants}]
-    runs = take_turns({name: partial(build_step, name, arguments) for name in variants}, arguments.rounds)
+    steps = {
+        (name, kind): partial(build_step, name, Namespace(**{**vars(arguments), "discriminators": [kind]}))
+        for kind in arguments.discriminators
+        for name in variants
+    }
+    runs = take_turns(steps, arguments.rounds)
     print(
         f"{arguments.config}, {arguments.size or 'its own'} size, batch {arguments.batch_size}, "
         f"{arguments.device}, {arguments.threads} threads, median of {arguments.rounds}"
     )
     columns = {"variant": "", "s/step": ".2f", "CPU s/step": ".2f", "ratio": ".2f"}
-    table = Table({**columns, "peak MiB": ".0f", "losses differ by": ".1e"}, width=16)
+    several = len(arguments.discriminators) > 1
+    table = Table({**columns, "peak MiB": ".0f", "losses differ by": ".1e"}, width=28 if several else 16)
     clock = "seconds" if arguments.device == "cuda" else "processor"
-    published = runs[VARIANTS[0]]
-    for name, run in runs.items():
+    for (name, kind), run in runs.items():
+        published = runs[VARIANTS[0], kind]
         wanted = published.first.result
         off = max(abs(run.first.result[key] - loss) / abs(loss) for key, loss in wanted.items() if loss)
         times = run.median("seconds"), run.median("processor")
-        table.row(name, *times, run.ratio(published, clock), run.peak, off)
+        label = f"{name}, {kind}" if several else name
+        table.row(label, *times, run.ratio(published, clock), run.peak, off)
 
 
 if __name__ == "__main__":

@@ -137,6 +137,21 @@ def test_balance_pays(tmp_path, monkeypatch):
     assert found["balanced"] > found["as it was"] + 3, found
 
 
+def test_only_convolutions_of_the_motion_read_rounded_numbers(tmp_path):
+    """Not the skips of its hourglass, nor anything after its convolutions; else the flow is rounded, too."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    export_model(small_model(), tmp_path / "model", calibration=images())
+    plain, rounded = (onnx.load(tmp_path / f"model/generate{kind}.onnx") for kind in ("", ".int8"))
+    onnx.checker.check_model(rounded)
+    before, exact = eight_bits.before_rounding(rounded), eight_bits.sensitive(plain)
+    readers = {node.name for node in rounded.graph.node if before.keys() & set(node.input)}
+    convolutions = {node.name for node in plain.graph.node if node.op_type == "Conv"} - set(exact)
+    of_motion = {name for name in readers if "dense_motion_network/" in name}
+    assert of_motion == {name for name in convolutions if "dense_motion_network/" in name}
+    assert len(of_motion) >= 2 and convolutions < readers  # after the warp others may read them
+
+
 def test_it_prints_nothing(tmp_path, capfd):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

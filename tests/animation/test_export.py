@@ -223,6 +223,17 @@ def test_a_video(folder, tmp_path):
         animate(exported, portrait(48), driving, size=64, progress=False)
 
 
+def test_openvino_keeps_few_programs(folder):
+    """One for a number of images at a time, as long as there are no more than COMPILED."""
+    pytest.importorskip("openvino")
+    exported, (_, driving) = ExportedModel(folder, backend="openvino"), images()
+    found = [exported.detect(driving[:count]).value for count in (1, 2, 1, 3, 4, 2)]
+    for value in found:
+        torch.testing.assert_close(value, found[4][: len(value)], rtol=0, atol=1e-5)
+    cache = exported._detect.compiled.cache_info()
+    assert (cache.currsize, cache.hits, cache.misses) == (export.COMPILED, 1, 5)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_image_may_have_another_name(folder, tmp_path, backend):
     """As in folders of earlier releases: the input of detect.onnx is known by its shape."""

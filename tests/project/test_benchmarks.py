@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import harness, inference
-from fomm_lib.animation.export import calibration_images
+from benchmarks import eight_bits, harness, inference, training
+from fomm_lib.animation.export import calibration_images, export_model
 from fomm_lib.checkpoints import write_weights
+from fomm_lib.config import load_config
 from fomm_lib.errors import InputError
 from fomm_lib.files import data_path
 from tests.support.paths import ROOT
@@ -108,6 +109,41 @@ def test_inference_prints_each_row_when_it_has_finished(tmp_path, monkeypatch, c
     exact, rough = (float(text.split()[-4]) for text in printed[2:])
     assert exact > 100 > rough > 30
     assert inference.can_run("torch bfloat16", "cuda") and not inference.can_run("openvino int8", "cuda")
+
+
+def test_a_part_in_float32(tmp_path):
+    """All of them: the graph in 8 bits then computes what the plain one does; none: it stays as it is."""
+    onnx = pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model, size = small_model(), (32, 32)
+    images = calibration_images(data_path("portrait.jpg"), data_path("driving.mp4"), size, frames=2)
+    export_model(model, tmp_path / "model", calibration=images)
+    plain, rounded = (onnx.load(tmp_path / f"model/generate{kind}.onnx") for kind in ("", ".int8"))
+    names = {node.name for node in plain.graph.node if node.op_type == "Conv"}
+    generator = torch.Generator().manual_seed(0)
+    inputs = {
+        port.name: torch.rand(
+            [side.dim_value or 2 for side in port.type.tensor_type.shape.dim], generator=generator
+        )
+        for port in plain.graph.input
+    }
+
+    def run(graph):
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        return session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+
+    expected = run(plain)
+    np.testing.assert_allclose(run(eight_bits.partly(rounded, plain, names)), expected, atol=1e-5)
+    assert (run(eight_bits.partly(rounded, plain, [])) == run(rounded)).all()
+    assert np.abs(run(rounded) - expected).max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", training.DISCRIMINATORS)
+def test_the_discriminator_that_training_is_measured_with(kind):
+    config = load_config(load_config("mgif-256").model_dump())
+    training.change_discriminator(config, kind)
+    assert config.model_params.discriminator_params.sn == (kind != "plain")
+    assert bool(config.train_params.loss_weights.generator_gan) == (kind != "none")
 
 
 DEVICES = ("benchmarks.inference", "benchmarks.training", "benchmarks.training_bound", "benchmarks.animate")
