@@ -263,9 +263,10 @@ for weights in (DEFAULT_WEIGHTS, "heads-128"):
 
 # %% [markdown]
 # *Figure 3. With 6 % of false alarms or fewer, 93 % of the spoiled pairs and more are found, by both
-# weights.* `heads-128` chose the thresholds, `heads-256`, the default, was only tested: what depends on weights is a
-# ratio (keypoints by their own spread, an error by that of a still image). Two of 32 clean pairs fit any rate
-# up to 21 %. By kind with `heads-128`, and how much worse each kind is (empty without a true result):
+# weights.* `heads-128` chose the thresholds, `heads-256`, the default, was only tested: what depends on
+# weights is a ratio (keypoints by their own spread, an error by that of a still image). Two of 32 clean pairs
+# fit any rate up to 21 %. By kind with `heads-128`, and how much worse each kind is (empty without a true
+# result):
 
 # %%
 rows = [
