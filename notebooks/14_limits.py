@@ -265,8 +265,8 @@ for weights in (DEFAULT_WEIGHTS, "heads-128"):
 # *Figure 3. With 8 % of false alarms or fewer, 94 % of the spoiled pairs and more are found, by both
 # weights.* `heads-128` chose the thresholds, `heads-256`, the default, was only tested: what depends on
 # weights is a ratio (keypoints by their own spread, an error by that of a still image). Five of 64 clean
-# pairs fit any rate up to 17 %. By kind with `heads-128`, and how much worse each kind is (empty without a true
-# result):
+# pairs fit any rate up to 17 %. By kind with `heads-128`, and how much worse each kind is (empty without a
+# true result):
 
 # %%
 rows = [
