@@ -237,11 +237,11 @@ def test_a_source_with_skips_is_encoded_at_every_size():
     assert network().encode(IMAGE).skips == ()
 
 
-@pytest.mark.parametrize("missing", [None, "skips", "inpainting_blocks", "keypoint_maps"])
+@pytest.mark.parametrize("missing", [None, "skips", "inpainting_blocks", "keypoint_maps", "fill"])
 def test_every_extension_may_be_absent(missing):
+    with_it = {"skips": {"fill": False}, "inpainting_blocks": {"keypoint_maps": False}}  # need each other
     changes = {} if missing is None else {missing: 0 if missing == "inpainting_blocks" else False}
-    changes |= {"keypoint_maps": False} if missing == "inpainting_blocks" else {}
-    model = extended(**changes)
+    model = extended(**changes, **with_it.get(missing, {}))
     generated = model(IMAGE, SOURCE, DRIVING)
     assert generated.prediction.shape == IMAGE.shape
     assert ((generated.prediction > 0) & (generated.prediction < 1)).all()
