@@ -39,13 +39,14 @@ from fomm_lib.model import FirstOrderMotionModel
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CPU_INFO = Path("/proc/cpuinfo")  # of Linux
-BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of processors of Intel, AMD and Arm that multiply it
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of AMD, Intel and Arm
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for products of bfloat16; without them it is slower than float32.
+    """Whether a device multiplies bfloat16 faster than float32.
 
-    Of a CPU only Linux tells; elsewhere the answer is no.
+    Of a CPU only Linux tells; elsewhere the answer is no. A processor of Intel needs AMX: with avx512_bf16
+    alone heads-256 made 8.2 frames a second, and 9.5 in float32 (on AMD 11.9 and 10.5).
 
     Example:
         >>> multiplies_bfloat16(torch.device("meta"))
@@ -55,7 +56,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu" or not CPU_INFO.is_file():
         return False
-    return not BFLOAT16_FLAGS.isdisjoint(CPU_INFO.read_text(encoding="utf-8", errors="replace").split())
+    words = set(CPU_INFO.read_text(encoding="utf-8", errors="replace").split())
+    flags = {"amx_bf16"} if "GenuineIntel" in words else BFLOAT16_FLAGS
+    return not flags.isdisjoint(words)
 
 
 class FastModel:

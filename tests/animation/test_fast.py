@@ -300,7 +300,13 @@ def test_on_a_gpu(model, compile):
 
 @pytest.mark.parametrize(
     ("flags", "precision"),
-    [("flags : avx512_bf16 sse2", "bfloat16"), ("Features : fp bf16", "bfloat16"), ("fma avx2", "float32")],
+    [
+        ("vendor_id : AuthenticAMD\nflags : avx512_bf16 sse2", "bfloat16"),
+        ("vendor_id : GenuineIntel\nflags : avx512_bf16 amx_bf16", "bfloat16"),
+        ("vendor_id : GenuineIntel\nflags : avx512_bf16 sse2", "float32"),
+        ("Features : fp bf16", "bfloat16"),
+        ("fma avx2", "float32"),
+    ],
 )
 def test_auto_takes_what_the_processor_multiplies(flags, precision, tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text(flags + "\n")
