@@ -217,8 +217,7 @@ class ModelParams(_Section):
     discriminator_params: DiscriminatorParams = DiscriminatorParams()
     # For every warp: see geometry. The published files lack it; their weights were trained with True.
     align_corners: bool = True
-    # Beyond the paper; the published code does not know them.
-    extension_params: ExtensionParams | None = None
+    extension_params: ExtensionParams | None = None  # beyond the paper; the published code has none
 
 
 class TransformParams(_Section):
@@ -254,8 +253,7 @@ class LedKeypoint(_Section):
     landmarks: Annotated[list[Landmark], Field(min_length=1, max_length=68)]
 
 
-# Without these all keypoints gather between the eyes and the nose, where they explain most of the motion, and
-# mouths do not move.
+# Without these all keypoints gather between eyes and nose, where most of the motion is, and no mouth moves.
 LIPS = [
     LedKeypoint(keypoint=2, landmarks=[50, 51, 52, 61, 62, 63]),
     LedKeypoint(keypoint=6, landmarks=[56, 57, 58, 65, 66, 67]),
@@ -275,13 +273,10 @@ class TrainParams(_Section):
     scales: Scales = [1, 0.5, 0.25, 0.125]
     transform_params: TransformParams = TransformParams()
     loss_weights: LossWeights = LossWeights()
-    # For the perceptual loss: see perceptual.perceptual_network. The published files mean VGG-19. A new name
-    # is added here and in perceptual.PERCEPTUAL_NETWORKS: this module is in a lower layer than `perceptual`
-    # and cannot import the names. A test compares the two.
+    # See perceptual.perceptual_network; the published files mean VGG-19. A new name is added here and there,
+    # in PERCEPTUAL_NETWORKS, which this module is too low to import; a test compares the two.
     perceptual_network: Literal["vgg19", "vgg16-lpips"] = "vgg19"
-    # Beyond the paper: keep the pretrained detector and dense motion fixed; train the rest.
-    freeze_motion: bool = False
-    # Beyond the paper: keypoints with a place of their own in `pretraining.pretrain`, by default on the lips.
+    freeze_motion: bool = False  # beyond the paper: detector and dense motion stay as pretrained
     led_keypoints: Annotated[list[LedKeypoint], Field(max_length=1000)] = LIPS
     # Beyond the paper: the perceptual loss also sees a square of this side around the face, at full size.
     perceptual_crop: Annotated[int, Field(ge=0, le=8192), _NUMBER] = 0
@@ -318,8 +313,7 @@ class Config(_Section):
         hourglasses = {"kp_detector_params": model.kp_detector_params}
         if model.generator_params.dense_motion_params is not None:
             hourglasses["dense_motion_params"] = model.generator_params.dense_motion_params
-        for name, params in hourglasses.items():
-            multiples[name] = round(1 / params.scale_factor) * 2**params.num_blocks
+        multiples |= {name: round(1 / p.scale_factor) * 2**p.num_blocks for name, p in hourglasses.items()}
         for name, multiple in multiples.items():
             if height % multiple or width % multiple:
                 raise ValueError(
@@ -332,12 +326,11 @@ class Config(_Section):
                 f"train_params.loss_weights.feature_matching = {weights}: the discriminator has num_blocks = "
                 f"{blocks}; give one weight per block"
             )
-        for scale in model.discriminator_params.scales:
-            if scale not in train.scales:
-                raise ValueError(
-                    f"model_params.discriminator_params.scales = {model.discriminator_params.scales}: "
-                    f"{scale} is not one of train_params.scales = {train.scales}; add it there"
-                )
+        for scale in set(model.discriminator_params.scales) - set(train.scales):
+            raise ValueError(
+                f"model_params.discriminator_params.scales = {model.discriminator_params.scales}: "
+                f"{scale} is not one of train_params.scales = {train.scales}; add it there"
+            )
         return self
 
 
@@ -347,11 +340,13 @@ def _check_extensions(parts: ExtensionParams, model: ModelParams, train: TrainPa
     mask = "generator_params.estimate_occlusion_map: true and dense_motion_params"
     masked = generator.estimate_occlusion_map and generator.dense_motion_params is not None
     depth, small = generator.num_down_blocks, model.kp_detector_params.scale_factor < 1
+    led = max((one.keypoint for one in train.led_keypoints), default=1000) < model.common_params.num_kp
     for key, is_on, has_it, need in (
         (f"{name}.skips", parts.skips, masked, mask),
         (f"{name}.inpainting_blocks", parts.inpainting_blocks, masked, mask),
         ("train_params.holes", train.holes, masked, mask),
         ("train_params.loss_weights.pixel_hidden", train.loss_weights.pixel_hidden, masked, mask),
+        ("train_params.loss_weights.pixel_led", train.loss_weights.pixel_led, led, "led_keypoints < num_kp"),
         (f"{name}.skips", parts.skips, depth, "num_down_blocks of at least 1"),
         (f"{name}.fill", parts.fill, parts.skips, "skips"),
         (f"{name}.keypoint_maps", parts.keypoint_maps, parts.inpainting_blocks, "inpainting_blocks"),
@@ -384,9 +379,8 @@ def load_config(source: str | os.PathLike | dict | Config) -> Config:
     if not path.is_file():
         shipped = data_path("configs", f"{str(source).removesuffix('.yaml')}.yaml")
         if not os.path.isfile(shipped):  # also where the ending makes the name too long
-            raise InputError(
-                f"{source}: no such config file; shipped ones by name: {', '.join(config_names())}"
-            )
+            names = ", ".join(config_names())
+            raise InputError(f"{source}: no such config file; shipped ones by name: {names}")
         path = shipped
     content = _read_yaml(path)
     if not isinstance(content, dict):

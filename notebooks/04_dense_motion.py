@@ -306,20 +306,27 @@ print("D -> R -> S and the first-order motion agree:", tuple(first_order.shape))
 
 
 # %%
+def nearest_centre(places, centres):
+    """By exact distances: else rounding decides between equal ones, and depends on the processor."""
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(places.double(), centres.double(), compute_mode=exact).argmin(dim=1)
+
+
 def k_means(places, number):
     generator = torch.Generator().manual_seed(0)
+    places = places.double()
     centres = places[torch.randperm(len(places), generator=generator)[:number]]
     for _ in range(20):
-        nearest = torch.cdist(places, centres).argmin(dim=1)
+        nearest = nearest_centre(places, centres)
         centres = torch.stack([places[nearest == k].mean(dim=0) for k in range(number)])
-    return centres
+    return centres.float()
 
 
 def best_motions(pair, number):
     """Centres (K, 2), values (K, 2) and slopes (K, 2, 2) of the best motions of K parts."""
     places, targets = grid[pair.seen], pair.flow[pair.seen]
     centres = k_means(places, number)
-    nearest = torch.cdist(places, centres).argmin(dim=1)
+    nearest = nearest_centre(places, centres)
     parts = [nearest == k for k in range(number)]
     fits = [fit_plane(places[m], targets[m], c) for m, c in zip(parts, centres, strict=True)]
     return centres, torch.stack([v for v, _ in fits]), torch.stack([a for _, a in fits])
@@ -342,7 +349,7 @@ def sparse(fits, order):
 
 
 def by_parts(pair, fits, order):
-    nearest = torch.cdist(grid.view(-1, 2), fits[0]).argmin(dim=1).view(1, 64, 64, 1)
+    nearest = nearest_centre(grid.view(-1, 2), fits[0]).view(1, 64, 64, 1)
     flow = sparse(fits, order).take_along_dim(nearest, dim=0)[0]
     return torch.where(pair.person[..., None], flow, grid)
 

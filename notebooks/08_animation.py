@@ -410,8 +410,8 @@ titles = ["source", "driving", "64, size=64", "64, size=256", "heads-256"]
 plots.show(
     plots.image_grid([[portrait, frames[5], small, fine, finest]], titles),
     alt="the portrait turned like the driving head: blurred by heads-64 at 64 x 64, with sharp "
-    "hair and eyes at 256 x 256, by heads-64 and by heads-256, whose hair is smeared behind, and "
-    "whose far cheek fades",
+    "hair and eyes at 256 x 256, by heads-64 and by heads-256, whose hair is smeared behind "
+    "and whose far cheek fades",
     colours=256,
 )
 

@@ -352,7 +352,10 @@ def _counted(function, made):
 # --- beyond the paper ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"skips": False}, {"inpainting_blocks": 0, "keypoint_maps": False}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"fill": False}, {"skips": False, "fill": False}, {"inpainting_blocks": 0, "keypoint_maps": False}],
+)
 @pytest.mark.parametrize("size", [32, 64])
 @torch.inference_mode()
 def test_extensions_are_rearranged_too(changes, size):

@@ -274,7 +274,7 @@ def test_a_pixel_loss_is_the_mean_difference():
 
 def test_a_pixel_loss_can_count_only_the_places_of_led_keypoints():
     led = [{"keypoint": 1, "landmarks": [37]}]
-    config = load_config(with_weights(pixel=0, pixel_led=10)).model_dump()
+    config = copy.deepcopy(with_weights(pixel=0, pixel_led=10))
     config["train_params"]["led_keypoints"] = led
     step = a_step(config)[0]
     real = torch.zeros(1, 3, 65, 65)
@@ -290,6 +290,14 @@ def test_a_pixel_loss_can_count_only_the_places_of_led_keypoints():
     assert loss(32, 32) == pytest.approx(10 / total, rel=1e-3)
     assert loss(32, 32 + 2) == pytest.approx(10 / total * math.exp(-0.5 * (2 / spread) ** 2), rel=1e-3)
     assert loss(60, 60) < 1e-6
+
+
+@pytest.mark.parametrize("led", [[], [{"keypoint": 3, "landmarks": [37]}]])  # `TINY` has three keypoints
+def test_led_places_need_led_keypoints(led):
+    content = copy.deepcopy(with_weights(pixel_led=10))
+    content["train_params"]["led_keypoints"] = led
+    with pytest.raises(InputError, match="pixel_led: needs led_keypoints < num_kp"):
+        load_config(content)
 
 
 def test_a_pixel_loss_can_count_only_what_is_hidden():
