@@ -307,7 +307,7 @@ print("D -> R -> S and the first-order motion agree:", tuple(first_order.shape))
 
 # %%
 def nearest_centre(places, centres):
-    """By exact distances: else rounding decides between equal ones, and depends on the processor."""
+    """By exact distances: else rounding decides ties, otherwise on another processor."""
     exact = "donot_use_mm_for_euclid_dist"
     return torch.cdist(places.double(), centres.double(), compute_mode=exact).argmin(dim=1)
 
