@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Table, parser
-from benchmarks.inference import BATCH, apart, prepare
+from benchmarks.harness import Table
+from benchmarks.inference import BATCH, apart, model_parser, prepare
 from fomm_lib.animation.animator import Animator
 from fomm_lib.animation.eight_bits import before_rounding, sensitive
 from fomm_lib.animation.export import ExportedModel
@@ -38,12 +38,7 @@ PART = r"network/((?:dense_motion_network/hourglass/)?[a-z_]+)"
 
 def main() -> None:
     """Print both tables."""
-    options = parser(__doc__)
-    what = options.add_mutually_exclusive_group()
-    what.add_argument("--weights", help="a name in data/weights, or a file; otherwise random weights")
-    what.add_argument("--config", default="vox-256", help="the model of random weights")
-    options.add_argument("--size", type=int, help="of the images; by default that of the model")
-    options.add_argument("--clip", help="a video to compare frames of, instead of the repository's")
+    options = model_parser(__doc__)
     options.add_argument("--rounds", type=int, default=9, help="of the counted operations")
     arguments = options.parse_args()
     torch.set_num_threads(1)

@@ -68,14 +68,20 @@ VARIANTS = {  # name: what runs it, and how
 }
 
 
-def main() -> None:
-    """Print a row for every variant."""
-    options = parser(__doc__)
+def model_parser(description: str) -> argparse.ArgumentParser:
+    """The options that `prepare` reads."""
+    options = parser(description)
     what = options.add_mutually_exclusive_group()
     what.add_argument("--weights", help="a name in data/weights, or a file; otherwise random weights")
     what.add_argument("--config", default="vox-256", help="the model of random weights")
     options.add_argument("--size", type=int, help="of the images; by default that of the model")
     options.add_argument("--clip", help="a video to compare frames of, instead of the repository's")
+    return options
+
+
+def main() -> None:
+    """Print a row for every variant."""
+    options = model_parser(__doc__)
     options.add_argument("--threads", type=int, default=os.cpu_count())
     options.add_argument("--device", default="cpu")
     options.add_argument("--rounds", type=int, default=7, help="timed batches of each, at least 1")

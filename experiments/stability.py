@@ -19,8 +19,8 @@ one is data/limits/stability.csv, with the curves beside it, for notebook 14. A 
 
 `stability_curves.csv` has the perceptual loss of every 5 steps, a column for each run.
 
-A seed repeats a run with the same code, release of torch and processor only: of two
-tables made with seed 0, `l1` differs by up to 0.006 at the rate 0.001 and by up to 0.009 at 0.01.
+A seed repeats a run with the same code, release of torch and processor only: of two tables made with seed 0,
+`l1` differs by up to 0.006 at the rate 0.001 and by up to 0.009 at 0.01.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ class OcclusionAwareGenerator(nn.Module):
             return Generated(self.decode(encoded.features))
         motion = self.dense_motion_network(encoded.small, kp_source, kp_driving)
         if hole is not None:
-            motion.occlusion = motion.occlusion * (1 - _resized(hole, motion.occlusion.shape[-2:]))
+            motion.occlusion = motion.occlusion * (1 - resize_occlusion(hole, motion.occlusion.shape[-2:]))
         features = self.deform(encoded.features, motion)
         if self.inpainter is not None:
             features = self.inpainter(features, self.hints(motion, kp_source, kp_driving, features))
@@ -196,7 +196,7 @@ class OcclusionAwareGenerator(nn.Module):
         occlusion = motion.occlusion
         if occlusion is None:
             return features
-        return features * _resized(occlusion, size)
+        return features * resize_occlusion(occlusion, size)
 
     def hints(
         self, motion: DenseMotion, kp_source: Keypoints, kp_driving: Keypoints, features: Tensor
@@ -205,7 +205,7 @@ class OcclusionAwareGenerator(nn.Module):
         the difference of the heatmaps of each keypoint; (B, 1 or K + 1, h, w).
         """
         size = features.shape[-2:]
-        occlusion = _resized(motion.occlusion, size)
+        occlusion = resize_occlusion(motion.occlusion, size)
         if not self.keypoint_maps:
             return occlusion
         return torch.cat([occlusion, heatmap_difference(kp_source, kp_driving, *size)[:, 1:]], dim=1)
@@ -223,7 +223,7 @@ class OcclusionAwareGenerator(nn.Module):
             flow = resize_displacement(motion.deformation, *skip.shape[-2:], align_corners=self.align_corners)
             # At the border the source goes on; in published models, whose warps fill with zeros, it darkens.
             result.append(warp(skip, flow, align_corners=self.align_corners, padding_mode="border"))
-        occlusions = [_resized(motion.occlusion, skip.shape[-2:]) for skip in skips]
+        occlusions = [resize_occlusion(motion.occlusion, skip.shape[-2:]) for skip in skips]
         if hole is not None:  # else a decoder learns that what is masked may be taken all the same
             result[-1] = result[-1] * (1 - hole)
             occlusions[-1] = occlusions[-1] * (1 - hole)
@@ -244,7 +244,7 @@ class OcclusionAwareGenerator(nn.Module):
         return torch.sigmoid(self.final(features))
 
 
-def _resized(occlusion: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_occlusion(occlusion: Tensor, size: tuple[int, int]) -> Tensor:
     """An occlusion map (B, 1, h, w) at another size, bilinearly."""
     if tuple(occlusion.shape[-2:]) == tuple(size):
         return occlusion

@@ -481,7 +481,7 @@ rows = [
 plots.show_table(["", *(METRICS[name].title for name in names), *moves], rows, digits=2)
 
 # %% [markdown]
-# No other metric says that the eyes **never blink**: the slope of the lids is 0 for both models. Sharpness
+# No other metric says that the eyes **never blink**: the slope of the lids is near 0 for both. Sharpness
 # above 1 is not better: the detail that `heads-128` adds is too strong. Real clips decided which is the
 # default ([model card](../data/weights/README.md)).
 #

@@ -493,8 +493,8 @@ axes[0].set_ylabel("perceptual loss")
 axes[1].legend(fontsize=6)
 plots.show(
     figure,
-    alt="Left: five curves lie on one another. Right: higher, with wide ranges for plain, "
-    "spectral norm and the falling rate.",
+    alt="Left: the curves lie on one another, that of the falling rate ends a little lower. "
+    "Right: higher, with wide ranges for plain, spectral norm and the falling rate.",
 )
 
 # %% [markdown]

@@ -27,7 +27,6 @@ import warnings
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -37,6 +36,7 @@ from fomm_lib.blocks import ImagePyramid, scale_name
 from fomm_lib.config import Config, LossWeights
 from fomm_lib.errors import InputError
 from fomm_lib.gan import r1_penalty
+from fomm_lib.generator import resize_occlusion
 from fomm_lib.geometry import at_least_float32, gaussian_heatmaps, to_pixels
 from fomm_lib.keypoints import Keypoints
 from fomm_lib.losses import (
@@ -55,6 +55,7 @@ from fomm_lib.training.state import load_networks, load_optimizers
 CROP, FULL = "crop", "full"
 """Forms of an image beside its scales, see `TrainingStep.views`."""
 _LED_SPREAD = 0.06
+_TINY = 1e-6  # where nothing is hidden, no pixel counts
 
 PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -322,7 +323,7 @@ class TrainingStep:
             near = gaussian_heatmaps(led, *size, variance=_LED_SPREAD**2).sum(1, keepdim=True)
             maps.append((weights.pixel_led, near))
         if weights.pixel_hidden:
-            hidden = 1 - F.interpolate(at_least_float32(occlusion), size, mode="bilinear")
+            hidden = 1 - resize_occlusion(at_least_float32(occlusion), size)
             maps.append((weights.pixel_hidden, hidden))
         return maps
 
@@ -340,7 +341,7 @@ class TrainingStep:
         difference = (fake[FULL] - real[FULL]).abs().mean(1, keepdim=True)
         loss = self.params.loss_weights.pixel * difference.mean()
         for weight, places in maps:
-            loss = loss + weight * (difference * places).sum() / places.sum()
+            loss = loss + weight * (difference * places).sum() / places.sum().clamp(min=_TINY)
         self._scaled(loss).backward()
         return {"pixel": loss.detach()}
 

@@ -42,3 +42,15 @@ def test_turns_reach_45_degrees_and_blinks_close_the_eyes(anny):
     used = np.max([m.actions.max(axis=0) for m in motions], axis=0)
     names = np.array(anatomy_module.load_anatomy().action_names)
     assert list(names[used < 0.2]) == [], "every facial action is used"
+
+
+def test_lids_close_often_only_on_request_and_nothing_else_changes(anny):
+    times = np.arange(0, 20, 0.05)
+    blink = anatomy_module.load_anatomy().action_names.index("eyeBlinkLeft")
+    shares = {}
+    for often in (False, True):
+        motions = [sample_motion(np.random.default_rng(n), times, lids_often=often) for n in range(20)]
+        shares[often] = np.mean([m.actions[:, blink] > 0.3 for m in motions])
+    assert shares[False] < 0.2 and 0.3 < shares[True] < 0.5
+    one, other = (sample_motion(np.random.default_rng(1), times, lids_often=often) for often in (False, True))
+    assert np.array_equal(one.head, other.head) and np.array_equal(one.gaze, other.gaze)

@@ -311,6 +311,8 @@ def test_a_pixel_loss_can_count_only_what_is_hidden():
     fake = (0.5 * (1 - occlusion) + 0.9 * occlusion).expand(1, 3, 8, 8).clone().requires_grad_()
     assert step.pixel({"full": fake}, {"full": real}, maps)["pixel"].item() == pytest.approx(5, rel=1e-5)
     assert fake.grad[0, :, 0, 0].eq(0).all() and fake.grad[0, :, 2, 2].gt(0).all()
+    nothing_hidden = step.weight_maps(None, torch.ones(1, 1, 8, 8), (8, 8))
+    assert step.pixel({"full": fake}, {"full": real}, nothing_hidden)["pixel"].item() == 0
     config["model_params"] |= {"extension_params": None}
     config["model_params"]["generator_params"]["estimate_occlusion_map"] = False
     config["train_params"]["holes"] = 0
