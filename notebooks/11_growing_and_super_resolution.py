@@ -306,7 +306,7 @@ plots.show(
 )
 
 # %% [markdown]
-# *Figure 6. In equal time the grown network sees twice as many images, and comes no closer. The black
+# *Figure 6. In equal time the grown network sees about twice as many images, and comes no closer. The black
 # line: real against real.*
 
 # %%
@@ -315,17 +315,24 @@ growing.show(
     ["swd", "spread"],
     digits=2,
 )
-assert growing.below("swd", "flat", "grown")
-assert growing.below("swd", "grown", "grown without stddev")
-assert growing.below("spread", "grown without stddev", "grown")
+for column, low, high in (
+    ("swd", "flat", "grown"),
+    ("swd", "grown", "grown without stddev"),
+    ("spread", "grown without stddev", "grown"),
+):
+    both = zip(growing.values(low, column), growing.values(high, column), strict=True)
+    assert all(smaller < larger for smaller, larger in both), "in each seed"
 
 # %% [markdown]
-# **Growing does not pay here.** Every seed of flat training ends nearer than every grown one. Images of
-# 16 x 16 pixels are easy enough to begin with, and of the 20,000 images that the grown network saw only
-# 6,000 to 7,000 had that size.
+# **Growing does not pay here.** In each seed flat training ends nearer than grown. Images of 16 x 16 pixels
+# are easy enough to begin with, and of the 16,000 to 20,000 images that the grown network saw only 3,000 to
+# 7,000 had that size.
 #
-# **The deviation channel does pay.** Without it the distance is a third larger, and the heads differ less
-# ("spread": the deviation between images, over that of real ones).
+# **The deviation channel does pay.** In each seed the distance without it is larger, in the mean by a fifth,
+# and the heads differ less ("spread": the deviation between images, over that of real ones).
+#
+# **Compare within a seed.** The third ran on a busy machine, where a second of processor time does less: all
+# three kinds saw fewer images, and ended farther away. The ranges overlap; the order does not change.
 #
 # **Time does most.** The weights of the course, 580,000 images in about 100 minutes, have the distance of
 # real images at 32 pixels: 33 and 33. And yet you can tell their heads from real ones. The measure

@@ -447,7 +447,7 @@ plots.show(
 # *Figure 7. Monkey-Net's flow is about as far from the truth as no motion at all; those of the two others
 # are three to five times as near.*
 #
-# **Monkey-Net** does follow: AKD 9.6 against 15.0 without movement, and L1 is a seventh smaller. Yet its
+# **Monkey-Net** does follow: AKD 11.0 against 15.0 without movement, and L1 is a ninth smaller. Yet its
 # flow is no better than none (8.5 and 8.6 pixels), so the decoder must have moved the landmarks, from
 # what it sees in the Gaussians. The price is a soft image: identity 0.44, where the repeated frame has
 # 0.33. A good image does not prove a good flow.
@@ -460,10 +460,10 @@ plots.show(
 # head that turns in depth changes its image by small shifts, of which ten are enough. Figure 6 shows
 # where they are not.
 #
-# **What these numbers do not show.** Monkey-Net had 40 clips and 38 minutes of a core, `heads-64` 1,200
+# **What these numbers do not show.** Monkey-Net had 40 clips and 38 to 53 minutes of a core, `heads-64` 1,200
 # clips and 80 minutes, `heads-128` the true motion of rendered heads besides. `heads-64` and both others
-# were trained once, and Monkey-Net with as many seeds as the table says: a difference of a few per cent
-# would not show that one is better. In the papers, on VoxCeleb, Monkey-Net reaches L1 .049 and AKD 1.88,
+# were trained once. The AKD of Monkey-Net's three seeds lies between 9.6 and 12.4: a difference of a few
+# per cent would not show that one is better. In the papers, on VoxCeleb, Monkey-Net reaches L1 .049 and AKD 1.88,
 # first order .043 and 1.29.
 #
 # ## From toy to library
