@@ -61,13 +61,11 @@ check_stddev_map = Exercise(
         Case("a batch of two, smaller than the group", lambda f: f(_seeded(2, 1, 2, 2, seed=2), 4)),
     ],
     mistakes={
-        "divide by the size of the group, not by one less: the population standard deviation": partial(
-            _stddev_map, correction=1
-        ),
+        "divide by the size of the group, not by one less: the population standard deviation": {
+            "correction": 1
+        },
         "the deviation is taken pixel by pixel, then averaged; not of the images' means": _mean_first,
-        "members of a group stand B / G apart; neighbours are in different groups": partial(
-            _stddev_map, neighbours=True
-        ),
+        "members of a group stand B / G apart; neighbours are in different groups": {"neighbours": True},
         "that is one group of the whole batch": lambda x, group: _stddev_map(x, len(x)),
         "image n is in group n mod (B / G); the numbers have come to other images": _to_wrong_images,
         "first the root of each variance, then the mean of the roots": partial(
@@ -124,12 +122,12 @@ check_fade_both = Exercise(
         "alpha is the weight of the new level": (
             lambda new, old, real, alpha: _fade_both(new, old, real, 1 - alpha)
         ),
-        "pixels are repeated (nearest), not interpolated": partial(
-            _fade_both, enlarged=partial(F.interpolate, scale_factor=2, mode="bilinear")
-        ),
-        "make the real image smaller by means of 2 x 2 pixels, not by leaving pixels out": partial(
-            _fade_both, smaller=lambda real: real[..., ::2, ::2]
-        ),
+        "pixels are repeated (nearest), not interpolated": {
+            "enlarged": partial(F.interpolate, scale_factor=2, mode="bilinear")
+        },
+        "make the real image smaller by means of 2 x 2 pixels, not by leaving pixels out": {
+            "smaller": lambda real: real[..., ::2, ::2]
+        },
         "the real image is blended with its own small version, not with a generated one": _with_generated,
         "the real image is blended with its own small version, not with the new level": partial(
             _real_as, lambda new, coarse, real, alpha: alpha * real + (1 - alpha) * new
@@ -281,9 +279,7 @@ check_generator_loss = Exercise(
     mistakes={
         "that is log(1 - D): its gradient vanishes where D is sure, and it is most needed there": _saturating,
         "these are logits; a sigmoid before from_logits=True is one too many": _sigmoid_twice,
-        "the target is 1: the generator wants its images to be taken for real ones": partial(
-            _generator_loss, target=0.0
-        ),
+        "the target is 1: the generator wants its images to be taken for real ones": {"target": 0.0},
         "the small weight belongs to the adversarial term": _weight_on_content,
         "the weight of 0.001 is missing": lambda content, logits: (
             content + binary_cross_entropy(logits, 1.0, from_logits=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 
@@ -71,14 +70,10 @@ check_heatmap_moments = Exercise(
         ),
     ],
     mistakes={
-        "(y, x) instead of (x, y)": partial(_heatmap_moments, swapped=True),
-        "offsets are measured from the mean, not from the centre of the image": partial(
-            _heatmap_moments, about_mean=False
-        ),
-        "the heatmap sums to 1 already; do not divide by the number of pixels": partial(
-            _heatmap_moments, divided=True
-        ),
-        "the heatmap weights the products once, not squared": partial(_heatmap_moments, power=2),
+        "(y, x) instead of (x, y)": {"swapped": True},
+        "offsets are measured from the mean, not from the centre of the image": {"about_mean": False},
+        "the heatmap sums to 1 already; do not divide by the number of pixels": {"divided": True},
+        "the heatmap weights the products once, not squared": {"power": 2},
         "the entry xy is missing: without it an ellipse cannot be inclined": _diagonal,
         "the covariance is a matrix of 2 x 2, with the entry xy, not two variances": _variances_alone,
         "the mean is the weighted mean of all points, not the point of the largest weight": (

@@ -292,9 +292,7 @@ check_error_by_size = Experiment(
     settings=[0.1, 0.2, 0.4, 0.8],
     answer="rises",
     mistakes={
-        "that is the error on the disc only; take the mean over the image": lambda radius: _repeat_error(
-            radius, on_disc=True
-        ),
+        "that is the error on the disc only; take the mean over the image": {"on_disc": True},
         "that is the error divided by the size of the disc, which falls; L1 is the mean over the image": (
             _share_of_the_disc
         ),
