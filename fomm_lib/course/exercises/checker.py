@@ -222,6 +222,19 @@ def as_functions(
     }
 
 
+def slope(value: Any, at: torch.Tensor) -> torch.Tensor | None:
+    """The gradient of an answer with respect to a tensor; None if there is none.
+
+    Example:
+        >>> x = torch.tensor(3.0, requires_grad=True)
+        >>> slope(x**2, x), slope(x.detach() ** 2, x)
+        (tensor(6.), None)
+    """
+    if not (isinstance(value, torch.Tensor) and value.requires_grad):
+        return None
+    return torch.autograd.grad(value, at, allow_unused=True)[0]
+
+
 def wrong_answer(hint: str | None, where: str, expected: str, received: str) -> WrongAnswer:
     """The error that shows both answers and, if there is one, a hint."""
     hints = [f"hint      {hint}"] if hint else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from torch.nn import functional as F
 
 from fomm_lib.course.exercises.checker import Case, Exercise
 from fomm_lib.course.exercises.experiment import Experiment
@@ -15,13 +16,8 @@ from fomm_lib.synthetic.truth import downsample_pair, read_true_pairs
 
 def _warp_and_mask(features, flow, occlusion, mode="bilinear", align_corners=False):
     size = features.shape[-2:]
-    if mode == "nearest":
-        occlusion = torch.nn.functional.interpolate(occlusion, size=size)
-    else:
-        occlusion = torch.nn.functional.interpolate(
-            occlusion, size=size, mode=mode, align_corners=align_corners
-        )
-    return occlusion * warp(features, flow)
+    corners = align_corners if mode == "bilinear" else None  # PyTorch refuses it with "nearest"
+    return F.interpolate(occlusion, size=size, mode=mode, align_corners=corners) * warp(features, flow)
 
 
 def _mask_then_warp(features, flow, occlusion):

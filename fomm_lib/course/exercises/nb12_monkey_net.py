@@ -43,13 +43,6 @@ def _in_pixels(heatmap):
     return (mean + 1) * half, covariance * torch.outer(half, half)
 
 
-def _means_for_sums(heatmap):
-    grid = coordinate_grid(*heatmap.shape)
-    mean = (heatmap[..., None] * grid).mean(dim=(0, 1))
-    offset = grid - mean
-    return mean, (heatmap[..., None, None] * offset[..., :, None] * offset[..., None, :]).mean(dim=(0, 1))
-
-
 def _heatmap(*peaks: tuple[int, int], size: tuple[int, int] = (9, 9)) -> torch.Tensor:
     """Equal weight at (row, column) places."""
     heatmap = torch.zeros(size)
@@ -84,7 +77,9 @@ check_heatmap_moments = Exercise(
             _heatmap_moments(heatmap)[0],
             torch.cov(coordinate_grid(*heatmap.shape).reshape(-1, 2).T),
         ),
-        "the heatmap sums to 1: sum over the pixels, do not take the mean": _means_for_sums,
+        "the heatmap sums to 1: sum over the pixels, do not take the mean": lambda heatmap: _heatmap_moments(
+            heatmap / heatmap.numel()
+        ),
         "return the mean first, then the covariance": lambda heatmap: _heatmap_moments(heatmap)[::-1],
     },
 )
