@@ -14,7 +14,8 @@ To add an exercise to notebook NN_topic, write in `nbNN_topic.py`
     )
 
 and nothing else: the tests find it, and test that the solution passes, that each mistake fails and is named,
-and that an unchanged stub prints todo. If two mistakes give the same answers to all questions, one of them is
+and that an unchanged stub prints todo. A mistake that the solution makes with other options may be given as
+these options, {"power": 3}. If two mistakes give the same answers to all questions, one of them is
 named wrongly and its test fails: add a question that tells them apart. Add one, too, for each wrong function
 that would pass.
 
@@ -29,6 +30,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +108,8 @@ class Exercise:
         name: the name of the function to write.
         solution: a right function.
         cases: the questions.
-        mistakes: {hint: a function that makes the mistake which the hint names}.
+        mistakes: {hint: a function that makes the mistake which the hint names, or the options with which the
+            solution makes it}.
         given: the function with an error that the notebook gives; None if the learner writes the function.
         rtol, atol: how far numbers may differ, relative and absolute.
 
@@ -122,10 +125,13 @@ class Exercise:
     name: str
     solution: Callable
     cases: Sequence[Case]
-    mistakes: Mapping[str, Callable]
+    mistakes: Mapping[str, Callable | Mapping]
     given: Callable | None = None
     rtol: float = 1e-4
     atol: float = 1e-6
+
+    def __post_init__(self):
+        object.__setattr__(self, "mistakes", as_functions(self.mistakes, self.solution))
 
     def __call__(self, answer: Callable) -> None:
         report(self.name, "wrong")  # unless it turns out otherwise
@@ -199,6 +205,34 @@ class Exercise:
                 and all(map(self._same, expected, received))
             )
         return type(expected) is type(received) and bool(expected == received)
+
+
+def as_functions(
+    mistakes: Mapping[str, Callable | Mapping[str, Any]], right: Callable
+) -> dict[str, Callable]:
+    """Mistakes as functions: one that is given as options is the right function with these options.
+
+    Example:
+        >>> as_functions({"base 10, not 2": {"base": 2}}, int)["base 10, not 2"]("101")
+        5
+    """
+    return {
+        hint: mistake if callable(mistake) else partial(right, **mistake)
+        for hint, mistake in mistakes.items()
+    }
+
+
+def slope(value: Any, at: torch.Tensor) -> torch.Tensor | None:
+    """The gradient of an answer with respect to a tensor; None if there is none.
+
+    Example:
+        >>> x = torch.tensor(3.0, requires_grad=True)
+        >>> slope(x**2, x), slope(x.detach() ** 2, x)
+        (tensor(6.), None)
+    """
+    if not (isinstance(value, torch.Tensor) and value.requires_grad):
+        return None
+    return torch.autograd.grad(value, at, allow_unused=True)[0]
 
 
 def wrong_answer(hint: str | None, where: str, expected: str, received: str) -> WrongAnswer:

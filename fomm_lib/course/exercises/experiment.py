@@ -34,6 +34,7 @@ from typing import Any
 from fomm_lib.course.exercises.checker import (
     WrongAnswer,
     as_array,
+    as_functions,
     is_number,
     report,
     show_value,
@@ -76,7 +77,8 @@ class Experiment:
         measure: a right measurement: takes a setting, gives a number.
         settings: at which settings the learner measures, in the order of the conclusion.
         answer: the right conclusion.
-        mistakes: {hint: a measurement that makes the mistake which the hint names}.
+        mistakes: {hint: a measurement that makes the mistake which the hint names, or the options with which
+            the right one makes it}.
         why: one sentence that explains the answer; it is printed with it.
         choices: what can be predicted.
         conclude: draws the conclusion from the numbers in the order of the settings; `trend` unless given.
@@ -99,12 +101,15 @@ class Experiment:
     measure: Callable[[Any], float]
     settings: Sequence[Any]
     answer: str
-    mistakes: Mapping[str, Callable[[Any], float]]
+    mistakes: Mapping[str, Callable[[Any], float] | Mapping]
     why: str
     choices: Sequence[str] = TRENDS
     conclude: Callable[[list[float]], str] = trend
     rtol: float = 0.05
     atol: float = 1e-6
+
+    def __post_init__(self):
+        object.__setattr__(self, "mistakes", as_functions(self.mistakes, self.measure))
 
     def __call__(self, prediction: str | None, measured: Mapping[Any, Any]) -> None:
         if prediction is None or measured is None or len(measured) == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 
@@ -128,16 +127,12 @@ check_sharpness_by_warps = Experiment(
     settings=[0, 1, 2, 4],
     answer="falls",
     mistakes={
-        "each round trip starts from the result of the one before, not from the original": partial(
-            _sharpness_by_warps, again=False
-        ),
-        "both turns go the same way: turn back by -10 degrees": partial(_sharpness_by_warps, back=10),
+        "each round trip starts from the result of the one before, not from the original": {"again": False},
+        "both turns go the same way: turn back by -10 degrees": {"back": 10},
         "those are twice as many round trips: a trip is two warps": lambda trips: _sharpness_by_warps(
             2 * trips
         ),
-        "measure in the middle: at the border other pixels come in": partial(
-            _sharpness_by_warps, inside=slice(None)
-        ),
+        "measure in the middle: at the border other pixels come in": {"inside": slice(None)},
     },
     why="every warp interpolates between pixels, and so averages them",
     rtol=0.01,

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fomm_lib import gan
-from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.checker import Case, Exercise, slope
 from fomm_lib.course.exercises.experiment import Experiment
 
 
@@ -123,11 +123,8 @@ def _curved_critic(x):
 
 def _penalty_gradient(penalty):
     weight = torch.tensor([3.0, 4.0], requires_grad=True)
-    value = penalty(lambda x: x @ weight, torch.randn(5, 2))
-    if not (isinstance(value, torch.Tensor) and value.requires_grad):
-        return "no gradient reaches the critic's weights"
-    value.backward()
-    return weight.grad
+    gradient = slope(penalty(lambda x: x @ weight, torch.randn(5, 2)), weight)
+    return "no gradient reaches the critic's weights" if gradient is None else gradient
 
 
 check_slope_penalty = Exercise(
@@ -175,7 +172,7 @@ check_slope_penalty = Exercise(
 )
 
 
-def _gradients(depth, norm=True, fresh=True):
+def _gradients(depth, norm=True):
     """Gradients (500, 64) of a network of normed layers at the exercise's points."""
     # The notebook's own random state does not change.
     with torch.random.fork_rng(devices=[]):

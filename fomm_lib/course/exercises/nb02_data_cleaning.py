@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import numpy as np
 
@@ -221,14 +220,12 @@ check_list_boxes = Exercise(
         Case("three bytes left over are no box", lambda boxes: _listed(boxes, _box(b"free") + bytes(3))),
     ],
     mistakes={
-        "the byte order is wrong: the first byte is the most significant (big endian)": partial(
-            _boxes, order="little"
-        ),
-        "the length includes its own eight bytes: the next box begins at start + length": partial(
-            _boxes, header_counts=False
-        ),
-        "length 0 means: to the end of the file": partial(_boxes, knows_end=False),
-        "length 1 means: the true length follows, in eight bytes": partial(_boxes, knows_long=False),
+        "the byte order is wrong: the first byte is the most significant (big endian)": {"order": "little"},
+        "the length includes its own eight bytes: the next box begins at start + length": {
+            "header_counts": False
+        },
+        "length 0 means: to the end of the file": {"knows_end": False},
+        "length 1 means: the true length follows, in eight bytes": {"knows_long": False},
         "inner boxes are listed too; list only those of the outermost level": (
             lambda data: [
                 *_boxes(data),

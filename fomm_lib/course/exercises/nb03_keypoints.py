@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 
 from fomm_lib.course.exercises.checker import Case, Exercise
@@ -39,18 +37,16 @@ check_heatmap_width = Exercise(
         Case("a random map of 6 x 9", lambda f: f(_heatmap(6, 9))),
     ],
     mistakes={
-        "measure from the mean position of the heatmap, not from the centre of the image": partial(
-            _heatmap_width, centre=torch.zeros(2)
-        ),
+        "measure from the mean position of the heatmap, not from the centre of the image": {
+            "centre": torch.zeros(2)
+        },
         "measure from the mean position, not from the position of the maximum": (
             lambda heatmap: _heatmap_width(
                 heatmap, coordinate_grid(*heatmap.shape).flatten(0, 1)[heatmap.argmax()]
             )
         ),
         "that is the mean squared distance: take its root": lambda heatmap: _heatmap_width(heatmap) ** 2,
-        "that is the mean distance: square before the mean, take the root after it": partial(
-            _heatmap_width, power=1
-        ),
+        "that is the mean distance: square before the mean, take the root after it": {"power": 1},
         "the heatmap has no effect: weigh each position with its probability": lambda heatmap: _heatmap_width(
             torch.full_like(heatmap, 1 / heatmap.numel())
         ),
@@ -105,22 +101,22 @@ check_keypoint_gaussian = Exercise(
         Case("the usual width, on 32 x 32 pixels", lambda f: f(torch.tensor([0.1, 0.2]), 32, 32)),
     ],
     mistakes={
-        "the factor 1/2 in the exponent is missing": partial(_gaussian, factor=1.0),
+        "the factor 1/2 in the exponent is missing": {"factor": 1.0},
         "use the argument `variance`, not 0.01": (
             lambda point, height, width, variance=0.01: _gaussian(point, height, width)
         ),
         "variance is already the square of the width: do not square it again": (
             lambda point, height, width, variance=0.01: _gaussian(point, height, width, variance**2)
         ),
-        "the distance must be squared": partial(_gaussian, power=0.5),
+        "the distance must be squared": {"power": 0.5},
         "its maximum is 1: do not normalise it to a sum of 1": (
             lambda *args: _gaussian(*args) / _gaussian(*args).sum()
         ),
         "x and y are exchanged: (x, y) is (column, row)": (
             lambda point, *args: _gaussian(point.flip(0), *args)
         ),
-        "the squared length is the sum over x and y, not their mean": partial(_gaussian, factor=0.25),
-        "the minus in the exponent is missing": partial(_gaussian, factor=-0.5),
+        "the squared length is the sum over x and y, not their mean": {"factor": 0.25},
+        "the minus in the exponent is missing": {"factor": -0.5},
         "sum over the last axis: x and y together give one distance": (
             lambda point, height, width, variance=0.01: torch.exp(
                 -(coordinate_grid(height, width) - point).square() / variance / 2

@@ -110,7 +110,7 @@ check_compose_flows = Exercise(
         "when shifts are added, the second does not start where the first ended": (
             lambda flow_sd, flow_de: flow_sd + flow_de - coordinate_grid(*flow_sd.shape[:2])
         ),
-        "outside the border repeat the border, not 0": partial(_compose_flows, padding_mode="zeros"),
+        "outside the border repeat the border, not 0": {"padding_mode": "zeros"},
         "the result must be (H, W, 2) again: permute back": (
             lambda flow_sd, flow_de: _compose_flows(flow_sd, flow_de).permute(2, 0, 1)
         ),
@@ -192,11 +192,9 @@ check_area_change = Exercise(
         Case("a flow that is not affine", lambda f: f(torch.rand(5, 7, 2))),
     ],
     mistakes={
-        "divide by the distance of neighbours: 2 / (W - 1) along x, 2 / (H - 1) along y": partial(
-            _area_change, scaled=False
-        ),
-        "the determinant is ad - bc; the second product is missing": partial(_area_change, minus=0),
-        "the determinant is ad - bc, not ad + bc": partial(_area_change, minus=-1),
+        "divide by the distance of neighbours: 2 / (W - 1) along x, 2 / (H - 1) along y": {"scaled": False},
+        "the determinant is ad - bc; the second product is missing": {"minus": 0},
+        "the determinant is ad - bc, not ad + bc": {"minus": -1},
         "the sign shows whether the flow has folded: take no absolute value": lambda flow: _area_change(
             flow
         ).abs(),

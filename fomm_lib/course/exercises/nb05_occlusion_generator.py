@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 
 import torch
+from torch.nn import functional as F
 
 from fomm_lib.course.exercises.checker import Case, Exercise
 from fomm_lib.course.exercises.experiment import Experiment
@@ -15,13 +16,8 @@ from fomm_lib.synthetic.truth import downsample_pair, read_true_pairs
 
 def _warp_and_mask(features, flow, occlusion, mode="bilinear", align_corners=False):
     size = features.shape[-2:]
-    if mode == "nearest":
-        occlusion = torch.nn.functional.interpolate(occlusion, size=size)
-    else:
-        occlusion = torch.nn.functional.interpolate(
-            occlusion, size=size, mode=mode, align_corners=align_corners
-        )
-    return occlusion * warp(features, flow)
+    corners = align_corners if mode == "bilinear" else None  # PyTorch refuses it with "nearest"
+    return F.interpolate(occlusion, size=size, mode=mode, align_corners=corners) * warp(features, flow)
 
 
 def _mask_then_warp(features, flow, occlusion):
@@ -55,10 +51,10 @@ check_warp_and_mask = Exercise(
             features, coordinate_grid(*features.shape[-2:]).expand_as(flow), occlusion
         ),
         "the map is missing": lambda features, flow, occlusion: warp(features, flow),
-        "resize the map bilinearly, or it has steps": partial(_warp_and_mask, mode="nearest"),
-        "resize the map with align_corners=False, as in the training of the published weights": partial(
-            _warp_and_mask, align_corners=True
-        ),
+        "resize the map bilinearly, or it has steps": {"mode": "nearest"},
+        "resize the map with align_corners=False, as in the training of the published weights": {
+            "align_corners": True
+        },
     },
 )
 
@@ -98,14 +94,14 @@ check_best_gain = Exercise(
         Case("much noise", lambda f: _gain_of(f, [0.8, 0.1, -0.5], 0.3, 0.5)),
     ],
     mistakes={
-        "give one factor for each channel, shape (c,)": partial(_best_gain, total=(0, 1, 2, 3)),
+        "give one factor for each channel, shape (c,)": {"total": (0, 1, 2, 3)},
         "divide by w w, not by t t: the factor multiplies w": (
             lambda warped, wanted: _best_gain(wanted, warped)
         ),
         "that is the correlation, which has no scale: divide by w w": _correlation,
         "subtract their means from both first": _raw_gain,
         "that subtracts the mean of every image; take the mean over batch and positions, dim=(0, 2, 3)": (
-            partial(_best_gain, mean=(2, 3))
+            {"mean": (2, 3)}
         ),
         "a mean of quotients is unstable where w is near 0: sum first, then divide": _mean_quotient,
     },
@@ -212,14 +208,12 @@ check_shift_errors = Experiment(
     choices=("all shifts", "even shifts only", "none: the error grows with the shift"),
     conclude=_says_which_shifts,
     mistakes={
-        "roll the features too, by shift // 2 cells: a cell is two pixels wide": partial(
-            _shift_error, cells=lambda shift: shift
-        ),
-        "leave out a border of 8 cells, where rolled pixels come in from the other side": partial(
-            _shift_error, border=0
-        ),
-        "divide by the mean absolute value of the rolled features": partial(_shift_error, relative=False),
-        "roll images and features along the same axis, the last": partial(_shift_error, axis=-2),
+        "roll the features too, by shift // 2 cells: a cell is two pixels wide": {
+            "cells": lambda shift: shift
+        },
+        "leave out a border of 8 cells, where rolled pixels come in from the other side": {"border": 0},
+        "divide by the mean absolute value of the rolled features": {"relative": False},
+        "roll images and features along the same axis, the last": {"axis": -2},
     },
     why="2 x 2 pooling makes cells of two pixels, and a shift by whole cells loses nothing",
     atol=1e-3,

@@ -96,33 +96,27 @@ check_both_losses = Exercise(
         Case("loss_d's gradient in the generator", lambda f: _game(f, "loss_d, generator")),
     ],
     mistakes={
-        "loss_g needs its gradient in the generator: detach only for loss_d": partial(
-            _both_losses, for_g=torch.detach
-        ),
+        "loss_g needs its gradient in the generator: detach only for loss_d": {"for_g": torch.detach},
         "no_grad() also hides the discriminator from loss_d: detach its input, the generated image": (
             _without_gradient
         ),
-        "the formulas are right: the generator's target for its images is 1, not 0": partial(
-            _both_losses, loss_g=lambda on_fake: on_fake.square().mean()
-        ),
-        "the formulas are right: the discriminator's target is 1 for real images, else 0": partial(
-            _both_losses,
-            loss_d=lambda on_real, on_fake: on_real.square().mean() + (1 - on_fake).square().mean(),
-        ),
-        "the formulas are right: loss_d has no factor of 1/2": partial(
-            _both_losses,
-            loss_d=lambda on_real, on_fake: ((1 - on_real).square().mean() + on_fake.square().mean()) / 2,
-        ),
-        "that is the cross-entropy of logits (notebook 01); use least squares of the outputs": partial(
-            _both_losses,
-            loss_g=lambda on_fake: softplus(-on_fake).mean(),
-            loss_d=lambda on_real, on_fake: softplus(-on_real).mean() + softplus(on_fake).mean(),
-        ),
-        "the formulas are right: least squares, not absolute differences": partial(
-            _both_losses,
-            loss_g=lambda on_fake: (1 - on_fake).abs().mean(),
-            loss_d=lambda on_real, on_fake: (1 - on_real).abs().mean() + on_fake.abs().mean(),
-        ),
+        "the formulas are right: the generator's target for its images is 1, not 0": {
+            "loss_g": lambda on_fake: on_fake.square().mean()
+        },
+        "the formulas are right: the discriminator's target is 1 for real images, else 0": {
+            "loss_d": lambda on_real, on_fake: on_real.square().mean() + (1 - on_fake).square().mean()
+        },
+        "the formulas are right: loss_d has no factor of 1/2": {
+            "loss_d": lambda on_real, on_fake: ((1 - on_real).square().mean() + on_fake.square().mean()) / 2
+        },
+        "that is the cross-entropy of logits (notebook 01); use least squares of the outputs": {
+            "loss_g": lambda on_fake: softplus(-on_fake).mean(),
+            "loss_d": lambda on_real, on_fake: softplus(-on_real).mean() + softplus(on_fake).mean(),
+        },
+        "the formulas are right: least squares, not absolute differences": {
+            "loss_g": lambda on_fake: (1 - on_fake).abs().mean(),
+            "loss_d": lambda on_real, on_fake: (1 - on_real).abs().mean() + on_fake.abs().mean(),
+        },
     },
 )
 
@@ -193,13 +187,9 @@ check_numerical_slope = Exercise(
         Case("a shift", lambda f: _sloped(f, lambda z: z + 3)),
     ],
     mistakes={
-        "that is the transpose: column j holds what changes with coordinate j": partial(
-            _numerical_slope, dim=-2
-        ),
-        "the two points are 2 h apart": partial(_numerical_slope, spread=1.0),
-        "that is a one-sided difference; take warp(p + h) - warp(p - h)": partial(
-            _numerical_slope, spread=1.0, back=False
-        ),
+        "that is the transpose: column j holds what changes with coordinate j": {"dim": -2},
+        "the two points are 2 h apart": {"spread": 1.0},
+        "that is a one-sided difference; take warp(p + h) - warp(p - h)": {"spread": 1.0, "back": False},
         "divide by the distance of the two points": lambda warp, points, h=1e-2: (
             2 * h * _numerical_slope(warp, points, h)
         ),

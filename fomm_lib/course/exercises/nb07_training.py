@@ -83,25 +83,24 @@ check_update_both = Exercise(
         Case("weights after five steps", lambda f: _after(f, 5)),
     ],
     mistakes={
-        "now nothing drops the discriminator's gradients; drop them just before loss_d.backward()": partial(
-            _update_both, drops_d=None
-        ),
-        "the generator's gradients must be dropped too, before loss_g.backward()": partial(
-            _update_both, drops_g=None
-        ),
-        "now nothing drops any gradient: they are added from step to step": partial(
-            _update_both, drops_g=None, drops_d=None
-        ),
-        "the step needs the gradients of loss_d.backward(): drop the old ones before it": partial(
-            _update_both, drops_d="too late"
-        ),
-        "the generator gets no gradient: zero_grad() before loss_g.backward(), no detach()": (
-            partial(_update_both, drops_g="too late")
-        ),
-        "the order of the updates was right: first the generator, then the discriminator": partial(
-            _update_both, discriminator_first=True
-        ),
-        "reuse the image made above; the generator has changed since": partial(_update_both, anew=True),
+        "now nothing drops the discriminator's gradients; drop them just before loss_d.backward()": {
+            "drops_d": None
+        },
+        "the generator's gradients must be dropped too, before loss_g.backward()": {"drops_g": None},
+        "now nothing drops any gradient: they are added from step to step": {
+            "drops_g": None,
+            "drops_d": None,
+        },
+        "the step needs the gradients of loss_d.backward(): drop the old ones before it": {
+            "drops_d": "too late"
+        },
+        "the generator gets no gradient: zero_grad() before loss_g.backward(), no detach()": {
+            "drops_g": "too late"
+        },
+        "the order of the updates was right: first the generator, then the discriminator": {
+            "discriminator_first": True
+        },
+        "reuse the image made above; the generator has changed since": {"anew": True},
     },
 )
 
@@ -178,17 +177,14 @@ check_distance_moved = Experiment(
     settings=[1, 10, 100],
     answer="stays",
     mistakes={
-        "that is SGD with lr=0.001; its distance grows with the loss. Now measure Adam": partial(
-            _distance_moved, optimizer=torch.optim.SGD, rate=0.001
-        ),
-        "that is one step; take ten": partial(_distance_moved, steps=1),
-        "that is the sum of both distances; take the Euclidean length": partial(_distance_moved, length=1),
-        "gradients are added from step to step: zero_grad() is missing": partial(
-            _distance_moved, drops=False
-        ),
-        "that is the length of the weights at the end; subtract the start": partial(
-            _distance_moved, start=torch.zeros(2)
-        ),
+        "that is SGD with lr=0.001; its distance grows with the loss. Now measure Adam": {
+            "optimizer": torch.optim.SGD,
+            "rate": 0.001,
+        },
+        "that is one step; take ten": {"steps": 1},
+        "that is the sum of both distances; take the Euclidean length": {"length": 1},
+        "gradients are added from step to step: zero_grad() is missing": {"drops": False},
+        "that is the length of the weights at the end; subtract the start": {"start": torch.zeros(2)},
         "weight.detach() shares its memory, so the start moves along: copy it with clone()": lambda factor: (
             0.0
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial, reduce
+from functools import reduce
 
 import torch
 
@@ -99,15 +99,14 @@ check_nearest_pose = Exercise(
         Case("none is equal; the nearest, for five sources", _strange_poses),
     ],
     mistakes={
-        "the position must have no effect: subtract the mean of each set": partial(
-            _nearest_pose, centred=False
-        ),
-        "the size must have no effect: divide each set by its size": partial(_nearest_pose, size=None),
-        "position and size must have no effect: subtract the mean, divide by the length": partial(
-            _nearest_pose, centred=False, size=None
-        ),
-        "divide by the length, the root of the sum of all squares": partial(_nearest_pose, size=_largest),
-        "that is the farthest pose": partial(_nearest_pose, farthest=True),
+        "the position must have no effect: subtract the mean of each set": {"centred": False},
+        "the size must have no effect: divide each set by its size": {"size": None},
+        "position and size must have no effect: subtract the mean, divide by the length": {
+            "centred": False,
+            "size": None,
+        },
+        "divide by the length, the root of the sum of all squares": {"size": _largest},
+        "that is the farthest pose": {"farthest": True},
     },
 )
 
@@ -135,15 +134,11 @@ check_smoothing_error = Experiment(
     choices=("rises", "falls", "falls, then rises"),
     conclude=_says_where_it_is_best,
     mistakes={
-        "that is the distance to the noisy points; compare with true_path": partial(
-            _smoothing_error, near="found"
-        ),
-        "that is the mean square; take its root": partial(
-            _smoothing_error, distance=lambda d: d.square().mean()
-        ),
-        "that is the mean absolute error; take the root of the mean square": partial(
-            _smoothing_error, distance=lambda d: d.abs().mean()
-        ),
+        "that is the distance to the noisy points; compare with true_path": {"near": "found"},
+        "that is the mean square; take its root": {"distance": lambda d: d.square().mean()},
+        "that is the mean absolute error; take the root of the mean square": {
+            "distance": lambda d: d.abs().mean()
+        },
     },
     why="more smoothing removes noise, and then the movement too",
 )

@@ -112,11 +112,9 @@ check_coverage = Experiment(
     settings=[1, 3, 6, 18],
     answer="falls",
     mistakes={
-        "that counts videos, as one should in earnest; here count all 12 n frames": partial(
-            _coverage, units="videos"
-        ),
+        "that counts videos, as one should in earnest; here count all 12 n frames": {"units": "videos"},
         "that is the share of intervals that miss 0": lambda frames: 1 - _coverage(frames),
-        "1.96 standard deviations on each side, not one": partial(_coverage, spread=1.0),
+        "1.96 standard deviations on each side, not one": {"spread": 1.0},
         "divide the standard deviation by the root of the number of frames": lambda frames: _coverage(
             frames, spread=1.96 * np.sqrt(12 * frames)
         ),

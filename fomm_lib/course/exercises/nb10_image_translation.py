@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.checker import Case, Exercise, slope
 from fomm_lib.family.cyclegan import ImagePool
 from fomm_lib.gan import binary_cross_entropy
 
@@ -48,23 +48,19 @@ check_patch_pixels = Exercise(
         ),
     ],
     mistakes={
-        "the padding is missing: pixel 0 of the padded image is pixel -padding of the image": partial(
-            _patch_pixels, padded=0
-        ),
+        "the padding is missing: pixel 0 of the padded image is pixel -padding of the image": {"padded": 0},
         "a padding counts before the strides of the earlier layers: subtract it layer by layer": (
             _padding_once
         ),
-        "the padding is subtracted, not added": partial(_patch_pixels, padded=-1),
-        "the strides are not used": partial(_patch_pixels, strides=False),
+        "the padding is subtracted, not added": {"padded": -1},
+        "the strides are not used": {"strides": False},
         "from the output back the last layer comes first": lambda layers, output: _patch_pixels(
             layers[::-1], output
         ),
         "that is the pixel behind the last one: output 0 of a kernel of 4 sees pixels 0 to 3": (
             lambda layers, output: (_patch_pixels(layers, output)[0], _patch_pixels(layers, output)[1] + 1)
         ),
-        "a kernel of 4 reaches from a pixel to the third after it: kernel - 1": partial(
-            _patch_pixels, longer=1
-        ),
+        "a kernel of 4 reaches from a pixel to the third after it: kernel - 1": {"longer": 1},
         "that is the first pixel and the number of pixels; return the last pixel": (
             lambda layers, output: (_patch_pixels(layers, output)[0], _width(layers, output))
         ),
@@ -133,21 +129,15 @@ def _images(seed: int):
 def _ask_gradient(loss):
     inputs, targets, fake = _images(2)
     fake.requires_grad_(True)
-    value = loss(_linear_discriminator, inputs, targets, fake)
-    if isinstance(value, torch.Tensor) and value.requires_grad:
-        value.backward()
-    return (
-        "a gradient reaches the generator" if fake.grad is not None else "no gradient reaches the generator"
-    )
+    gradient = slope(loss(_linear_discriminator, inputs, targets, fake), fake)
+    return f"{'no' if gradient is None else 'a'} gradient reaches the generator"
 
 
 def _ask_training(loss):
     inputs, targets, fake = _images(3)
     scale = torch.ones((), requires_grad=True)
-    value = loss(lambda images: scale * _linear_discriminator(images), inputs, targets, fake)
-    if isinstance(value, torch.Tensor) and value.requires_grad:
-        value.backward()
-    return torch.zeros(()) if scale.grad is None else scale.grad
+    gradient = slope(loss(lambda x: scale * _linear_discriminator(x), inputs, targets, fake), scale)
+    return torch.zeros(()) if gradient is None else gradient
 
 
 check_conditional_loss = Exercise(
@@ -164,20 +154,15 @@ check_conditional_loss = Exercise(
             lambda *a: 2 * _conditional_loss(*a)
         ),
         "the generated image has no term": _one_sided,
-        "detach the generated image: this loss must not train the generator": partial(
-            _conditional_loss, detaches=False
-        ),
+        "detach the generated image: this loss must not train the generator": {"detaches": False},
         "true and generated images are exchanged: the true ones have the target 1": _exchanged,
-        "the targets are exchanged: 1 for the true images, 0 for the generated ones": partial(
-            _conditional_loss, labels=(0.0, 1.0)
-        ),
-        "minus the loss of the target 1 is not the loss of the target 0": partial(
-            _conditional_loss, labels=(1.0, 1.0), of_fake=-1
-        ),
+        "the targets are exchanged: 1 for the true images, 0 for the generated ones": {"labels": (0.0, 1.0)},
+        "minus the loss of the target 1 is not the loss of the target 0": {
+            "labels": (1.0, 1.0),
+            "of_fake": -1,
+        },
         "the labels come first, then the image": _image_first,
-        "the discriminator gives logits, any number: from_logits=True": partial(
-            _conditional_loss, logits=False
-        ),
+        "the discriminator gives logits, any number: from_logits=True": {"logits": False},
         "nothing trains the discriminator: detach only the generated image": (
             lambda *a: _conditional_loss(*a).detach()
         ),
@@ -265,17 +250,6 @@ def _pool_query(
     return image if gives_new else old
 
 
-def _three_faults(stored, image, size, rng):
-    if len(stored) < size:
-        stored.append(image)
-        return stored[rng.randrange(len(stored))]
-    if rng.random() < 0.5:
-        return image
-    place = rng.randrange(size)
-    stored[place] = image
-    return stored[place]
-
-
 def _returned(query, count, seed):
     """The numbers of the images that a pool of four returns for images 0, 1, ...; None if one is missing."""
     stored, rng = [], random.Random(seed)
@@ -318,27 +292,26 @@ check_pool_query = Exercise(
         Case("the stored image, after the given one was changed", _changed_afterwards),
     ],
     mistakes={
-        "the old image is to be returned, not the new one that replaces it": partial(
-            _pool_query, gives_new=True
-        ),
-        "every time an old one: with probability 1/2 return the new image": partial(_pool_query, old_share=1),
-        "an old image that was returned must be replaced by the new one": partial(
-            _pool_query, replaces=False
-        ),
-        "until the pool is full, return the new image": partial(_pool_query, waits=False),
-        "store a copy (clone): the caller may change its image": partial(_pool_query, copies=False),
-        "a random image is returned and replaced, not always the oldest": partial(_pool_query, oldest=True),
-        "two faults are left: which image is returned at the end, and what is stored (a copy)": partial(
-            _pool_query, gives_new=True, copies=False
-        ),
-        "two faults are left: what is returned until the pool is full, and what is stored (a copy)": partial(
-            _pool_query, waits=False, copies=False
-        ),
-        "two faults are left: what is returned until the pool is full, and at the end": partial(
-            _pool_query, waits=False, gives_new=True
-        ),
+        "the old image is to be returned, not the new one that replaces it": {"gives_new": True},
+        "every time an old one: with probability 1/2 return the new image": {"old_share": 1},
+        "an old image that was returned must be replaced by the new one": {"replaces": False},
+        "until the pool is full, return the new image": {"waits": False},
+        "store a copy (clone): the caller may change its image": {"copies": False},
+        "a random image is returned and replaced, not always the oldest": {"oldest": True},
+        "two faults are left: which image is returned at the end, and what is stored (a copy)": {
+            "gives_new": True,
+            "copies": False,
+        },
+        "two faults are left: what is returned until the pool is full, and what is stored (a copy)": {
+            "waits": False,
+            "copies": False,
+        },
+        "two faults are left: what is returned until the pool is full, and at the end": {
+            "waits": False,
+            "gives_new": True,
+        },
     },
-    given=_three_faults,
+    given=partial(_pool_query, waits=False, gives_new=True, copies=False),
 )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from fomm_lib.course.exercises.checker import Case, Exercise
+from fomm_lib.course.exercises.checker import Case, Exercise, slope
 from fomm_lib.course.exercises.experiment import Experiment
 from fomm_lib.family.progressive import double, halve
 from fomm_lib.gan import binary_cross_entropy
@@ -18,22 +18,21 @@ def _seeded(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _stddev_map(x, group, neighbours=False, correction=0):
-    """One number an image, as a map; the images of a group stand apart, or side by side."""
-    size = min(group, len(x))
-    groups = (
-        x.reshape(-1, size, *x.shape[1:]).transpose(0, 1) if neighbours else x.reshape(size, -1, *x.shape[1:])
-    )
-    deviation = (groups.var(dim=0, correction=correction) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-    found = deviation.repeat_interleave(size) if neighbours else deviation.repeat(size)
-    return found.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
+def _deviation(groups, correction=0):
+    """One number a group: (size, B / size, C, H, W) -> (B / size,)."""
+    return (groups.var(dim=0, correction=correction) + 1e-8).sqrt().mean(dim=(1, 2, 3))
 
 
-def _of_groups(number, x, group):
-    """A map of another number of the groups: (size, B / size, C, H, W) -> (B / size,)."""
+def _stddev_map(x, group, number=_deviation):
+    """The number of its group for each image, as a map."""
     size = min(group, len(x))
     found = number(x.reshape(size, -1, *x.shape[1:])).repeat(size)
     return found.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
+
+
+def _of_neighbours(x, group):
+    order = torch.arange(len(x)).view(-1, min(group, len(x))).T.flatten()
+    return _stddev_map(x[order], group)[order.argsort()]
 
 
 def _number_for_each_pixel(x, group):
@@ -61,24 +60,22 @@ check_stddev_map = Exercise(
         Case("a batch of two, smaller than the group", lambda f: f(_seeded(2, 1, 2, 2, seed=2), 4)),
     ],
     mistakes={
-        "divide by the size of the group, not by one less: the population standard deviation": partial(
-            _stddev_map, correction=1
-        ),
+        "divide by the size of the group, not by one less: the population standard deviation": {
+            "number": partial(_deviation, correction=1)
+        },
         "the deviation is taken pixel by pixel, then averaged; not of the images' means": _mean_first,
-        "members of a group stand B / G apart; neighbours are in different groups": partial(
-            _stddev_map, neighbours=True
-        ),
+        "members of a group stand B / G apart; neighbours are in different groups": _of_neighbours,
         "that is one group of the whole batch": lambda x, group: _stddev_map(x, len(x)),
         "image n is in group n mod (B / G); the numbers have come to other images": _to_wrong_images,
-        "first the root of each variance, then the mean of the roots": partial(
-            _of_groups, lambda g: (g.var(dim=0, correction=0) + 1e-8).mean(dim=(1, 2, 3)).sqrt()
-        ),
-        "that is the variance; the deviation is its root": partial(
-            _of_groups, lambda g: g.var(dim=0, correction=0).mean(dim=(1, 2, 3))
-        ),
-        "the variance is taken over the images of a group alone, not over channels and pixels": partial(
-            _of_groups, lambda g: (g.var(dim=(0, 2, 3, 4), correction=0) + 1e-8).sqrt()
-        ),
+        "first the root of each variance, then the mean of the roots": {
+            "number": lambda g: (g.var(dim=0, correction=0) + 1e-8).mean(dim=(1, 2, 3)).sqrt()
+        },
+        "that is the variance; the deviation is its root": {
+            "number": lambda g: g.var(dim=0, correction=0).mean(dim=(1, 2, 3))
+        },
+        "the variance is taken over the images of a group alone, not over channels and pixels": {
+            "number": lambda g: (g.var(dim=(0, 2, 3, 4), correction=0) + 1e-8).sqrt()
+        },
         "one number for a group: the mean over channels, rows and columns": _number_for_each_pixel,
         "return the new channel alone; the discriminator concatenates it": lambda x, group: torch.cat(
             [x, _stddev_map(x, group)], dim=1
@@ -124,12 +121,12 @@ check_fade_both = Exercise(
         "alpha is the weight of the new level": (
             lambda new, old, real, alpha: _fade_both(new, old, real, 1 - alpha)
         ),
-        "pixels are repeated (nearest), not interpolated": partial(
-            _fade_both, enlarged=partial(F.interpolate, scale_factor=2, mode="bilinear")
-        ),
-        "make the real image smaller by means of 2 x 2 pixels, not by leaving pixels out": partial(
-            _fade_both, smaller=lambda real: real[..., ::2, ::2]
-        ),
+        "pixels are repeated (nearest), not interpolated": {
+            "enlarged": partial(F.interpolate, scale_factor=2, mode="bilinear")
+        },
+        "make the real image smaller by means of 2 x 2 pixels, not by leaving pixels out": {
+            "smaller": lambda real: real[..., ::2, ::2]
+        },
         "the real image is blended with its own small version, not with a generated one": _with_generated,
         "the real image is blended with its own small version, not with the new level": partial(
             _real_as, lambda new, coarse, real, alpha: alpha * real + (1 - alpha) * new
@@ -185,32 +182,15 @@ check_step_by_width = Experiment(
 )
 
 
-def _shuffle_by_hand(x):
+def _shuffle_by_hand(x, order=(0, 1, 4, 2, 5, 3)):
     batch, channels, height, width = x.shape
     squares = x.view(batch, channels // 4, 2, 2, height, width)
-    return squares.permute(0, 1, 4, 2, 5, 3).reshape(batch, channels // 4, 2 * height, 2 * width)
+    return squares.permute(order).reshape(batch, channels // 4, 2 * height, 2 * width)
 
 
 def _channels_last(x):
     batch, channels, height, width = x.shape
     return _shuffle_by_hand(x.view(batch, 4, channels // 4, height, width).transpose(1, 2).reshape_as(x))
-
-
-def _transposed(x):
-    batch, channels, height, width = x.shape
-    squares = x.view(batch, channels // 4, 2, 2, height, width).transpose(2, 3)
-    return _shuffle_by_hand(squares.reshape_as(x))
-
-
-def _reshaped_only(x):
-    batch, channels, height, width = x.shape
-    return x.reshape(batch, channels // 4, 2 * height, 2 * width)
-
-
-def _permuted(order, x):
-    batch, channels, height, width = x.shape
-    squares = x.view(batch, channels // 4, 2, 2, height, width)
-    return squares.permute(*order).reshape(batch, channels // 4, 2 * height, 2 * width)
 
 
 check_shuffle_by_hand = Exercise(
@@ -222,7 +202,9 @@ check_shuffle_by_hand = Exercise(
         Case("two images, 12 channels of 2 x 3 pixels", lambda f: f(_seeded(2, 12, 2, 3))),
     ],
     mistakes={
-        "rows and columns of the square are exchanged: channel 2 i + j is row i, column j": _transposed,
+        "rows and columns of the square are exchanged: channel 2 i + j is row i, column j": {
+            "order": (0, 1, 4, 3, 5, 2)
+        },
         "four neighbouring channels make one square: channel 4 c + 2 i + j": _channels_last,
         "that repeats one channel; each pixel of the square has a channel of its own": (
             lambda x: double(x[:, ::4])
@@ -230,13 +212,13 @@ check_shuffle_by_hand = Exercise(
         "that repeats the first channels; each pixel of the square has a channel of its own": (
             lambda x: double(x[:, : x.shape[1] // 4])
         ),
-        "a reshape alone mixes rows of different channels; move the axes first (permute)": _reshaped_only,
-        "the row of the square comes after the row of the image: the order is H, i, W, j": partial(
-            _permuted, (0, 1, 2, 4, 3, 5)
-        ),
-        "i belongs to the rows, between H and W: the order is H, i, W, j": partial(
-            _permuted, (0, 1, 4, 5, 2, 3)
-        ),
+        "a reshape alone mixes rows of different channels; move the axes first (permute)": {
+            "order": (0, 1, 2, 3, 4, 5)
+        },
+        "the row of the square comes after the row of the image: the order is H, i, W, j": {
+            "order": (0, 1, 2, 4, 3, 5)
+        },
+        "i belongs to the rows, between H and W: the order is H, i, W, j": {"order": (0, 1, 4, 5, 2, 3)},
     },
 )
 
@@ -262,10 +244,8 @@ def _weight_on_content(content, logits):
 def _slope_of(loss, logit: float):
     """The gradient that reaches a logit, over the weight of the adversarial term."""
     logits = torch.full((1,), logit, requires_grad=True)
-    value = loss(torch.tensor(0.5), logits)
-    if isinstance(value, torch.Tensor) and value.requires_grad:
-        value.backward()
-    return torch.zeros(1) if logits.grad is None else logits.grad / WEIGHT
+    gradient = slope(loss(torch.tensor(0.5), logits), logits)
+    return torch.zeros(1) if gradient is None else gradient / WEIGHT
 
 
 check_generator_loss = Exercise(
@@ -281,9 +261,7 @@ check_generator_loss = Exercise(
     mistakes={
         "that is log(1 - D): its gradient vanishes where D is sure, and it is most needed there": _saturating,
         "these are logits; a sigmoid before from_logits=True is one too many": _sigmoid_twice,
-        "the target is 1: the generator wants its images to be taken for real ones": partial(
-            _generator_loss, target=0.0
-        ),
+        "the target is 1: the generator wants its images to be taken for real ones": {"target": 0.0},
         "the small weight belongs to the adversarial term": _weight_on_content,
         "the weight of 0.001 is missing": lambda content, logits: (
             content + binary_cross_entropy(logits, 1.0, from_logits=True)

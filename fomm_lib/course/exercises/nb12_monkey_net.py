@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 
@@ -44,13 +43,6 @@ def _in_pixels(heatmap):
     return (mean + 1) * half, covariance * torch.outer(half, half)
 
 
-def _means_for_sums(heatmap):
-    grid = coordinate_grid(*heatmap.shape)
-    mean = (heatmap[..., None] * grid).mean(dim=(0, 1))
-    offset = grid - mean
-    return mean, (heatmap[..., None, None] * offset[..., :, None] * offset[..., None, :]).mean(dim=(0, 1))
-
-
 def _heatmap(*peaks: tuple[int, int], size: tuple[int, int] = (9, 9)) -> torch.Tensor:
     """Equal weight at (row, column) places."""
     heatmap = torch.zeros(size)
@@ -71,14 +63,10 @@ check_heatmap_moments = Exercise(
         ),
     ],
     mistakes={
-        "(y, x) instead of (x, y)": partial(_heatmap_moments, swapped=True),
-        "offsets are measured from the mean, not from the centre of the image": partial(
-            _heatmap_moments, about_mean=False
-        ),
-        "the heatmap sums to 1 already; do not divide by the number of pixels": partial(
-            _heatmap_moments, divided=True
-        ),
-        "the heatmap weights the products once, not squared": partial(_heatmap_moments, power=2),
+        "(y, x) instead of (x, y)": {"swapped": True},
+        "offsets are measured from the mean, not from the centre of the image": {"about_mean": False},
+        "the heatmap sums to 1 already; do not divide by the number of pixels": {"divided": True},
+        "the heatmap weights the products once, not squared": {"power": 2},
         "the entry xy is missing: without it an ellipse cannot be inclined": _diagonal,
         "the covariance is a matrix of 2 x 2, with the entry xy, not two variances": _variances_alone,
         "the mean is the weighted mean of all points, not the point of the largest weight": (
@@ -89,7 +77,9 @@ check_heatmap_moments = Exercise(
             _heatmap_moments(heatmap)[0],
             torch.cov(coordinate_grid(*heatmap.shape).reshape(-1, 2).T),
         ),
-        "the heatmap sums to 1: sum over the pixels, do not take the mean": _means_for_sums,
+        "the heatmap sums to 1: sum over the pixels, do not take the mean": lambda heatmap: _heatmap_moments(
+            heatmap / heatmap.numel()
+        ),
         "return the mean first, then the covariance": lambda heatmap: _heatmap_moments(heatmap)[::-1],
     },
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from fomm_lib.course.exercises.checker import Case, Exercise
@@ -12,59 +14,28 @@ NEAR = 0.2
 """How near a keypoint must be to a landmark, in units of [-1, 1]."""
 
 
-def _follows(keypoints, landmarks, source_side=False, anywhere=False, every=False, factor=0.5, ahead=False):
-    side = 0 if source_side else 1
-    moved = landmarks[0] - landmarks[1]
-    shift = keypoints[0] - keypoints[1]
-    error = (moved[:, None] - (-shift if ahead else shift)).norm(dim=-1)
-    near = (landmarks[side][:, None] - keypoints[side]).norm(dim=-1) < NEAR
-    if anywhere:
-        near = torch.ones_like(near)
-    good = error < factor * moved.norm(dim=-1, keepdim=True)
-    return ((good | ~near).all(dim=1) & near.any(dim=1)) if every else (good & near).any(dim=1)
+def _follows(away, error, moved, shift):
+    return ((away < NEAR) & (error < 0.5 * moved)).any(dim=1)
 
 
-def _landmarks_follow(keypoints, landmarks):
-    return _follows(keypoints, landmarks)
+def _nearest_follows(away, error, moved, shift):
+    nearest = away == away.amin(dim=1, keepdim=True)
+    return (nearest & (away < NEAR) & (error < 0.5 * moved)).any(dim=1)
 
 
-def _distances(keypoints, landmarks):
-    """Motions (n, 2) and (K, 2), distances in the driving frame (n, K), errors of the motions (n, K)."""
-    moved, shift = landmarks[0] - landmarks[1], keypoints[0] - keypoints[1]
-    away = (landmarks[1][:, None] - keypoints[1]).norm(dim=-1)
-    return moved, shift, away, (moved[:, None] - shift).norm(dim=-1)
+def _every_near_one_follows(away, error, moved, shift):
+    near = away < NEAR
+    return near.any(dim=1) & (~near | (error < 0.5 * moved)).all(dim=1)
 
 
-def _nearest_follows(keypoints, landmarks):
-    moved, _, away, error = _distances(keypoints, landmarks)
-    (least, which), row = away.min(dim=1), torch.arange(len(moved))
-    return (least < NEAR) & (error[row, which] < 0.5 * moved.norm(dim=-1))
-
-
-def _half_of_the_keypoints_motion(keypoints, landmarks):
-    _, shift, away, error = _distances(keypoints, landmarks)
-    return ((away < NEAR) & (error < 0.5 * shift.norm(dim=-1))).any(dim=1)
-
-
-def _squared_distance(keypoints, landmarks):
-    moved, _, away, error = _distances(keypoints, landmarks)
-    return ((away.square() < NEAR) & (error < 0.5 * moved.norm(dim=-1, keepdim=True))).any(dim=1)
-
-
-def _two_keypoints(keypoints, landmarks):
-    moved, _, away, error = _distances(keypoints, landmarks)
-    return (away < NEAR).any(dim=1) & (error < 0.5 * moved.norm(dim=-1, keepdim=True)).any(dim=1)
-
-
-def _lengths_alone(keypoints, landmarks):
-    moved, shift, away, _ = _distances(keypoints, landmarks)
-    length = moved.norm(dim=-1, keepdim=True)
-    return ((away < NEAR) & ((length - shift.norm(dim=-1)).abs() < 0.5 * length)).any(dim=1)
-
-
-def _still_follows(keypoints, landmarks):
-    near = (landmarks[1][:, None] - keypoints[1]).norm(dim=-1) < NEAR
-    return near.any(dim=1)
+def _landmarks_follow(keypoints, landmarks, rule=_follows, frame=1, direction=1):
+    """Which landmarks follow by a rule, a function of the distances in a frame and the errors of the motions,
+    (n, K) each, and of the lengths of the motions, (n, 1) and (K,).
+    """
+    moved, shift = landmarks[0] - landmarks[1], direction * (keypoints[0] - keypoints[1])
+    away = (landmarks[frame][:, None] - keypoints[frame]).norm(dim=-1)
+    error = (moved[:, None] - shift).norm(dim=-1)
+    return rule(away, error, moved.norm(dim=-1, keepdim=True), shift.norm(dim=-1))
 
 
 def _points(*driving, shift) -> torch.Tensor:
@@ -123,74 +94,46 @@ check_landmarks_follow = Exercise(
         Case("ten other keypoints", lambda f: f(*_random(1))),
     ],
     mistakes={
-        "near is measured in the driving frame, index 1, as the flow is": (
-            lambda k, z: _follows(k, z, source_side=True)
-        ),
-        "a keypoint far away says nothing about this landmark: take those within NEAR": (
-            lambda k, z: _follows(k, z, anywhere=True)
-        ),
-        "one keypoint is enough; not all that are near must follow": lambda k, z: _follows(k, z, every=True),
-        "the error must be below half the motion, not below the motion": (
-            lambda k, z: _follows(k, z, factor=1.0)
-        ),
-        "both motions go from the driving frame to the source": lambda k, z: _follows(k, z, ahead=True),
-        "a keypoint that is near may still stand still": _still_follows,
-        "any keypoint within NEAR may follow, not only the nearest": _nearest_follows,
-        "half of the landmark's motion is allowed, not half of the keypoint's": _half_of_the_keypoints_motion,
-        "that compares the square of the distance with NEAR": _squared_distance,
-        "the same keypoint must be near and follow; combine both for each pair, then use any": _two_keypoints,
-        "two motions of equal length may point elsewhere: take the length of their difference": (
-            _lengths_alone
-        ),
+        "near is measured in the driving frame, index 1, as the flow is": {"frame": 0},
+        "a keypoint far away says nothing about this landmark: take those within NEAR": {
+            "rule": lambda away, error, moved, shift: (error < 0.5 * moved).any(dim=1)
+        },
+        "one keypoint is enough; not all that are near must follow": {"rule": _every_near_one_follows},
+        "the error must be below half the motion, not below the motion": {
+            "rule": lambda away, error, moved, shift: _follows(away, error, 2 * moved, shift)
+        },
+        "both motions go from the driving frame to the source": {"direction": -1},
+        "a keypoint that is near may still stand still": {
+            "rule": lambda away, error, moved, shift: (away < NEAR).any(dim=1)
+        },
+        "any keypoint within NEAR may follow, not only the nearest": {"rule": _nearest_follows},
+        "half of the landmark's motion is allowed, not half of the keypoint's": {
+            "rule": lambda away, error, moved, shift: _follows(away, error, shift, shift)
+        },
+        "that compares the square of the distance with NEAR": {
+            "rule": lambda away, error, moved, shift: _follows(away**2, error, moved, shift)
+        },
+        "the same keypoint must be near and follow; combine both for each pair, then use any": {
+            "rule": lambda away, error, moved, shift: (away < NEAR).any(1) & (error < 0.5 * moved).any(1)
+        },
+        "two motions of equal length may point elsewhere: take the length of their difference": {
+            "rule": lambda away, error, moved, shift: _follows(away, (moved - shift).abs(), moved, shift)
+        },
     },
 )
 
 
-def _foot(u, stance, stride, lift):
-    """Position of a foot at u of a cycle; the swing is linear here."""
-    swing = ((u - stance) / (1 - stance)).clamp(0, 1)
+def _foot(u, stance, stride, lift, back=1, ahead=1, exchanged=False, lifted_at_stance=False):
+    """Position of a foot at u of a cycle; the swing is linear here. `back` and `ahead` are the signs of the
+    ways on the ground and in the air.
+    """
     on_ground = u < stance
-    forward = torch.where(on_ground, stride * (0.5 - u / stance), stride * (swing - 0.5))
-    height = torch.where(on_ground, torch.zeros_like(u), lift * torch.sin(torch.pi * swing))
+    standing, swing = u / stance, ((u - stance) / (1 - stance)).clamp(0, 1)
+    ways = back * (0.5 - standing), ahead * (swing - 0.5)
+    forward = stride * torch.where(on_ground, *(ways[::-1] if exchanged else ways))
+    lifted = on_ground if lifted_at_stance else ~on_ground
+    height = lift * lifted * torch.sin(torch.pi * (standing if lifted_at_stance else swing))
     return torch.stack([forward, height], dim=-1)
-
-
-def _sliding_foot(u, stance, stride, lift):
-    swing = ((u - stance) / (1 - stance)).clamp(0, 1)
-    on_ground = u < stance
-    forward = torch.where(on_ground, stride * (u / stance - 0.5), stride * (0.5 - swing))
-    height = torch.where(on_ground, torch.zeros_like(u), lift * torch.sin(torch.pi * swing))
-    return torch.stack([forward, height], dim=-1)
-
-
-def _jumping_foot(u, stance, stride, lift):
-    swing = ((u - stance) / (1 - stance)).clamp(0, 1)
-    forward = torch.where(u < stance, stride * (0.5 - u / stance), stride * (0.5 - swing))
-    height = torch.where(u < stance, torch.zeros_like(u), lift * torch.sin(torch.pi * swing))
-    return torch.stack([forward, height], dim=-1)
-
-
-def _swing_alone(u, stance, stride, lift):
-    swing = ((u - stance) / (1 - stance)).clamp(0, 1)
-    height = _foot(u, stance, stride, lift)[..., 1]
-    return torch.stack(
-        [torch.where(u < stance, stride * (u / stance - 0.5), stride * (swing - 0.5)), height], -1
-    )
-
-
-def _branches_exchanged(u, stance, stride, lift):
-    swing = ((u - stance) / (1 - stance)).clamp(0, 1)
-    height = _foot(u, stance, stride, lift)[..., 1]
-    return torch.stack(
-        [torch.where(u < stance, stride * (0.5 - swing), stride * (u / stance - 0.5)), height], -1
-    )
-
-
-def _mirrored_height(u, stance, stride, lift):
-    result = _foot(u, stance, stride, lift)
-    return torch.stack(
-        [result[..., 0], torch.where(u < stance, lift * torch.sin(torch.pi * u / stance), 0.0)], -1
-    )
 
 
 def _cycle(count: int) -> torch.Tensor:
@@ -206,18 +149,22 @@ check_foot = Exercise(
         Case("a short step, high", lambda f: f(_cycle(12), 0.6, 0.5, 2.0)),
     ],
     mistakes={
-        "the foot jumps when it leaves the ground: it swings from behind to the front": _jumping_foot,
-        "the foot is lifted while it should stand": _mirrored_height,
+        "the foot jumps when it leaves the ground: it swings from behind to the front": {"ahead": -1},
+        "the foot is lifted while it should stand": {"lifted_at_stance": True},
         "lengths are whole strides: from half a stride in front to half a stride behind": (
             lambda u, stance, stride, lift: _foot(u, stance, 2 * stride, lift)
         ),
-        "the swing is right now; on the ground the foot still goes forward": _swing_alone,
-        "on the ground the place depends on u / stance, in the air on swing": _branches_exchanged,
+        "the swing is right now; on the ground the foot still goes forward": {"back": -1},
+        "on the ground the place depends on u / stance, in the air on swing": {
+            "back": -1,
+            "ahead": -1,
+            "exchanged": True,
+        },
         "do not turn time round: u is right, and the sign of the forward place is wrong": (
-            lambda u, stance, stride, lift: _sliding_foot(1 - u, stance, stride, lift)
+            lambda u, stance, stride, lift: _foot(1 - u, stance, stride, lift, back=-1, ahead=-1)
         ),
     },
-    given=_sliding_foot,
+    given=partial(_foot, back=-1, ahead=-1),
 )
 
 
@@ -292,9 +239,7 @@ check_error_by_size = Experiment(
     settings=[0.1, 0.2, 0.4, 0.8],
     answer="rises",
     mistakes={
-        "that is the error on the disc only; take the mean over the image": lambda radius: _repeat_error(
-            radius, on_disc=True
-        ),
+        "that is the error on the disc only; take the mean over the image": {"on_disc": True},
         "that is the error divided by the size of the disc, which falls; L1 is the mean over the image": (
             _share_of_the_disc
         ),

@@ -11,9 +11,9 @@ from fomm_lib.course.exercises.experiment import Experiment
 from fomm_lib.evaluation.power import power
 
 
-def _area(clean, spoiled):
+def _area(clean, spoiled, tie=0.5):
     difference = np.subtract.outer(np.asarray(spoiled, float), np.asarray(clean, float))
-    return float(np.mean(difference > 0) + 0.5 * np.mean(difference == 0))
+    return float(np.mean(difference > 0) + tie * np.mean(difference == 0))
 
 
 def _at_middle(clean, spoiled):
@@ -21,14 +21,6 @@ def _at_middle(clean, spoiled):
     clean, spoiled = np.asarray(clean, float), np.asarray(spoiled, float)
     threshold = (clean.mean() + spoiled.mean()) / 2
     return float(((spoiled > threshold).mean() + (clean <= threshold).mean()) / 2)
-
-
-def _ties(weight):
-    def area(clean, spoiled):
-        difference = np.subtract.outer(np.asarray(spoiled, float), np.asarray(clean, float))
-        return float(np.mean(difference > 0) + weight * np.mean(difference == 0))
-
-    return area
 
 
 def _in_order(clean, spoiled):
@@ -70,8 +62,8 @@ check_area_under_roc = Exercise(
         "clean and spoiled are exchanged: the area is the probability that the spoiled score is higher": (
             lambda clean, spoiled: _area(spoiled, clean)
         ),
-        "a tie counts a half, not nothing": _ties(0.0),
-        "a tie counts a half, not one": _ties(1.0),
+        "a tie counts a half, not nothing": {"tie": 0.0},
+        "a tie counts a half, not one": {"tie": 1.0},
         "that is the share of right decisions at one threshold; the area has none": _at_middle,
         "every clean score is compared with every spoiled one, not only that of the same row": _in_order,
         "that is how many comparisons the spoiled score wins; divide by the number of comparisons": _count,
@@ -85,39 +77,14 @@ check_area_under_roc = Exercise(
 )
 
 
-def _threshold(scores, spoiled, false_alarms):
-    clean = np.asarray(scores, float)[~np.asarray(spoiled, bool)]
-    return float(np.quantile(clean, 1 - false_alarms))
+def _upper_quantile(scores, share):
+    return np.quantile(scores, 1 - share)
 
 
-def _of_all(scores, spoiled, false_alarms):
-    return float(np.quantile(np.asarray(scores, float), 1 - false_alarms))
-
-
-def _of_spoiled(scores, spoiled, false_alarms):
-    return float(np.quantile(np.asarray(scores, float)[np.asarray(spoiled, bool)], 1 - false_alarms))
-
-
-def _other_end(scores, spoiled, false_alarms):
-    return _threshold(scores, spoiled, 1 - false_alarms)
-
-
-def _largest(scores, spoiled, false_alarms):
-    return _threshold(scores, spoiled, 0.0)
-
-
-def _as_normal(scores, spoiled, false_alarms):
-    clean = np.asarray(scores, float)[~np.asarray(spoiled, bool)]
-    return float(clean.mean() + 1.2816 * clean.std())  # the 90th percentile of a Gaussian
-
-
-def _of_clean(quantile):
-    """A function of the exercise that takes its threshold from the clean scores in another way."""
-
-    def answer(scores, spoiled, false_alarms):
-        return float(quantile(np.sort(np.asarray(scores, float)[~np.asarray(spoiled, bool)]), false_alarms))
-
-    return answer
+def _threshold(scores, spoiled, false_alarms, chosen=np.logical_not, quantile=_upper_quantile):
+    """A quantile of the scores that are chosen by whether they are spoiled."""
+    scores = np.asarray(scores, float)[chosen(np.asarray(spoiled, bool))]
+    return float(quantile(np.sort(scores), false_alarms))
 
 
 def _spoiled_as_zero(scores, spoiled, false_alarms):
@@ -134,26 +101,30 @@ def _scored(function, seed, share, spread=1.0):
 check_threshold = Exercise(
     "threshold",
     solution=_threshold,
-    given=_of_all,
+    given=partial(_threshold, chosen=np.ones_like),
     cases=[
         Case("a tenth of false alarms", partial(_scored, seed=0, share=0.1)),
         Case("a twentieth, other scores", partial(_scored, seed=1, share=0.05)),
         Case("a quarter", partial(_scored, seed=2, share=0.25, spread=3.0)),
     ],
     mistakes={
-        "false alarms are about clean pairs; this is a quantile of the spoiled ones": _of_spoiled,
-        "that lets a tenth of the clean pairs pass: high scores are trouble": _other_end,
-        "no clean pair is above the largest of them: that allows no false alarm at all": _largest,
-        "that takes the scores for Gaussian and the share for 0.1; use the quantile": _as_normal,
-        "np.percentile takes per cent, 0 to 100; np.quantile takes a share": _of_clean(
-            lambda clean, share: np.percentile(clean, 1 - share)
-        ),
-        "that is one of the scores; np.quantile takes a point between two of them, as the check does": (
-            _of_clean(lambda clean, share: clean[int((1 - share) * len(clean))])
-        ),
-        "trouble is on one side only, above the threshold: do not halve the share": _of_clean(
-            lambda clean, share: np.quantile(clean, 1 - share / 2)
-        ),
+        "false alarms are about clean pairs; this is a quantile of the spoiled ones": {"chosen": np.asarray},
+        "that lets a tenth of the clean pairs pass: high scores are trouble": {"quantile": np.quantile},
+        "no clean pair is above the largest of them: that allows no false alarm at all": {
+            "quantile": lambda clean, share: clean[-1]
+        },
+        "that takes the scores for Gaussian and the share for 0.1; use the quantile": {
+            "quantile": lambda clean, share: clean.mean() + 1.2816 * clean.std()  # the 90th percentile
+        },
+        "np.percentile takes per cent, 0 to 100; np.quantile takes a share": {
+            "quantile": lambda clean, share: np.percentile(clean, 1 - share)
+        },
+        "that is one of the scores; np.quantile takes a point between two of them, as the check does": {
+            "quantile": lambda clean, share: clean[int((1 - share) * len(clean))]
+        },
+        "trouble is on one side only, above the threshold: do not halve the share": {
+            "quantile": lambda clean, share: np.quantile(clean, 1 - share / 2)
+        },
         "a score of 0 still counts as a pair; leave spoiled pairs out": _spoiled_as_zero,
     },
 )
