@@ -330,8 +330,8 @@ for column, low, high in (
 # **The deviation channel does pay.** In each seed the distance without it is larger, in the mean by a fifth,
 # and the heads differ less ("spread": the deviation between images, over that of real ones).
 #
-# **Compare within a seed.** The third ran on a busy machine: all three kinds saw fewer images, and ended
-# farther away.
+# **Compare within a seed.** The third ran on a busy machine: all kinds saw fewer images, and ended farther
+# away.
 #
 # **Time does most.** The weights of the course, 580,000 images in about 100 minutes, have the distance of
 # real images at 32 pixels: 33 and 33. And yet you can tell their heads from real ones: the measure
