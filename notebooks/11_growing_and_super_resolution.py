@@ -280,8 +280,7 @@ plots.show_table(["batch", "deviation channel"], rows)
 # *flat*, with 16 pixels from the beginning; grown without minibatch standard deviation (`python -m
 # experiments.family progressive`; bars: range of the seeds). The measure is the sliced
 # Wasserstein distance (SWD) between patches of real and generated images, x 1000; smaller is better. Two
-# halves of the real images show what a perfect generator would get. Before you look: does growing cost time,
-# since so much is spent on images that nobody wants?
+# halves of the real images show what a perfect generator would get. Before you look: does growing cost time?
 
 # %% tags=["hide-input"]
 # @title SWD by images seen
@@ -331,18 +330,17 @@ for column, low, high in (
 # **The deviation channel does pay.** In each seed the distance without it is larger, in the mean by a fifth,
 # and the heads differ less ("spread": the deviation between images, over that of real ones).
 #
-# **Compare within a seed.** The third ran on a busy machine, where a second of processor time does less: all
-# three kinds saw fewer images, and ended farther away. The ranges overlap; the order does not change.
+# **Compare within a seed.** The third ran on a busy machine: all kinds saw fewer images, and ended farther
+# away.
 #
 # **Time does most.** The weights of the course, 580,000 images in about 100 minutes, have the distance of
-# real images at 32 pixels: 33 and 33. And yet you can tell their heads from real ones. The measure
-# compares patches of 7 x 7 pixels, and does not see whether they fit together into one face.
+# real images at 32 pixels: 33 and 33. And yet you can tell their heads from real ones: the measure
+# compares patches of 7 x 7 pixels, not how they fit together.
 #
 # ## 4. The mean of all sharp images
 #
-# Now the other direction: a small image is given, and many large ones fit it. Here is the question in one
-# dimension. An edge lies at one of nine places, and the small signal does not say at which. What does the
-# squared error ask for?
+# Now the other direction: many large images fit a small one. In one dimension: an edge lies at one of nine
+# places, and the small signal does not say at which. What does the squared error ask for?
 
 # %%
 mean = POSSIBLE.mean(dim=0)

@@ -463,8 +463,8 @@ plots.show(
 # **What these numbers do not show.** Monkey-Net had 40 clips and 38 to 53 minutes of a core, `heads-64` 1,200
 # clips and 80 minutes, `heads-128` the true motion of rendered heads besides. `heads-64` and both others
 # were trained once. The AKD of Monkey-Net's three seeds lies between 9.6 and 12.4: a difference of a few
-# per cent would not show that one is better. In the papers, on VoxCeleb, Monkey-Net reaches L1 .049 and AKD 1.88,
-# first order .043 and 1.29.
+# per cent would not show that one is better. In the papers, on VoxCeleb, Monkey-Net reaches L1 .049 and AKD
+# 1.88, first order .043 and 1.29.
 #
 # ## From toy to library
 #
