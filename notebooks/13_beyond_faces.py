@@ -266,7 +266,8 @@ for category in ("heads", *CATEGORIES):
 
 # %% [markdown]
 # **Cars: it works.** The flow of `vehicles-64` is 8.4 pixels off, where "nothing moves" is 38 off, and it
-# beats "repeat the frame" both in L1 (.028 to .033) and in LPIPS. 27 % of the landmarks follow, 4 % by chance.
+# beats "repeat the frame" both in L1 (.028 to .033) and in LPIPS. 27 % of the landmarks follow, 4 % by
+# chance.
 #
 # **Bodies: in part.** EPE 8.5 where no motion has 12.3; 25 % of the landmarks follow. Trunks move, limbs, two
 # pixels wide, hardly. **Animals: little**, 15.0 of 16.4, and 2 % of the landmarks.
