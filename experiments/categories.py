@@ -1,6 +1,6 @@
 """Heads, bodies, animals and vehicles: the same code without labels; the trainings and tables of notebook 13.
 
-    python -m experiments.categories data  --data runs/categories                      # about 15 minutes
+    python -m experiments.categories data  --data runs/categories                      # about 4 minutes
     python -m experiments.categories train --data runs/categories --runs runs/trained  # 10 a model
     python -m experiments.categories table --data runs/categories --runs runs/trained  # about 2
     python -m experiments.categories unfit --data runs/categories --runs runs/trained  # about 4
