@@ -22,7 +22,8 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from fomm_lib.config import Config, load_config, published_content, read_json, shown
+from fomm_lib.config import Config, load_config, published_content
+from fomm_lib.documents import read_json, shown
 from fomm_lib.errors import InputError, error_text, printable
 from fomm_lib.files import atomic_output, check_name, data_path
 from fomm_lib.releases import importing

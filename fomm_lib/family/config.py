@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fomm_lib.config import shown
+from fomm_lib.documents import shown
 from fomm_lib.errors import InputError
 from fomm_lib.releases import importing
 

@@ -22,7 +22,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fomm_lib.checkpoints import check_tensors
-from fomm_lib.config import shown
+from fomm_lib.documents import shown
 from fomm_lib.errors import InputError, error_text
 from fomm_lib.family.config import FamilyConfig
 from fomm_lib.family.cyclegan import ImagePool, ResNetGenerator, cyclegan_step

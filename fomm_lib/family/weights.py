@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fomm_lib.checkpoints import check_entries, load_network, read_safetensors, weights_path
-from fomm_lib.config import read_json
+from fomm_lib.documents import read_json
 from fomm_lib.errors import InputError, printable
 from fomm_lib.family.config import SYSTEMS, FamilyConfig, read_config
 from fomm_lib.family.systems import build_networks

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fomm_lib.checkpoints import check_tensors, load_network, read_tensors
-from fomm_lib.config import check_extent, shown
+from fomm_lib.documents import check_extent, shown
 from fomm_lib.errors import InputError, error_text
 from fomm_lib.files import atomic_output
 from fomm_lib.version import __version__
