@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fomm_lib.documents import MAX_BYTES as MAX_BYTES  # these five can still be imported from here
+from fomm_lib.documents import MAX_BYTES as MAX_BYTES  # these names can still be imported from here
 from fomm_lib.documents import MAX_DEPTH as MAX_DEPTH
 from fomm_lib.documents import MAX_TEXT as MAX_TEXT
 from fomm_lib.documents import MAX_VALUES as MAX_VALUES
@@ -73,6 +73,7 @@ Channels = Annotated[int, Field(gt=0, le=64), _NUMBER]
 Weight = Annotated[float, Field(ge=0, le=1e6), _NUMBER]
 Ratio = Annotated[float, Field(ge=1e-6, le=1e6), _NUMBER]
 Scale = Annotated[float, Field(ge=2**-10, le=1), AfterValidator(_one_by_whole_number), _NUMBER]
+KeypointNumber = Annotated[int, Field(ge=0, le=999), _NUMBER]
 Landmark = Annotated[int, Field(ge=0, le=67), _NUMBER]  # a number of iBUG's 68
 Scales = Annotated[list[Scale], Field(max_length=10)]
 
@@ -203,6 +204,7 @@ class ExtensionParams(_Section):
     inpainting_blocks: Annotated[int, Field(ge=0, le=10), _NUMBER] = 0
     inpainting_features: Width = 128
     keypoint_maps: bool = False
+    opening_maps: Annotated[list[tuple[KeypointNumber, KeypointNumber]], Field(max_length=100)] = []
     fill: bool = False
     detail_features: Annotated[int, Field(ge=0, le=64), _NUMBER] = 0
 
@@ -250,7 +252,7 @@ class LossWeights(_Section):
 class LedKeypoint(_Section):
     """A keypoint that `pretraining.pretrain` leads to the mean of some of iBUG's 68 landmarks."""
 
-    keypoint: Annotated[int, Field(ge=0, le=999), _NUMBER]
+    keypoint: KeypointNumber
     landmarks: Annotated[list[Landmark], Field(min_length=1, max_length=68)]
 
 
@@ -341,7 +343,9 @@ def _check_extensions(parts: ExtensionParams, model: ModelParams, train: TrainPa
     mask = "generator_params.estimate_occlusion_map: true and dense_motion_params"
     masked = generator.estimate_occlusion_map and generator.dense_motion_params is not None
     depth, small = generator.num_down_blocks, model.kp_detector_params.scale_factor < 1
-    led = max((one.keypoint for one in train.led_keypoints), default=1000) < model.common_params.num_kp
+    num_kp = model.common_params.num_kp
+    led = max((one.keypoint for one in train.led_keypoints), default=1000) < num_kp
+    known = all(one != other and max(one, other) < num_kp for one, other in parts.opening_maps)
     for key, is_on, has_it, need in (
         (f"{name}.skips", parts.skips, masked, mask),
         (f"{name}.inpainting_blocks", parts.inpainting_blocks, masked, mask),
@@ -351,6 +355,8 @@ def _check_extensions(parts: ExtensionParams, model: ModelParams, train: TrainPa
         (f"{name}.skips", parts.skips, depth, "num_down_blocks of at least 1"),
         (f"{name}.fill", parts.fill, parts.skips, "skips"),
         (f"{name}.keypoint_maps", parts.keypoint_maps, parts.inpainting_blocks, "inpainting_blocks"),
+        (f"{name}.opening_maps", parts.opening_maps, parts.inpainting_blocks, "inpainting_blocks"),
+        (f"{name}.opening_maps", parts.opening_maps, known, "two different keypoints < num_kp a pair"),
         (f"{name}.detail_features", parts.detail_features, small, "a kp_detector scale_factor < 1"),
     ):
         if is_on and not has_it:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from fomm_lib.blocks import DownBlock, ResidualBlock, SameBlock, UpBlock, channe
 from fomm_lib.geometry import resize_displacement, resize_flow, warp
 from fomm_lib.inpainting import Inpainter, SkipDecoder
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.motion import DenseMotion, DenseMotionNetwork, heatmap_difference
+from fomm_lib.motion import DenseMotion, DenseMotionNetwork, heatmap_difference, opening_maps
 
 
 @dataclass
@@ -78,11 +79,12 @@ class OcclusionAwareGenerator(nn.Module):
         skips: decode with warped features of the source at every size, see `inpainting.SkipDecoder`.
         inpainting_blocks, inpainting_features: depth and width of an `inpainting.Inpainter` before the
             bottleneck; none with 0 blocks. Its hint is the occlusion map.
-        keypoint_maps: give the inpainter also the differences of the keypoints' heatmaps, which say e.g. that
-            lids close.
+        keypoint_maps: give the inpainter also the differences of the keypoints' heatmaps.
+        opening_maps: pairs of keypoints at the lids and lips, whose distances the inpainter is told, see
+            `motion.opening_maps`.
         fill: let the decoder with `skips` take colours around what is hidden, see `inpainting.fill_hidden`.
 
-    The last five are beyond the paper. With them an occlusion map must be estimated.
+    The last six are beyond the paper. With them an occlusion map must be estimated.
 
     Example:
         >>> generator = OcclusionAwareGenerator(dense_motion_params={"scale_factor": 0.25})
@@ -108,11 +110,13 @@ class OcclusionAwareGenerator(nn.Module):
         inpainting_blocks: int = 0,
         inpainting_features: int = 128,
         keypoint_maps: bool = False,
+        opening_maps: Sequence[tuple[int, int]] = (),
         fill: bool = False,
     ):
         super().__init__()
         self.align_corners = align_corners
         self.keypoint_maps = keypoint_maps
+        self.opening_pairs = opening_maps
         self.dense_motion_network = None
         if dense_motion_params is not None:
             self.dense_motion_network = DenseMotionNetwork(
@@ -132,7 +136,7 @@ class OcclusionAwareGenerator(nn.Module):
             self.bottleneck.add_module(f"r{i}", ResidualBlock(width[-1]))
         self.inpainter = self.decoder = None
         if inpainting_blocks:
-            hints = 1 + num_kp * keypoint_maps
+            hints = 1 + num_kp * keypoint_maps + 2 * len(opening_maps)
             self.inpainter = Inpainter(width[-1], hints, inpainting_blocks, inpainting_features)
         if skips:
             self.decoder = SkipDecoder(width, num_channels, fill)
@@ -201,14 +205,16 @@ class OcclusionAwareGenerator(nn.Module):
     def hints(
         self, motion: DenseMotion, kp_source: Keypoints, kp_driving: Keypoints, features: Tensor
     ) -> Tensor:
-        """What the inpainter is told, at the size of `features`: the occlusion map, and with `keypoint_maps`
-        the difference of the heatmaps of each keypoint; (B, 1 or K + 1, h, w).
+        """What the inpainter is told, at the size of `features`: the occlusion map; with `keypoint_maps` the
+        difference of the heatmaps of each keypoint; then `motion.opening_maps`. (B, 1 + K + 2 P, h, w).
         """
         size = features.shape[-2:]
-        occlusion = resize_occlusion(motion.occlusion, size)
-        if not self.keypoint_maps:
-            return occlusion
-        return torch.cat([occlusion, heatmap_difference(kp_source, kp_driving, *size)[:, 1:]], dim=1)
+        hints = [resize_occlusion(motion.occlusion, size)]
+        if self.keypoint_maps:
+            hints.append(heatmap_difference(kp_source, kp_driving, *size)[:, 1:])
+        if self.opening_pairs:
+            hints.append(opening_maps(kp_source, kp_driving, self.opening_pairs, *size))
+        return torch.cat(hints, dim=1)
 
     def deform_skips(
         self, skips: tuple[Tensor, ...], motion: DenseMotion, hole: Tensor | None = None

@@ -15,7 +15,11 @@ departs from the occlusion map: inside a mouth or at an eyelid it may paint alth
 With `fill` what it paints is a mixture of its own colours and of the visible colours around, see
 `fill_hidden`: a plain wall that a head uncovers need not be made from features.
 
-    image = keep * warp(source) + (1 - keep) * (share * filled + (1 - share) * painted)
+    image = keep * warp(source) + (1 - keep) * (share * filled + (1 - share) * painted),
+    share = (1 - occlusion) * sigmoid(map)
+
+Where the source is visible, `filled` is the warped source once more: were its share not limited to what is
+hidden, it would stand in for every pixel that is not kept, and nothing of a closing lid would be painted.
 """
 
 from __future__ import annotations
@@ -82,9 +86,10 @@ class SkipDecoder(nn.Module):
 
         image = keep * warped + (1 - keep) * sigmoid(colours),  keep = sigmoid(logit(occlusion) + map)
 
-    With `fill` the convolution makes one map more, the share of the visible colours around a pixel:
+    With `fill` the convolution makes one map more, for the share of the visible colours around a pixel:
 
-        image = keep * warped + (1 - keep) * (share * fill_hidden(warped) + (1 - share) * sigmoid(colours))
+        image = keep * warped + (1 - keep) * (share * fill_hidden(warped) + (1 - share) * sigmoid(colours)),
+        share = (1 - occlusion) * sigmoid(map)
 
     Args:
         widths: channels of the sizes from the image's to the smallest, as `channel_widths` gives them.
@@ -131,7 +136,7 @@ class SkipDecoder(nn.Module):
         keep = torch.sigmoid((visible / (1 - visible)).log() + painted[:, number : number + 1])
         colours = torch.sigmoid(painted[:, :number])
         if self.fill:
-            share = torch.sigmoid(painted[:, number + 1 :])
+            share = (1 - occlusion) * torch.sigmoid(painted[:, number + 1 :])
             colours = colours + share * (fill_hidden(warped, occlusion) - colours)
         return colours + keep * (warped - colours)
 

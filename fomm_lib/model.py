@@ -257,7 +257,7 @@ NEW_MOTION_BIAS = -2.0
 
 def grown(entries: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """The entries of a smaller detector, dense motion network or generator, enlarged for one with more
-    keypoints, with more channels of its input image, or with `fill`.
+    keypoints, with more channels of its input image, with `opening_maps` or with `fill`.
 
     What is new comes last, in outputs and in inputs of convolutions: keypoints after keypoints, in an
     hourglass the input after the features, and the map of `fill` after the others. New inputs get the weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,9 @@ from fomm_lib.geometry import (
     warp,
 )
 from fomm_lib.keypoints import Keypoints
+
+OPENING = 0.05
+"""Distance of the lids of an open eye, in units of [-1, 1]: 6 pixels of 256."""
 
 
 @dataclass
@@ -53,6 +57,37 @@ def heatmap_difference(kp_source: Keypoints, kp_driving: Keypoints, height: int,
     )
     background = torch.zeros_like(difference[:, :1])
     return torch.cat([background, difference], dim=1)
+
+
+def opening_maps(
+    kp_source: Keypoints, kp_driving: Keypoints, pairs: Sequence[tuple[int, int]], height: int, width: int
+) -> Tensor:
+    """How far eyes and mouth are open, and how far they open or close: two maps for each pair of keypoints.
+
+        G(m) d_driving / s  and  G(m) (d_driving - d_source) / s,    d = |p_j - p_k|,  s = OPENING
+
+    m is the middle of the pair in the driving frame. A lid that closes moves by less than a heatmap of
+    `heatmap_difference` is wide: those of its two keypoints hardly change, the maps of their distance do.
+
+    Args:
+        pairs: (j, k), keypoints that are led to the two lids of an eye, to both lips, to the corners of the
+            mouth.
+    Returns:
+        (B, 2 P, height, width), the P maps of distances first; not limited, but about 1 at an open eye.
+
+    Example:
+        >>> kp = Keypoints(torch.tensor([[[0.0, -0.025], [0.0, 0.025]]]))
+        >>> maps = opening_maps(kp, kp, [(0, 1)], 65, 65)
+        >>> maps.shape, round(maps[0, 0].max().item(), 6), maps[0, 1].max().item()
+        (torch.Size([1, 2, 65, 65]), 1.0, 0.0)
+
+    Source: this course; the loss that makes the distances exact is `pretraining.led_loss`.
+    """
+    pairs = [list(pair) for pair in pairs]
+    driving, source = kp_driving.value[:, pairs], kp_source.value[:, pairs]  # (B, P, 2, 2)
+    now, before = ((ends[:, :, 0] - ends[:, :, 1]).norm(dim=-1) / OPENING for ends in (driving, source))
+    around = gaussian_heatmaps(driving.mean(2), height, width)
+    return torch.cat([around * size[..., None, None] for size in (now, now - before)], dim=1)
 
 
 def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:

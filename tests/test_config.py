@@ -294,6 +294,16 @@ BAD = [  # a key, its value, and what comes after the key in the error
         ".keypoint_maps: needs inpainting_blocks",
     ),
     (
+        MODEL + "extension_params",
+        {"opening_maps": [[0, 1]]},
+        ".opening_maps: needs inpainting_blocks",
+    ),
+    (
+        MODEL + "extension_params.opening_maps",
+        [[0, -1]],
+        ".0.1 = -1: input should be greater than or equal to 0",
+    ),
+    (
         WEIGHTS + "feature_matching",
         [10, 10],
         " = [10.0, 10.0]: the discriminator has num_blocks = 4; give one weight per block",
@@ -409,6 +419,16 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
             "inpainting_blocks: needs generator_params.estimate_occlusion_map: true",
         ),
         ({"inpainting_blocks": 6}, {}, "multiples of 256"),
+        (
+            {"inpainting_blocks": 1, "opening_maps": [[3, 3]]},
+            {},
+            "opening_maps: needs two different keypoints < num_kp a pair",
+        ),
+        (
+            {"inpainting_blocks": 1, "opening_maps": [[0, 1], [2, 10]]},
+            {},
+            "opening_maps: needs two different keypoints < num_kp a pair",
+        ),
     ],
 )
 def test_extensions_and_what_they_need(extensions, others, message):

@@ -12,7 +12,8 @@ from fomm_lib import generator as module
 from fomm_lib.generator import EncodedSource, Generated, OcclusionAwareGenerator
 from fomm_lib.geometry import coordinate_grid, resize_flow, warp
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.motion import DenseMotion, heatmap_difference
+from fomm_lib.model import grown
+from fomm_lib.motion import DenseMotion, heatmap_difference, opening_maps
 from tests.support.small_model import EXTENSIONS, small_model
 
 SOURCE = Keypoints(torch.tensor([[[0.1, 0.2], [-0.5, 0.3], [0.4, -0.6]]]), torch.eye(2).expand(1, 3, 2, 2))
@@ -237,11 +238,19 @@ def test_a_source_with_skips_is_encoded_at_every_size():
     assert network().encode(IMAGE).skips == ()
 
 
-@pytest.mark.parametrize("missing", [None, "skips", "inpainting_blocks", "keypoint_maps", "fill"])
+WITHOUT = {  # what needs an extension goes with it
+    "nothing": {},
+    "skips": {"skips": False, "fill": False},
+    "inpainting_blocks": {"inpainting_blocks": 0, "keypoint_maps": False, "opening_maps": []},
+    "keypoint_maps": {"keypoint_maps": False},
+    "opening_maps": {"opening_maps": []},
+    "fill": {"fill": False},
+}
+
+
+@pytest.mark.parametrize("missing", WITHOUT)
 def test_every_extension_may_be_absent(missing):
-    with_it = {"skips": {"fill": False}, "inpainting_blocks": {"keypoint_maps": False}}  # need each other
-    changes = {} if missing is None else {missing: 0 if missing == "inpainting_blocks" else False}
-    model = extended(**changes, **with_it.get(missing, {}))
+    model = extended(**WITHOUT[missing])
     generated = model(IMAGE, SOURCE, DRIVING)
     assert generated.prediction.shape == IMAGE.shape
     assert ((generated.prediction > 0) & (generated.prediction < 1)).all()
@@ -276,14 +285,25 @@ def test_the_inpainter_is_told_the_mask_and_how_keypoints_move():
     mask = motion(torch.rand(1, 1, 8, 8), coordinate_grid(16, 16)[None])
     hints = model.hints(mask, SOURCE, DRIVING, features)
     assert torch.equal(hints[:, :1], mask.occlusion)
-    assert torch.equal(hints[:, 1:], heatmap_difference(SOURCE, DRIVING, 8, 8)[:, 1:])
-    assert not model.hints(mask, SOURCE, SOURCE, features)[:, 1:].any()
-    assert torch.equal(extended(keypoint_maps=False).hints(mask, SOURCE, DRIVING, features), mask.occlusion)
+    assert torch.equal(hints[:, 1:4], heatmap_difference(SOURCE, DRIVING, 8, 8)[:, 1:])
+    assert torch.equal(hints[:, 4:], opening_maps(SOURCE, DRIVING, [(0, 1)], 8, 8))
+    at_rest = model.hints(mask, SOURCE, SOURCE, features)
+    assert not at_rest[:, 1:4].any() and at_rest[:, 4].any() and not at_rest[:, 5].any()
+    without = extended(keypoint_maps=False, opening_maps=[])
+    assert torch.equal(without.hints(mask, SOURCE, DRIVING, features), mask.occlusion)
+
+
+def test_opening_maps_can_be_added_to_a_trained_generator():
+    """`model.grown` gives what is new the weight 0: the images stay as they were."""
+    before, after = extended(opening_maps=[]), extended()
+    after.load_state_dict(grown(before.state_dict(), after))
+    images = [one(IMAGE, SOURCE, DRIVING).prediction for one in (before, after)]
+    torch.testing.assert_close(*images, rtol=0, atol=1e-6)
 
 
 def test_a_hole_hides_the_source():
     """What is in it cannot be told from the image; elsewhere the image stays."""
-    model = extended(inpainting_blocks=0, keypoint_maps=False)
+    model = extended(**WITHOUT["inpainting_blocks"])
     still = Keypoints(torch.zeros(1, 3, 2), torch.eye(2).expand(1, 3, 2, 2))
     hole = torch.zeros(1, 1, 32, 32)
     hole[..., 8:24, 8:24] = 1

@@ -108,6 +108,20 @@ def test_what_is_hidden_does_not_show_in_the_colours():
     assert difference.abs().max() > 0.5
 
 
+def test_what_is_visible_is_not_filled():
+    """There the colours around are the warped source: with them, what should be painted would stay."""
+    decoder = filled(SkipDecoder([4, 8, 16], num_channels=3, fill=True))
+    features, skip, warped = parts()
+    seen, hidden = torch.ones(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
+    with torch.no_grad():
+        decoder.final.bias[3:] = torch.tensor([-50.0, 50.0])  # keep nothing; take all from around
+        images = [decoder(features, mask, skip, warped) for mask in (seen, hidden)]
+        decoder.final.bias[:3] += 50.0  # paint white
+        white = [decoder(features, mask, skip, warped) for mask in (seen, hidden)]
+    assert (white[0] > 0.99).all() and not torch.allclose(white[0], images[0], atol=1e-3)
+    torch.testing.assert_close(white[1], images[1], rtol=0, atol=1e-4)
+
+
 def test_gradients_at_the_ends_of_the_occlusion_map():
     """Its logit is infinite at 0 and 1; what is learned from it must not be."""
     decoder = SkipDecoder([2, 4], num_channels=3).eval()

@@ -8,7 +8,7 @@ import torch
 from fomm_lib.errors import InputError
 from fomm_lib.geometry import coordinate_grid, gaussian_heatmaps, warp
 from fomm_lib.keypoints import Keypoints
-from fomm_lib.motion import DenseMotionNetwork, heatmap_difference, sparse_motions
+from fomm_lib.motion import OPENING, DenseMotionNetwork, heatmap_difference, opening_maps, sparse_motions
 from tests.support.small_model import small_model
 
 GRID = coordinate_grid(16, 16)
@@ -49,6 +49,38 @@ def test_heatmaps_say_where_keypoints_went_to_and_came_from():
     torch.testing.assert_close(difference[:, 1:], expected)
     torch.testing.assert_close(heatmap_difference(DRIVING, SOURCE, 16, 16), -difference)
     assert (heatmap_difference(SOURCE, SOURCE, 16, 16) == 0).all()
+
+
+def test_opening_maps_are_distances_at_the_middle_of_a_pair():
+    """An eye that closes to a half: 1/2 and -1/2 at its middle in the driving frame; nothing far from it."""
+    middle = GRID[4, 6]
+    lids = torch.tensor([[0.0, -OPENING / 2], [0.0, OPENING / 2]])
+    elsewhere = torch.tensor([[0.9, 0.9]])
+    source = Keypoints(torch.cat([middle + 0.3 + lids, elsewhere])[None])
+    driving = Keypoints(torch.cat([middle + lids / 2, elsewhere])[None])
+    now, change = opening_maps(source, driving, [(0, 1)], 16, 16)[0]
+    heatmap = gaussian_heatmaps(middle, 16, 16)
+    torch.testing.assert_close(now, heatmap / 2)
+    torch.testing.assert_close(change, -heatmap / 2)
+    assert now.max() == now[4, 6] and now[-1, -1] < 1e-6
+    pairs = opening_maps(SOURCE, DRIVING, [(0, 1), (1, 2)], 16, 16)
+    assert pairs.shape == (2, 4, 16, 16)
+    torch.testing.assert_close(pairs[:, [1, 3]], opening_maps(SOURCE, DRIVING, [(1, 2)], 16, 16))
+
+
+def test_opening_maps_do_not_depend_on_the_roll_of_the_head_and_have_gradients():
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    turned = [Keypoints(kp.value @ turn.T) for kp in (SOURCE, DRIVING)]
+    torch.testing.assert_close(
+        opening_maps(*turned, [(0, 2)], 9, 9).sum((2, 3)) / gaussian_sum(turned[1], 9),
+        opening_maps(SOURCE, DRIVING, [(0, 2)], 9, 9).sum((2, 3)) / gaussian_sum(DRIVING, 9),
+    )
+    points = [kp.value.double().requires_grad_() for kp in (SOURCE, DRIVING)]
+    torch.autograd.gradcheck(lambda a, b: opening_maps(Keypoints(a), Keypoints(b), [(0, 2)], 5, 5), points)
+
+
+def gaussian_sum(kp: Keypoints, side: int) -> torch.Tensor:
+    return gaussian_heatmaps(kp.value[:, [0, 2]].mean(1, keepdim=True), side, side).sum((2, 3))
 
 
 def test_sparse_motions_begin_with_the_identity():

@@ -354,7 +354,14 @@ def _counted(function, made):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"fill": False}, {"skips": False, "fill": False}, {"inpainting_blocks": 0, "keypoint_maps": False}],
+    [
+        {},
+        {"fill": False},
+        {"skips": False, "fill": False},
+        {"keypoint_maps": False},
+        {"opening_maps": []},
+        {"inpainting_blocks": 0, "keypoint_maps": False, "opening_maps": []},
+    ],
 )
 @pytest.mark.parametrize("size", [32, 64])
 @torch.inference_mode()

@@ -42,6 +42,7 @@ EXTENSIONS = {
     "inpainting_blocks": 2,
     "inpainting_features": 8,
     "keypoint_maps": True,
+    "opening_maps": [[0, 1]],
     "fill": True,
     "detail_features": 2,
 }
