@@ -288,27 +288,12 @@ def augment(
     device: Device = None,
 ) -> None:
     """Animate every portrait of a folder by every video of another, to grow a data set."""
+    options = dict(locals())
     from fomm_lib.animation.augment import augment as augment_folders
     from fomm_lib.animation.augment import summary
 
-    rows = augment_folders(
-        sources,
-        drivings,
-        out,
-        weights=weights,
-        config=config,
-        device=device,
-        jobs=jobs,
-        limit=limit,
-        crop=square(crop, "--crop"),
-        best_frame=number_of_frame(best_frame),
-        strength=strength,
-        smooth=smooth,
-        size=size,
-        fast=fast,
-        watermark=watermark,
-    )
-    say(summary(rows))
+    options |= {"crop": square(crop, "--crop"), "best_frame": number_of_frame(best_frame)}
+    say(summary(augment_folders(**options)))
     say(f"the manifest: {out / 'manifest.csv'}")
 
 
