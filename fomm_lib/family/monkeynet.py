@@ -225,9 +225,8 @@ class ShiftMotionNetwork(nn.Module):
 
         x = embedding
         for conv, norm in self.group_convs:
-            x = F.relu(
-                norm(conv(x))
-            )  # the published code adds a leaky ReLU, which changes nothing after this
+            # The published code adds a leaky ReLU, which changes nothing after this.
+            x = F.relu(norm(conv(x)))
         out = self.conv(self.hourglass(x))
         mask = out[:, : self.num_kp + 1].softmax(dim=1)
         correction = out[:, self.num_kp + 1 :]

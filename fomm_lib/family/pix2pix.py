@@ -78,9 +78,8 @@ class UNetGenerator(nn.Module):
         channels = [width * min(2**i, 8) for i in range(halvings)]
         block = None
         for level in reversed(range(halvings)):
-            middle = (
-                4 <= level < halvings - 1
-            )  # the levels of 8 `width` between the innermost and the outer 4
+            # The levels of 8 `width` between the innermost and the outer 4.
+            middle = 4 <= level < halvings - 1
             block = UNetLevel(
                 in_channels if level == 0 else channels[level - 1],
                 channels[level],

@@ -169,11 +169,8 @@ def _dress(
     body = skeleton.part == PARTS.index("body")
     along = _share_along(skeleton, rest, bone)
     skin_tone, hair = linear(skin_colour(rng, ancestry)), linear(hair_colour(rng, old, ancestry))
-    top, bottom, shoes = (
-        linear(any_colour(rng, 15, 240)),
-        linear(any_colour(rng, 10, 200)),
-        linear(any_colour(rng, 10, 120)),
-    )
+    levels = (15, 240), (10, 200), (10, 120)
+    top, bottom, shoes = (linear(any_colour(rng, *limits)) for limits in levels)
     aux = np.zeros((len(rest), 4), np.float32)
     aux[:, :3], aux[:, 3] = skin_tone, Material.BARE
     thickness = np.zeros(len(rest), np.float32)
@@ -183,10 +180,8 @@ def _dress(
         aux[chosen, :3], aux[chosen, 3] = colour, Material.CLOTH if colour is top else Material.MATTE
         thickness[chosen] = thick
 
-    sleeve, trouser = (
-        rng.choice([0.45, 1.0, 2.0], p=[0.4, 0.15, 0.45]),
-        rng.choice([0.8, 1.3, 2.0], p=[0.25, 0.1, 0.65]),
-    )
+    sleeve = rng.choice([0.45, 1.0, 2.0], p=[0.4, 0.15, 0.45])
+    trouser = rng.choice([0.8, 1.3, 2.0], p=[0.25, 0.1, 0.65])
     skirt = not man and rng.uniform() < 0.45
     if skirt and rng.uniform() < 0.5:
         bottom = top  # a dress
