@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from fomm_lib.errors import InputError
 
@@ -435,6 +436,29 @@ def lsgan_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     _require_same_shape(real, fake, "real", "fake")
     _require_some(real, "real")
     return ((1 - real) ** 2 + fake**2).mean()
+
+
+# Training
+
+
+def update(loss: Tensor, *optimizers: Optimizer) -> None:
+    """One step of gradient descent on a loss: old gradients are dropped, new ones computed and followed.
+
+    Args:
+        loss: a scalar.
+        optimizers: of all parameters that take the step.
+
+    Example:
+        >>> weight = torch.tensor(3.0, requires_grad=True)
+        >>> update(weight.square(), torch.optim.SGD([weight], lr=0.1))
+        >>> weight.item()
+        2.4000000953674316
+    """
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def _input_gradient(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -91,9 +91,8 @@ def without_telemetry() -> Iterator[None]:
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     before = sys.modules.get("openvino_telemetry")
-    sys.modules["openvino_telemetry"] = (
-        None  # importing it raises an ImportError, for which OpenVINO is ready
-    )
+    # Importing it raises an ImportError then, for which OpenVINO is ready.
+    sys.modules["openvino_telemetry"] = None
     try:
         yield
     finally:

@@ -10,5 +10,6 @@ data        synthesize, clean, voxceleb
 weights     convert, info
 family      the group `fomm family`: train, apply, sample
 
-The modules import what a verb needs inside the verb, so that `fomm --help` does not wait for PyTorch.
+The modules import what a verb needs inside the verb, so that `fomm --help` does not wait for PyTorch. A verb
+whose options have the names of a function's arguments begins with `options = dict(locals())`: all of them.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -140,7 +141,9 @@ def animate(
     overwrite: Overwrite = False,
 ) -> None:
     """Animate a portrait by a driving video."""
+    options = dict(locals())
     from fomm_lib.animation.animate import animate as animate_file
+    from fomm_lib.animation.options import AnimateOptions
     from fomm_lib.media.credentials import Credentials
     from fomm_lib.media.outputs import VIEWING_SIZE
 
@@ -152,15 +155,11 @@ def animate(
     source, driving = _inputs(source, driving)
     corners = true_or_false(align_corners)
     model = _model(weights, config, device, backend, precision, source, driving, compile, corners)
-    pose = {
-        "relative": relative,
-        "adapt_scale": adapt_scale,
-        "best_frame": number_of_frame(best_frame),
-        "crop": square(crop, "--crop"),
-        "driving_crop": square(driving_crop, "--driving-crop"),
-    }
+    options |= {"best_frame": number_of_frame(best_frame), "zoom": zoom, "enlarge": enlarge}
+    options |= {"crop": square(crop, "--crop"), "driving_crop": square(driving_crop, "--driving-crop")}
+    chosen = {field.name: options[field.name] for field in fields(AnimateOptions)}
     if check:
-        _say_trouble(model, source, driving, pose)
+        _say_trouble(model, source, driving, chosen)
     result = animate_file(
         model,
         source,
@@ -168,18 +167,7 @@ def animate(
         output or free_name(Path("out.mp4")),
         overwrite=overwrite,
         credentials=signed_by,
-        **pose,
-        strength=strength,
-        smooth=smooth,
-        size=size,
-        fast=fast,
-        detail=detail,
-        paste_back=paste_back,
-        compare=compare,
-        zoom=zoom,
-        enlarge=enlarge,
-        watermark=watermark,
-        batch_size=batch_size,
+        **chosen,
     )
     width, height = result.size
     noun = "frame" if result.frames == 1 else "frames"
@@ -288,27 +276,12 @@ def augment(
     device: Device = None,
 ) -> None:
     """Animate every portrait of a folder by every video of another, to grow a data set."""
+    options = dict(locals())
     from fomm_lib.animation.augment import augment as augment_folders
     from fomm_lib.animation.augment import summary
 
-    rows = augment_folders(
-        sources,
-        drivings,
-        out,
-        weights=weights,
-        config=config,
-        device=device,
-        jobs=jobs,
-        limit=limit,
-        crop=square(crop, "--crop"),
-        best_frame=number_of_frame(best_frame),
-        strength=strength,
-        smooth=smooth,
-        size=size,
-        fast=fast,
-        watermark=watermark,
-    )
-    say(summary(rows))
+    options |= {"crop": square(crop, "--crop"), "best_frame": number_of_frame(best_frame)}
+    say(summary(augment_folders(**options)))
     say(f"the manifest: {out / 'manifest.csv'}")
 
 

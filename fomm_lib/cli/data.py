@@ -33,22 +33,10 @@ def synthesize(
     jobs: Jobs = 1,
 ) -> None:
     """Render clips of synthetic talking heads, or of whole bodies, animals, vehicles."""
+    options = dict(locals())
     from fomm_lib.synthetic.folder import synthesize as render
 
-    paths = render(
-        out,
-        clips,
-        frames,
-        size,
-        seed,
-        fps=fps,
-        format=format,
-        backgrounds=backgrounds,
-        truth=truth,
-        labels=labels,
-        category=category,
-        jobs=jobs,
-    )
+    paths = render(**options)
     say(f"{out}: {len(paths)} clips of {frames} frames")
 
 
@@ -82,24 +70,14 @@ def photographs(
     OUT/portraits.csv says of every portrait whether it is used, and why not; OUT/sheet.jpg shows some. The
     clips show real people: do not publish them.
     """
+    options = dict(locals())
     from fomm_lib.synthetic.photographs.folder import LIST
     from fomm_lib.synthetic.photographs.folder import photographs as animate_all
     from fomm_lib.synthetic.photographs.portraits import TABLE
 
-    paths = animate_all(
-        portraits,
-        out,
-        clips,
-        frames,
-        size,
-        seed,
-        truth=truth,
-        jobs=jobs,
-        format=format,
-        fps=fps,
-        held_out=int(held_out) if held_out and held_out.isdigit() else held_out,
-        fits=fits,
-    )
+    if held_out and held_out.isdigit():
+        options["held_out"] = int(held_out)
+    paths = animate_all(**options)
     rows = TABLE.read(out / LIST)
     used = sum(row.used for row in rows)
     say(f"{out}: {len(paths)} clips of {frames} frames, from {used} of {len(rows)} portraits")
@@ -128,12 +106,11 @@ def clean(
     opened; encrypted: it is marked as such; no_video: audio only; single_frame: a still image; frozen:
     nothing moves; corrupt: damaged or cut short. Run again, it skips files that already have a row.
     """
+    options = dict(locals())
     from fomm_lib.data.report import clean as clean_folder
     from fomm_lib.data.report import summary
 
-    rows = clean_folder(
-        folder, report, quarantine, jobs, probe=probe, still_change=still_change, seconds=seconds
-    )
+    rows = clean_folder(**options)
     say(summary(rows))
     say(f"the report: {report}")
 
@@ -154,9 +131,7 @@ def voxceleb(
     The list is a CSV file with the columns video_id, start and end (frame numbers), bbox (x0-y0-x1-y1), fps,
     width, height, partition (train or test) and person_id (or video_id is VIDEO#PERSON).
     """
+    options = dict(locals())
     from fomm_lib.data.voxceleb import fetch_voxceleb
 
-    ledger = fetch_voxceleb(
-        metadata, out, partition, size=size, form=form, jobs=jobs, limit=limit, retry=retry
-    )
-    say(ledger.summary())
+    say(fetch_voxceleb(**options).summary())

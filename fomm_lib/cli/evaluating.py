@@ -65,30 +65,16 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure how good a model is, against the repeated frame; started again, it goes on where it stopped."""
+    options = dict(locals())
     from fomm_lib.evaluation.evaluate import evaluate_to_files
     from fomm_lib.evaluation.page import check_page_path, write_image_page
     from fomm_lib.evaluation.strips import write_strips
 
-    for page in (page for page in (images, strips) if page is not None):
-        check_page_path(page, overwrite)
-    result = evaluate_to_files(
-        weights or [DEFAULT_WEIGHTS],
-        course_folder(data),
-        report,
-        table=table,
-        save_protocol=save_protocol,
-        overwrite=overwrite,
-        mode=mode,
-        split=None if split == "-" else split,
-        portraits=portraits,
-        protocol=protocol,
-        size=size,
-        fast=fast,
-        config=config,
-        cache=cache,
-        jobs=jobs,
-        device=device,
-    )
+    for page in (options.pop("images"), options.pop("strips")):
+        if page is not None:
+            check_page_path(page, overwrite)
+    options |= {"weights": weights or [DEFAULT_WEIGHTS], "data": course_folder(data)}
+    result = evaluate_to_files(**options | {"split": None if split == "-" else split})
     if images is not None:
         write_image_page(result, images, overwrite=overwrite)
     if strips is not None:

@@ -54,25 +54,12 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train one of the systems."""
+    options = dict(locals())
     from fomm_lib.family.apply import APPLICABLE
     from fomm_lib.family.training import train_family
 
-    weights = train_family(
-        name,
-        data and course_folder(data),
-        out,
-        steps=steps,
-        seed=seed,
-        init=init,
-        resume=resume,
-        preset=preset,
-        batch_size=batch_size,
-        size=size,
-        device=device,
-        log_every=log_every,
-        sample_every=sample_every,
-        checkpoint_every=checkpoint_every,
-    )
+    del options["name"], options["threads"]
+    weights = train_family(name, **options | {"data": data and course_folder(data)})
     verb = "apply" if name in APPLICABLE else "sample" if name == "progressive" else None
     say(f"{weights}" + (f": to use it, fomm family {verb} {name} --weights {weights} ..." if verb else ""))
 

@@ -62,33 +62,16 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train a model on a folder of clips."""
+    options = dict(locals())
     from accelerate import PartialState
 
     from fomm_lib.training.loop import train as train_model
 
     if bf16 and fp16:
         raise InputError("--bf16 and --fp16: choose one")
-    weights = train_model(
-        config,
-        course_folder(data),
-        out,
-        steps,
-        seed=seed,
-        init=init,
-        resume=resume,
-        perceptual=perceptual,
-        batch_size=batch_size,
-        device=device,
-        precision="bf16" if bf16 else "fp16" if fp16 else None,
-        accumulate=accumulate,
-        compile=compile,
-        cache=cache,
-        workers=workers,
-        log_every=log_every,
-        sample_every=sample_every,
-        checkpoint_every=checkpoint_every,
-        tensorboard=tensorboard,
-    )
+    del options["fp16"], options["threads"]
+    options |= {"data": course_folder(data), "precision": "fp16" if fp16 else None}
+    weights = train_model(**options)
     if PartialState().is_main_process:  # of several, each runs this verb
         say(f"{weights}: to use it, fomm animate --weights {weights}")
 
@@ -110,18 +93,9 @@ def pretrain(
     threads: Threads = None,
 ) -> None:
     """Teach keypoints and dense motion the true motion of synthetic heads, before training without labels."""
+    options = dict(locals())
     from fomm_lib.training.pretraining import pretrain as pretrain_model
 
-    weights = pretrain_model(
-        config,
-        course_folder(data),
-        out,
-        steps,
-        batch_size=batch_size,
-        seed=seed,
-        init=init,
-        resume=resume,
-        device=device,
-        bf16=bf16,
-    )
+    del options["threads"]
+    weights = pretrain_model(**options | {"data": course_folder(data)})
     say(f"{weights}: to go on from it, fomm train --init {weights} ...")

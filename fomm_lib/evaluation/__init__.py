@@ -14,7 +14,7 @@ report       `Report`, the numbers of an evaluation: CSV, table, best and worst 
 page         a page of images of the best, median and worst frames
 strips       a page of people who are moved by others, with the best, the median and the worst
 study        a study with human raters, who compare two animations side by side
-ballot_page  the same study as one HTML file, for a class
+ballot_page  the same study as one HTML file (`ballot.html`), for a class
 power        how many raters and videos a study needs, by simulation
 trouble      `trouble`: what will probably go wrong with a portrait and a driving video
 """

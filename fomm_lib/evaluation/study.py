@@ -15,7 +15,7 @@ import itertools
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,16 +94,14 @@ class Ballot:
             raise InputError(
                 "the rater needs a name, or a number, to tell the answers of several raters apart"
             )
-        for item, methods in videos.items():
-            if len(methods) < 2:
-                raise InputError(f"{item}: has {len(methods)} video; a comparison needs two")
+        questions = list(pairs_of(videos))
         self.videos, self.rater, self.file = videos, str(rater), Path(file)
         self.choices = read_choices([self.file]) if self.file.exists() else []
         other_raters = {choice.rater for choice in self.choices} - {self.rater}
         if other_raters:
             raise InputError(f"{file}: holds answers of {', '.join(sorted(other_raters))}; give another file")
         done = {_unordered(choice.trial) for choice in self.choices}
-        self.trials = [t for t in _trials(videos, self.rater, seed) if _unordered(t) not in done]
+        self.trials = [t for t in _trials(questions, self.rater, seed) if _unordered(t) not in done]
         self._since = time.monotonic()
 
     @property
@@ -279,13 +277,35 @@ def _agreement(choices: Sequence[Choice]) -> float:
     return mean_or_nan([a == b for of in questions.values() for a, b in itertools.combinations(of, 2)])
 
 
-def _trials(videos: Mapping[str, Mapping[str, bytes]], rater: str, seed: int) -> list[Trial]:
+def pairs_of(videos: Mapping[str, Mapping[str, bytes]]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """What a study asks: every pair of methods of every item.
+
+    Args:
+        videos: item -> method -> the bytes of an animated PNG.
+
+    Yields:
+        The item, and two of its methods in alphabetical order.
+
+    Raises:
+        InputError: an item has fewer than two methods.
+
+    Example:
+        >>> list(pairs_of({"anna": {"model": b"m", "still": b"s"}}))
+        [('anna', ('model', 'still'))]
+    """
+    for item, methods in videos.items():
+        if len(methods) < 2:
+            raise InputError(f"{item}: has {len(methods)} video; a comparison needs two")
+        for pair in itertools.combinations(sorted(methods), 2):
+            yield item, pair
+
+
+def _trials(questions: Iterable[tuple[str, tuple[str, str]]], rater: str, seed: int) -> list[Trial]:
     """All questions in random order; of each pair of methods, either is on the left equally often."""
     rng = np.random.default_rng([seed, *rater.encode()])
     by_pair: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for item, methods in videos.items():
-        for pair in itertools.combinations(sorted(methods), 2):
-            by_pair[pair].append(item)
+    for item, pair in questions:
+        by_pair[pair].append(item)
     trials = []
     for (first, second), items in by_pair.items():
         swapped = rng.permutation(np.arange(len(items)) + rng.integers(2)) % 2

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from fomm_lib.blocks import require_multiple
 from fomm_lib.family.pix2pix import norm_layer, norm_needs_bias
-from fomm_lib.gan import lsgan_discriminator_loss, lsgan_generator_loss
+from fomm_lib.gan import lsgan_discriminator_loss, lsgan_generator_loss, update
 
 
 class ResNetGenerator(nn.Module):
@@ -172,7 +172,6 @@ def cyclegan_step(
     generators, discriminators = (networks["ab"], networks["ba"]), (networks["a"], networks["b"])
     for network in discriminators:
         network.requires_grad_(False)
-    optimizers["generators"].zero_grad()
     losses: dict[str, Tensor] = {}
     fake_b, fake_a = generators[0](real_a), generators[1](real_b)
     losses["gen_ab"] = lsgan_generator_loss(networks["b"](fake_b))
@@ -184,15 +183,12 @@ def cyclegan_step(
         weight = cycle_weight * identity_weight
         losses["identity_a"] = weight * (generators[1](real_a) - real_a).abs().mean()
         losses["identity_b"] = weight * (generators[0](real_b) - real_b).abs().mean()
-    sum(losses.values()).backward()
-    optimizers["generators"].step()
+    update(sum(losses.values()), optimizers["generators"])
 
     for network in discriminators:
         network.requires_grad_(True)
-    optimizers["discriminators"].zero_grad()
     for kind, real, fake in (("a", real_a, fake_a), ("b", real_b, fake_b)):
         on_fake = networks[kind](pools[kind].query(fake))
         losses[f"disc_{kind}"] = lsgan_discriminator_loss(networks[kind](real), on_fake) / 2
-        losses[f"disc_{kind}"].backward()
-    optimizers["discriminators"].step()
+    update(losses["disc_a"] + losses["disc_b"], optimizers["discriminators"])
     return {name: value.detach() for name, value in losses.items()}

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from fomm_lib.blocks import Decoder, Encoder, Hourglass, ResidualBlock
 from fomm_lib.discriminator import DiscriminatorBlock
-from fomm_lib.gan import lsgan_discriminator_loss, lsgan_generator_loss
+from fomm_lib.gan import lsgan_discriminator_loss, lsgan_generator_loss, update
 from fomm_lib.geometry import apply_2x2, coordinate_grid, inverse_2x2, warp
 from fomm_lib.keypoints import soft_argmax
 
@@ -225,9 +225,8 @@ class ShiftMotionNetwork(nn.Module):
 
         x = embedding
         for conv, norm in self.group_convs:
-            x = F.relu(
-                norm(conv(x))
-            )  # the published code adds a leaky ReLU, which changes nothing after this
+            # The published code adds a leaky ReLU, which changes nothing after this.
+            x = F.relu(norm(conv(x)))
         out = self.conv(self.hourglass(x))
         mask = out[:, : self.num_kp + 1].softmax(dim=1)
         correction = out[:, self.num_kp + 1 :]
@@ -434,21 +433,15 @@ def monkeynet_step(
     Returns:
         The losses of `monkeynet_losses` and `disc`, detached scalars.
     """
-    for optimizer in optimizers.values():
-        optimizer.zero_grad()
     kp = model.detector(torch.cat([source, driving]))
     kp_source, kp_driving = kp[: len(source)], kp[len(source) :]
     made = model.generate(source, kp_source, kp_driving)
     on_fake = discriminator(made.prediction, kp_driving)
     losses = monkeynet_losses(made, on_fake, discriminator(driving, kp_driving), **weights)
-    sum(losses.values()).backward()
-    optimizers["generator"].step()
-    optimizers["detector"].step()
+    update(sum(losses.values()), optimizers["generator"], optimizers["detector"])
 
-    optimizers["discriminator"].zero_grad()
     fixed = kp_driving.detach()
     on_fake = discriminator(made.prediction.detach(), fixed)[-1]
     losses["disc"] = lsgan_discriminator_loss(discriminator(driving, fixed)[-1], on_fake)
-    losses["disc"].backward()
-    optimizers["discriminator"].step()
+    update(losses["disc"], optimizers["discriminator"])
     return {name: value.detach() for name, value in losses.items()}

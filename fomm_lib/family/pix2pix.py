@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from fomm_lib.blocks import require_multiple
 from fomm_lib.errors import InputError
-from fomm_lib.gan import binary_cross_entropy
+from fomm_lib.gan import binary_cross_entropy, update
 
 
 def to_signed(image: Tensor) -> Tensor:
@@ -78,9 +78,8 @@ class UNetGenerator(nn.Module):
         channels = [width * min(2**i, 8) for i in range(halvings)]
         block = None
         for level in reversed(range(halvings)):
-            middle = (
-                4 <= level < halvings - 1
-            )  # the levels of 8 `width` between the innermost and the outer 4
+            # The levels of 8 `width` between the innermost and the outer 4.
+            middle = 4 <= level < halvings - 1
             block = UNetLevel(
                 in_channels if level == 0 else channels[level - 1],
                 channels[level],
@@ -248,15 +247,12 @@ def pix2pix_step(
     fake = generator(inputs)
     losses: dict[str, Tensor] = {}
     if gan_weight:
-        optimizers["discriminator"].zero_grad()
         on_fake = discriminator(torch.cat([inputs, fake.detach()], dim=1))
         on_real = discriminator(torch.cat([inputs, targets], dim=1))
         losses["disc_fake"] = binary_cross_entropy(on_fake, 0.0, from_logits=True)
         losses["disc_real"] = binary_cross_entropy(on_real, 1.0, from_logits=True)
-        ((losses["disc_fake"] + losses["disc_real"]) / 2).backward()
-        optimizers["discriminator"].step()
+        update((losses["disc_fake"] + losses["disc_real"]) / 2, optimizers["discriminator"])
 
-    optimizers["generator"].zero_grad()
     total = torch.zeros((), device=fake.device)
     if gan_weight:
         discriminator.requires_grad_(False)
@@ -266,9 +262,8 @@ def pix2pix_step(
     if l1_weight:
         losses["gen_l1"] = l1_weight * (fake - targets).abs().mean()
         total = total + losses["gen_l1"]
-    total.backward()
+    update(total, optimizers["generator"])
     discriminator.requires_grad_(True)
-    optimizers["generator"].step()
     return {name: value.detach() for name, value in losses.items()}
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from fomm_lib.errors import InputError
-from fomm_lib.gan import gradient_penalty
+from fomm_lib.gan import gradient_penalty, update
 from fomm_lib.geometry import at_least_float32
 
 GAIN = math.sqrt(2)
@@ -324,7 +324,6 @@ def progressive_step(
     """
     generator, discriminator = networks["generator"], networks["discriminator"]
     real = fade_images(real, alpha)
-    optimizers["discriminator"].zero_grad()
     with torch.no_grad():
         fake = generator(latents[0], level, alpha)
 
@@ -337,13 +336,10 @@ def progressive_step(
         "penalty": PENALTY_WEIGHT * gradient_penalty(critic, real, fake, generator=penalty_generator),
         "drift": DRIFT_WEIGHT * on_real.square().mean(),
     }
-    sum(losses.values()).backward()
-    optimizers["discriminator"].step()
+    update(sum(losses.values()), optimizers["discriminator"])
 
-    optimizers["generator"].zero_grad()
     discriminator.requires_grad_(False)
     losses["gen"] = -critic(generator(latents[1], level, alpha)).mean()
-    losses["gen"].backward()
+    update(losses["gen"], optimizers["generator"])
     discriminator.requires_grad_(True)
-    optimizers["generator"].step()
     return {name: value.detach() for name, value in losses.items()}

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fomm_lib.errors import InputError
-from fomm_lib.gan import binary_cross_entropy
+from fomm_lib.gan import binary_cross_entropy, update
 
 ADVERSARIAL_WEIGHT = 1e-3
 CONTENT_WEIGHT = 0.006  # 1 / 12.75^2 of the paper: features are divided by 12.75
@@ -165,10 +165,8 @@ def srresnet_step(
     Returns:
         `mse`, a detached scalar.
     """
-    optimizer.zero_grad()
     loss = content_loss(None, generator(small), large)
-    loss.backward()
-    optimizer.step()
+    update(loss, optimizer)
     return {"mse": loss.detach()}
 
 
@@ -201,18 +199,14 @@ def srgan_step(
     Source: Ledig et al. 2017, equations 2, 3 and 6.
     """
     made = generator(small)
-    optimizers["discriminator"].zero_grad()
     on_real, on_fake = discriminator(large), discriminator(made.detach())
     disc = binary_cross_entropy(on_real, 1.0, from_logits=True)
     disc = disc + binary_cross_entropy(on_fake, 0.0, from_logits=True)
-    disc.backward()
-    optimizers["discriminator"].step()
+    update(disc, optimizers["discriminator"])
 
-    optimizers["generator"].zero_grad()
     discriminator.requires_grad_(False)
     content = content_loss(features, made, large)
     gen_gan = adversarial_weight * binary_cross_entropy(discriminator(made), 1.0, from_logits=True)
-    (content + gen_gan).backward()
+    update(content + gen_gan, optimizers["generator"])
     discriminator.requires_grad_(True)
-    optimizers["generator"].step()
     return {"disc": disc.detach(), "content": content.detach(), "gen_gan": gen_gan.detach()}

@@ -14,10 +14,12 @@ import importlib.metadata
 import importlib.util
 import itertools
 import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,7 +28,6 @@ from fomm_lib.errors import InputError
 
 AGES = ("child", "young", "old")
 ETHNICITIES = ("african", "asian", "caucasian")
-_LEVELS = ("min", "average", "max")
 _LOCAL_FOLDERS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin", "ears", "neck")
 _BUST_BOTTOM = 3.3  # dm; images never show more of the body than the chest
 BONES = ("torso", "neck01", "neck02", "neck03", "head", "arm.L", "arm.R")
@@ -64,22 +65,18 @@ _JOINT_VERTICES = {"neck02": [659, 18889], "neck03": [226, 17824]}
 
 
 @dataclass
-class Anatomy:
-    """The bust of MakeHuman's base mesh, and its deformations.
+class Mesh:
+    """Some parts of MakeHuman's base mesh, and their deformations.
 
     Attributes:
         vertices: (N, 3) positions of the base mesh in dm.
         faces: (F, 3) triangles, numbers of vertices.
-        part: (N,) number of the `Part`; -1 for points that only mark joints.
+        part: (N,) number of the part; -1 for points that only mark joints.
         index: (N,) number of each vertex in MakeHuman's mesh file.
         shapes: name of a shape target to its (N, 3) offsets. Names are
-            `universal-<sex>-<age>-<muscle>-<weight>`, `<ethnicity>-<sex>-<age>`, and those of single features
-            such as `nose-scale-vert-incr`.
-        action_names: the 52 facial actions (the names of the ARKit blend shapes).
-        actions: (52, N, 3) their offsets at full strength.
-        weights: (N, 7) skinning weights, the bones in the order of `BONES`.
+            `universal-<sex>-<age>-<muscle>-<weight>` and `<ethnicity>-<sex>-<age>`.
+        weights: (N, B) skinning weights.
         joints: name of a joint to the vertices of which it is the mean.
-        masks: `lips`, `mouth` (its inside) and `eyelids` to (N,) values from 0 to 1.
     """
 
     vertices: np.ndarray
@@ -87,11 +84,8 @@ class Anatomy:
     part: np.ndarray
     index: np.ndarray
     shapes: dict[str, np.ndarray]
-    action_names: list[str]
-    actions: np.ndarray
     weights: np.ndarray
     joints: dict[str, np.ndarray]
-    masks: dict[str, np.ndarray]
 
     def joint(self, name: str, vertices: np.ndarray) -> np.ndarray:
         """Position of a joint, (3,), in deformed `vertices` (N, 3)."""
@@ -100,6 +94,22 @@ class Anatomy:
     def indices(self, numbers: np.ndarray) -> np.ndarray:
         """Indices into `vertices` of vertices given by their numbers in MakeHuman's mesh file."""
         return np.searchsorted(self.index, numbers)
+
+
+@dataclass
+class Anatomy(Mesh):
+    """The bust, whose parts are numbered as `Part`, and whose bones are `BONES`.
+
+    Attributes:
+        shapes: those of single features too, such as `nose-scale-vert-incr`.
+        action_names: the 52 facial actions (the names of the ARKit blend shapes).
+        actions: (52, N, 3) their offsets at full strength.
+        masks: `lips`, `mouth` (its inside) and `eyelids` to (N,) values from 0 to 1.
+    """
+
+    action_names: list[str]
+    actions: np.ndarray
+    masks: dict[str, np.ndarray]
 
 
 def data_folder() -> Path:
@@ -150,35 +160,62 @@ def load_anatomy() -> Anatomy:
     # The teeth of the mesh end where the lips close; real ones reach lower, and show when the mouth opens.
     points[np.unique(groups["helper-upper-teeth"]), 1] -= 0.03
 
-    keep = part_of >= 0
-    for corners in joints.values():
-        keep[corners] = True
-    index = np.flatnonzero(keep)
-    new_number = np.full(len(points), -1)
-    new_number[index] = np.arange(len(index))
-    quads = new_number[quads]
-
-    paths = []
-    for sex, age in itertools.product(("female", "male"), AGES):
-        names = [f"{ethnicity}-{sex}-{age}" for ethnicity in ETHNICITIES]
-        for muscle, weight in itertools.product(_LEVELS, _LEVELS):
-            names.append(f"universal-{sex}-{age}-{muscle}muscle-{weight}weight")
-        paths += [folder / "mpfb2/targets/macrodetails" / f"{name}.target.gz" for name in names]
+    new_number = renumbered(part_of, joints)
+    kept = read_kept(folder, points, part_of, quads, joints, new_number)
     for local in _LOCAL_FOLDERS:
-        paths += sorted((folder / "mpfb2/targets" / local).glob("*.target.gz"))
-    action_paths = sorted((folder / "faceunits01/targets/faceunits").glob("*.target"))
+        kept["shapes"] |= _read_shapes(sorted((folder / "mpfb2/targets" / local).glob("*.gz")), new_number)
+    actions = _read_shapes(sorted((folder / "faceunits01/targets/faceunits").glob("*.target")), new_number)
     return Anatomy(
-        vertices=points[index],
-        faces=np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]),
-        part=part_of[index],
-        index=index,
-        shapes={path.name.split(".")[0]: read_target(path, new_number, len(index)) for path in paths},
-        action_names=[path.name.removesuffix(".target") for path in action_paths],
-        actions=np.stack([read_target(path, new_number, len(index)) for path in action_paths]),
-        weights=_read_weights(folder / "mpfb2/rigs/standard/weights.default.json", new_number, len(index)),
-        joints={name: new_number[corners] for name, corners in joints.items()},
-        masks=_read_masks(folder / "mpfb2/textures", texture_points[index]),
+        **kept,
+        weights=read_weights(folder, new_number, len(BONES), _bone_column),
+        action_names=list(actions),
+        actions=np.stack(list(actions.values())),
+        masks=_read_masks(folder / "mpfb2/textures", texture_points[kept["index"]]),
     )
+
+
+def renumbered(part_of: np.ndarray, joints: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The number of each vertex of the mesh file among those that have a part or mark a joint; -1: not kept.
+
+    Args:
+        part_of: (V,) number of the part, -1 for none.
+        joints: name of a joint to vertices of the file.
+    """
+    keep = part_of >= 0
+    keep[np.concatenate(list(joints.values()))] = True
+    return np.where(keep, np.cumsum(keep) - 1, -1)
+
+
+def read_kept(
+    folder: Path,
+    points: np.ndarray,
+    part_of: np.ndarray,
+    quads: np.ndarray,
+    joints: Mapping[str, np.ndarray],
+    new_number: np.ndarray,
+) -> dict[str, Any]:
+    """The fields of a `Mesh` but its weights, for the vertices of the file that are kept.
+
+    Args:
+        folder: see `data_folder`.
+        points: (V, 3); part_of: (V,); quads: (Q, 4) and joints: with numbers of the file.
+        new_number: see `renumbered`.
+    """
+    names = []
+    for sex, age in itertools.product(("female", "male"), AGES):
+        names += [f"{ethnicity}-{sex}-{age}" for ethnicity in ETHNICITIES]
+        levels = itertools.product(("min", "average", "max"), repeat=2)
+        names += [f"universal-{sex}-{age}-{muscle}muscle-{weight}weight" for muscle, weight in levels]
+    paths = [folder / "mpfb2/targets/macrodetails" / f"{name}.target.gz" for name in names]
+    index, quads = np.flatnonzero(new_number >= 0), new_number[quads]
+    return {
+        "vertices": points[index],
+        "faces": np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]),
+        "part": part_of[index],
+        "index": index,
+        "shapes": _read_shapes(paths, new_number),
+        "joints": {name: new_number[corners] for name, corners in joints.items()},
+    }
 
 
 def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
@@ -212,27 +249,34 @@ def _read_masks(folder: Path, texture_points: np.ndarray) -> dict[str, np.ndarra
     return masks
 
 
-def read_target(path: Path, new_number: np.ndarray, count: int) -> np.ndarray:
-    """The offsets of a target file (lines of vertex number, dx, dy, dz), (count, 3) for the vertices kept."""
+def _read_shapes(paths: Iterable[Path], new_number: np.ndarray) -> dict[str, np.ndarray]:
+    return {path.name.split(".")[0]: _read_target(path, new_number) for path in paths}
+
+
+def _read_target(path: Path, new_number: np.ndarray) -> np.ndarray:
+    """The offsets of a target file (lines of vertex number, dx, dy, dz), (N, 3) for the vertices kept."""
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     words = " ".join(line for line in text.splitlines() if line and line[0] not in '#"')
     rows = np.array(words.split(), np.float32).reshape(-1, 4)
     place = new_number[rows[:, 0].astype(int)]
-    offsets = np.zeros((count, 3), np.float32)
+    offsets = np.zeros((new_number.max() + 1, 3), np.float32)
     offsets[place[place >= 0]] = rows[place >= 0, 1:]
     return offsets
 
 
-def _read_weights(path: Path, new_number: np.ndarray, count: int) -> np.ndarray:
-    """Skinning weights of the file's bones, summed over those that `BONES` joins."""
-    gathered = np.zeros((count, len(BONES)), np.float32)
+def read_weights(
+    folder: Path, new_number: np.ndarray, bones: int, column_of: Callable[[str], int]
+) -> np.ndarray:
+    """Skinning weights (N, bones): those of the bones of the file, summed by the column of `column_of`."""
+    gathered = np.zeros((new_number.max() + 1, bones), np.float32)
+    path = folder / "mpfb2/rigs/standard/weights.default.json"
     for bone, pairs in json.loads(path.read_text())["weights"].items():
         if not pairs:
             continue
         numbers, values = np.array(pairs).T
         place = new_number[numbers.astype(int)]
-        gathered[place[place >= 0], _bone_column(bone)] += values[place >= 0]
+        gathered[place[place >= 0], column_of(bone)] += values[place >= 0]
     gathered[gathered.sum(axis=1) == 0, 0] = 1
     return gathered / gathered.sum(axis=1, keepdims=True)
 

@@ -175,22 +175,28 @@ def write_missing(
     """
     folders = {place.parent for path, *_ in tasks for place in (path, labels_folder(path))}
     remove_leftovers(*folders)
-    missing = [task for task in tasks if not task[0].exists()]
+    in_processes(write, [task for task in tasks if not task[0].exists()], jobs, progress, description)
+
+
+def in_processes(
+    function: Callable[..., None],
+    tasks: list[tuple],
+    jobs: int,
+    progress: bool,
+    description: str,
+    unit: str = "clip",
+) -> None:
+    """Call `function(*task)`, which draws, for every task in `jobs` processes, with a progress bar."""
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    done = parallel(joblib.delayed(_write_one)(write, task, jobs == 1) for task in missing)
-    for _ in tqdm(done, total=len(missing), desc=description, unit="clip", disable=not progress):
+    done = parallel(joblib.delayed(_call)(function, task, jobs == 1) for task in tasks)
+    for _ in tqdm(done, total=len(tasks), desc=description, unit=unit, disable=not progress):
         pass
 
 
-def _write_one(write: Callable[..., None], task: tuple, alone: bool) -> None:
-    if not alone:
-        draw_with_one_thread()
-    write(*task)
-
-
-def draw_with_one_thread() -> None:
-    """One drawing thread a process; Mesa reads this when the first context is made."""
-    os.environ.setdefault("LP_NUM_THREADS", "0")
+def _call(function: Callable[..., None], task: tuple, alone: bool) -> None:
+    if not alone:  # one drawing thread a process; Mesa reads this when the first context is made
+        os.environ.setdefault("LP_NUM_THREADS", "0")
+    function(*task)
 
 
 def _images(folder: str | os.PathLike) -> list[Path]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from fomm_lib.synthetic.anatomy import AGES, BONES, ETHNICITIES, Anatomy, Part, load_anatomy
+from fomm_lib.synthetic.anatomy import AGES, BONES, ETHNICITIES, Anatomy, Mesh, Part, load_anatomy
 from fomm_lib.synthetic.posture import Body
 from fomm_lib.synthetic.scene import any_colour, linear
 from fomm_lib.synthetic.surfaces import glasses_points, load_surfaces
@@ -51,11 +52,7 @@ class Person:
 def sample_person(rng: np.random.Generator) -> Person:
     """Draw a random person: sex, age, ancestry, features, skin, hair, beard, make-up, glasses, clothes."""
     anatomy = load_anatomy()
-    male = rng.beta(0.35, 0.35)  # 0: a woman, 1: a man; most are near one end
-    old = 0.0 if rng.uniform() < 0.45 else rng.beta(1.2, 1.6)
-    child = rng.uniform(0.3, 0.9) if rng.uniform() < 0.07 else 0.0
-    age = {"child": child, "young": (1 - child) * (1 - old), "old": (1 - child) * old}
-    ancestry = dict(zip(ETHNICITIES, rng.dirichlet([0.45, 0.45, 0.55]), strict=True))
+    male, age, ancestry = draw_traits(rng, young=0.45, children=0.07, childish=0.9)
     neutral = anatomy.vertices + phenotype(anatomy, rng, male, age, ancestry) + features(anatomy, rng)
     neutral = _lower_arms(anatomy, neutral, np.deg2rad(rng.uniform(12, 32))).astype(np.float32)
     head = anatomy.weights[:, BONES.index("head")] > 0.9
@@ -67,7 +64,7 @@ def sample_person(rng: np.random.Generator) -> Person:
     hair = hair_colour(rng, age["old"], ancestry)
     uniforms["hair"] = linear(hair)
     uniforms["hair_tip"] = linear(hair * rng.uniform(0.85, 1.35))
-    _brows_and_beard(rng, uniforms, man and not child, hair)
+    _brows_and_beard(rng, uniforms, man and not age["child"], hair)
     _eyes_and_teeth(rng, uniforms, man, age["old"], ancestry)
     offset, stiff, aux, has_hair = _hairstyle(rng, uniforms, man, age["old"], ancestry)
     thickness = _clothes(rng, uniforms)
@@ -85,14 +82,33 @@ def _between(palette: list, place: float) -> np.ndarray:
     return np.array([np.interp(place, range(len(palette)), column) for column in columns])
 
 
-class Shaped(Protocol):
-    """A mesh with shape targets: the bust, or a whole body."""
+def draw_traits(
+    rng: np.random.Generator,
+    young: float,
+    children: float = 0.0,
+    childish: float = 0.0,
+    mix: Sequence[float] = (0.45, 0.45, 0.55),
+) -> tuple[float, dict[str, float], dict[str, float]]:
+    """Draw sex, age and ancestry of a person.
 
-    vertices: np.ndarray
-    shapes: dict[str, np.ndarray]
+    Args:
+        rng: the source of the random numbers.
+        young: share of people who are not at all old.
+        children: share of children.
+        childish: how much of a child they are at most.
+        mix: of the Dirichlet distribution of `ETHNICITIES`: below 1, most people have one ancestry.
+
+    Returns:
+        From 0 (a woman) to 1 (a man), most near one end; shares of `AGES`; shares of `ETHNICITIES`.
+    """
+    male = rng.beta(0.35, 0.35)
+    old = 0.0 if rng.uniform() < young else rng.beta(1.2, 1.6)
+    child = rng.uniform(0.3, childish) if children and rng.uniform() < children else 0.0
+    age = dict(zip(AGES, (child, (1 - child) * (1 - old), (1 - child) * old), strict=True))
+    return male, age, dict(zip(ETHNICITIES, rng.dirichlet(mix), strict=True))
 
 
-def phenotype(anatomy: Shaped, rng, male: float, age: dict, ancestry: dict) -> np.ndarray:
+def phenotype(anatomy: Mesh, rng, male: float, age: dict, ancestry: dict) -> np.ndarray:
     """MakeHuman's mixture of shape targets: sex x age x ancestry, and sex x age x muscle x weight."""
 
     def levels(mean: float) -> dict[str, float]:

@@ -93,13 +93,8 @@ class Renderer:
             index = gl.buffer(triangles.tobytes())
             self._buffers.append(index)
             for use in _USES:
-                program = self._program(use, kind)
-                columns = [
-                    buffer_layout(program, fixed, _FIXED),
-                    buffer_layout(program, self._moving, _MOVING),
-                ]
-                used = [c for c in columns if len(c) > 2]
-                self._arrays[use, kind] = gl.vertex_array(program, used, index_buffer=index)
+                buffers = (fixed, _FIXED), (self._moving, _MOVING)
+                self._arrays[use, kind] = vertex_array(self._program(use, kind), index, *buffers)
 
     def load_backdrop(self, image: np.ndarray) -> None:
         """Set the image, uint8 (H, W, 3), that fills the background in scenes of the kind `IMAGE`."""
@@ -118,7 +113,7 @@ class Renderer:
         self._lamp_depth.depth_attachment.use(_TEXTURE_UNITS["shadow_map"])
         self._render_background(uniforms)
         self._render("colour", uniforms)
-        raw = np.frombuffer(self._targets.image.read(components=3), np.uint8)
+        raw = self._targets.read_image(components=3)
         blocks = raw.reshape(self.size, SUPERSAMPLING, self.size, SUPERSAMPLING, 3)
         return blocks.mean(axis=(1, 3), dtype=np.float32) / 255
 
@@ -127,9 +122,7 @@ class Renderer:
         self._targets.image.use()
         self._targets.image.clear()
         self._render_background(uniforms)
-        side = self.size * SUPERSAMPLING
-        raw = np.frombuffer(self._targets.image.read(components=3), np.uint8)
-        return raw.reshape(side, side, 3).astype(np.float32) / 255
+        return self._targets.read_image(components=3).astype(np.float32) / 255
 
     def _render_background(self, uniforms: dict[str, Any]) -> None:
         self._backdrop.use(_TEXTURE_UNITS["backdrop"])
@@ -204,6 +197,11 @@ class Targets:
         """Made when first needed: it is large."""
         return depth_target(shared_context(), self.size * DEPTH_FACTOR)
 
+    def read_image(self, components: int) -> np.ndarray:
+        """(S, S, components) uint8, S = SUPERSAMPLING size: what was drawn into `image`."""
+        raw = np.frombuffer(self.image.read(components=components), np.uint8)
+        return raw.reshape(*self.image.size, components)
+
     def draw_depth(self, draw: Callable[[], None]) -> None:
         """Draw into `other_depth`, half a step back: a surface must not hide itself."""
         self.other_depth.use()
@@ -261,11 +259,19 @@ def read_shader(name: str) -> str:
     return (resources.files("fomm_lib.synthetic") / "shaders" / f"{name}.glsl").read_text(encoding="utf-8")
 
 
-def buffer_layout(program: Any, buffer: Any, columns: dict[str, int]) -> tuple:
-    """The layout of a buffer, as moderngl takes it; columns that the program does not use are padding."""
-    used = [name for name in columns if name in program]
-    layout = " ".join(f"{n}f" if name in used else f"{4 * n}x" for name, n in columns.items())
-    return (buffer, layout, *used)
+def vertex_array(program: Any, index: Any, *buffers: tuple[Any, dict[str, int]]) -> Any:
+    """The triangles of `index` with the attributes in `buffers`, as moderngl draws them.
+
+    Args:
+        program: columns that it does not use are padding.
+        buffers: each with the names of its attributes, and how many columns they have.
+    """
+    layouts = []
+    for buffer, columns in buffers:
+        used = [name for name in columns if name in program]
+        layout = " ".join(f"{n}f" if name in used else f"{4 * n}x" for name, n in columns.items())
+        layouts += [(buffer, layout, *used)] if used else []
+    return shared_context().vertex_array(program, layouts, index_buffer=index)
 
 
 def set_uniforms(program: Any, uniforms: dict[str, Any]) -> None:

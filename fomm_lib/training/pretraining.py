@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Adam
@@ -162,8 +163,7 @@ class TruePairs:
         motion_size: tuple[int, int] | None = None,
     ):
         motion_size = motion_size or size
-        frames, numbers, flows, visible, surface, landmarks = [], [], [], [], [], []
-        first = 0
+        truths, frames, numbers, first = [], [], [], 0
         for clip in tqdm(find_clips(root, split), desc=f"reading {split or root}", unit="clip", leave=False):
             truth = read_truth(clip.path)
             if truth.landmarks.shape[1] != len(_MIRRORED):
@@ -181,12 +181,12 @@ class TruePairs:
             frames.append(torch.stack(images).mul(255).round().byte())
             numbers.append(torch.from_numpy(truth.pairs) + first)
             first += len(images)
-            landmarks.append(torch.from_numpy(truth.landmarks))
-            for stored, parts in ((truth.flow, flows), (truth.visible, visible), (truth.surface, surface)):
-                parts.append(torch.from_numpy(stored))
-        self.frames, self.landmarks = torch.cat(frames), torch.cat(landmarks)
-        self.numbers = torch.cat(numbers)
-        self.flow, self.visible, self.surface = torch.cat(flows), torch.cat(visible), torch.cat(surface)
+            truths.append(truth)
+        self.frames, self.numbers = torch.cat(frames), torch.cat(numbers)
+        self.flow, self.visible, self.surface, self.landmarks = (
+            torch.from_numpy(np.concatenate([getattr(truth, name) for truth in truths]))
+            for name in ("flow", "visible", "surface", "landmarks")
+        )
 
     def __len__(self) -> int:
         return len(self.numbers)

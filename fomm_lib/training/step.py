@@ -200,9 +200,8 @@ class TrainingStep:
             self.averaged = AveragedModel(
                 model, multi_avg_fn=_Average(self.params.ema_decay), use_buffers=True
             )
-            self.averaged.n_averaged = (
-                self.averaged.n_averaged.cpu()
-            )  # `AveragedModel` reads it in every step
+            # `AveragedModel` reads it in every step.
+            self.averaged.n_averaged = self.averaged.n_averaged.cpu()
         self.gradient_norms: dict[str, float] = {}
 
         self.accelerator = accelerator

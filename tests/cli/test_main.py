@@ -484,15 +484,16 @@ def test_train_passes_its_options_on(monkeypatch, tmp_path, capsys):
 
     seen = {}
 
-    def train(*arguments, **options):
-        seen.update(arguments=arguments, **options)
+    def train(**options):
+        seen.update(options)
         return tmp_path / "weights.safetensors"
 
     monkeypatch.setattr(loop, "train", train)
     options = ["--config", "heads-64", "--data", "clips", "--out", "runs", "--steps", 7, "--seed", 3]
     assert run("train", *options, "--batch-size", 2, "--sample-every", 100) == 0
     assert seen["batch_size"] == 2 and seen["sample_every"] == 100
-    assert [str(a) for a in seen["arguments"]] == ["heads-64", "clips", "runs", "7"] and seen["seed"] == 3
+    named = ("config", "data", "out", "steps", "seed")
+    assert [str(seen[name]) for name in named] == ["heads-64", "clips", "runs", "7", "3"]
     assert "fomm animate --weights" in capsys.readouterr().out
     assert run("train", "--config", "heads-64") == 2
 
@@ -505,9 +506,10 @@ def test_train_errors_are_one_line(capsys):
 def test_synthesize_passes_its_options_on(monkeypatch, capsys):
     folder = pytest.importorskip("fomm_lib.synthetic.folder", reason="needs the extra 'synthetic'")
     seen = {}
-    monkeypatch.setattr(folder, "synthesize", lambda *a, **o: seen.update(a=a, **o) or [1, 2])
+    monkeypatch.setattr(folder, "synthesize", lambda **options: seen.update(options) or [1, 2])
     assert run("synthesize", "--out", "heads", "--clips", 2, "--frames", 3, "--size", 32, "--seed", 9) == 0
-    assert [str(a) for a in seen["a"]] == ["heads", "2", "3", "32", "9"]
+    named = ("out", "clips", "frames", "size", "seed")
+    assert [str(seen[name]) for name in named] == ["heads", "2", "3", "32", "9"]
     assert "2 clips of 3 frames" in capsys.readouterr().out and seen["category"] == "heads"
     assert run("synthesize", "--out", "cars", "--clips", 2, "--category", "vehicles") == 0
     assert seen["category"] == "vehicles"
@@ -518,11 +520,12 @@ def test_photographs_passes_its_options_on(monkeypatch, tmp_path, capsys):
     from fomm_lib.synthetic.photographs.portraits import TABLE, Row
 
     seen = {}
-    monkeypatch.setattr(folder, "photographs", lambda *a, **o: seen.update(a=a, **o) or [1, 2])
+    monkeypatch.setattr(folder, "photographs", lambda **options: seen.update(options) or [1, 2])
     TABLE.write(tmp_path / "portraits.csv", [Row("a.jpg", "train"), Row("b.jpg", reason="no face")])
     options = ["--portraits", "in", "--out", tmp_path, "--clips", 2, "--held-out", 1, "--truth", 5]
     assert run("photographs", *options) == 0
-    assert [str(a) for a in seen["a"]] == ["in", str(tmp_path), "2", "24", "256", "0"]
+    named = ("portraits", "out", "clips", "frames", "size", "seed")
+    assert [str(seen[name]) for name in named] == ["in", str(tmp_path), "2", "24", "256", "0"]
     assert seen["held_out"] == 1 and seen["truth"] == 5
     assert "2 clips of 24 frames, from 1 of 2 portraits" in capsys.readouterr().out
 

@@ -114,11 +114,8 @@ def _shorten(gradients, limit):
 
 
 def _three_gradients():
-    return [
-        torch.tensor([3.0, 0.0]),
-        torch.tensor([[0.0, 4.0]]),
-        torch.tensor(12.0),
-    ]  # together they have length 13
+    """Together they have length 13."""
+    return [torch.tensor([3.0, 0.0]), torch.tensor([[0.0, 4.0]]), torch.tensor(12.0)]
 
 
 check_shorten = Exercise(

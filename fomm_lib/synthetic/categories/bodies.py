@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from fomm_lib.synthetic.anatomy import AGES, ETHNICITIES
 from fomm_lib.synthetic.categories.skeleton import (
     BONES,
     JOINT_LANDMARKS,
@@ -24,7 +23,7 @@ from fomm_lib.synthetic.categories.skeleton import (
 from fomm_lib.synthetic.categories.solids import turn_y
 from fomm_lib.synthetic.categories.subject import Framing, Material, Subject
 from fomm_lib.synthetic.motion import holds_and_moves
-from fomm_lib.synthetic.people import hair_colour, phenotype, skin_colour
+from fomm_lib.synthetic.people import draw_traits, hair_colour, phenotype, skin_colour
 from fomm_lib.synthetic.posture import rotation_matrix, vertex_normals
 from fomm_lib.synthetic.scene import any_colour, linear
 from fomm_lib.synthetic.surfaces import faces_around
@@ -161,17 +160,6 @@ def _slow(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     return holds_and_moves(rng, times, draw, (0.0, 0.5), (1.2, 2.6))
 
 
-def _figure(rng: np.random.Generator, skeleton: Skeleton) -> tuple[np.ndarray, float, bool, dict[str, float]]:
-    """Draw the vertices of a person at rest, age 0 to 1, whether a man, and the ancestry."""
-    male = rng.beta(0.35, 0.35)
-    old = 0.0 if rng.uniform() < 0.5 else rng.beta(1.2, 1.6)
-    child = rng.uniform(0.3, 0.8) if rng.uniform() < 0.1 else 0.0
-    age = dict(zip(AGES, (child, (1 - child) * (1 - old), (1 - child) * old), strict=True))
-    ancestry = dict(zip(ETHNICITIES, rng.dirichlet([0.45, 0.45, 0.55]), strict=True))
-    rest = skeleton.vertices + phenotype(skeleton, rng, male, age, ancestry)
-    return rest.astype(np.float32), age["old"], bool(male > 0.5), ancestry
-
-
 def _dress(
     rng: np.random.Generator, skeleton: Skeleton, rest: np.ndarray, old: float, man: bool, ancestry: dict
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -181,11 +169,8 @@ def _dress(
     body = skeleton.part == PARTS.index("body")
     along = _share_along(skeleton, rest, bone)
     skin_tone, hair = linear(skin_colour(rng, ancestry)), linear(hair_colour(rng, old, ancestry))
-    top, bottom, shoes = (
-        linear(any_colour(rng, 15, 240)),
-        linear(any_colour(rng, 10, 200)),
-        linear(any_colour(rng, 10, 120)),
-    )
+    levels = (15, 240), (10, 200), (10, 120)
+    top, bottom, shoes = (linear(any_colour(rng, *limits)) for limits in levels)
     aux = np.zeros((len(rest), 4), np.float32)
     aux[:, :3], aux[:, 3] = skin_tone, Material.BARE
     thickness = np.zeros(len(rest), np.float32)
@@ -195,10 +180,8 @@ def _dress(
         aux[chosen, :3], aux[chosen, 3] = colour, Material.CLOTH if colour is top else Material.MATTE
         thickness[chosen] = thick
 
-    sleeve, trouser = (
-        rng.choice([0.45, 1.0, 2.0], p=[0.4, 0.15, 0.45]),
-        rng.choice([0.8, 1.3, 2.0], p=[0.25, 0.1, 0.65]),
-    )
+    sleeve = rng.choice([0.45, 1.0, 2.0], p=[0.4, 0.15, 0.45])
+    trouser = rng.choice([0.8, 1.3, 2.0], p=[0.25, 0.1, 0.65])
     skirt = not man and rng.uniform() < 0.45
     if skirt and rng.uniform() < 0.5:
         bottom = top  # a dress
@@ -268,8 +251,9 @@ def sample_body(rng: np.random.Generator, motion: np.random.Generator, times: np
         (16, 3)
     """
     skeleton = load_skeleton()
-    rest, old, man, ancestry = _figure(rng, skeleton)
-    aux, thickness, faces = _dress(rng, skeleton, rest, old, man, ancestry)
+    male, age, ancestry = draw_traits(rng, young=0.5, children=0.1, childish=0.8)
+    rest = (skeleton.vertices + phenotype(skeleton, rng, male, age, ancestry)).astype(np.float32)
+    aux, thickness, faces = _dress(rng, skeleton, rest, age["old"], bool(male > 0.5), ancestry)
     rest = rest + thickness[:, None] * vertex_normals(rest, skeleton.faces, _around())
     pattern = 0 if rng.uniform() < 0.5 else rng.choice([1, 3, 4])
     uniforms = {

@@ -7,6 +7,7 @@ clip.frame(10), clip.true_motion(source=0, driving=10), clip.landmarks(10)
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -107,18 +108,12 @@ def check_category(category: str) -> None:
         raise InputError(f"category={category!r}: choose one of {', '.join(CATEGORIES)}")
 
 
-def open_clip(
-    category: str,
-    seed: int,
-    number: int,
-    frames: int,
-    size: int,
-    fps: float = 25,
-    *,
-    person_number: int | None = None,
-    background: np.ndarray | None = None,
-) -> RenderedClip:
+def open_clip(category: str, *arguments: Any, **options: Any) -> RenderedClip:
     """The clip of a category: a `SyntheticClip` of a head, or a `CategoryClip`.
+
+    Args:
+        category: one of `CATEGORIES`.
+        arguments, options: of the clip: seed, number, frames, size and fps; person_number, background.
 
     Raises:
         InputError: as those two.
@@ -128,7 +123,6 @@ def open_clip(
         24
     """
     check_category(category)
-    arguments = {"person_number": person_number, "background": background}
     if category == "heads":
-        return SyntheticClip(seed, number, frames, size, fps, **arguments)
-    return CategoryClip(category, seed, number, frames, size, fps, **arguments)
+        return SyntheticClip(*arguments, **options)
+    return CategoryClip(category, *arguments, **options)

@@ -6,14 +6,20 @@ they shall point, so that a pose is a list of directions and no chain of angles 
 
 from __future__ import annotations
 
-import itertools
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from fomm_lib.synthetic.anatomy import AGES, ETHNICITIES, LANDMARKS, data_folder, read_mesh, read_target
+from fomm_lib.synthetic.anatomy import (
+    LANDMARKS,
+    Mesh,
+    data_folder,
+    read_kept,
+    read_mesh,
+    read_weights,
+    renumbered,
+)
 
 BONES = {  # bone: parent, joint it turns about, joint at which it ends (limbs), bones of the file
     "pelvis": (None, "joint-pelvis", None, ("root", "pelvis", "spine05")),
@@ -51,27 +57,14 @@ FACE_LANDMARKS = {
 
 
 @dataclass
-class Skeleton:
-    """The body of the base mesh.
+class Skeleton(Mesh):
+    """The whole body, whose parts are `PARTS`, and whose bones are `BONES`.
 
     Attributes:
-        vertices: (N, 3); faces: (F, 3); part: (N,) number in `PARTS`; -1 for points that mark joints.
-        shapes: name of a shape target to (N, 3) offsets, as in `Anatomy`.
-        weights: (N, B) skinning weights, in the order of `BONES`.
-        joints: name of a joint to the vertices of which it is the mean; face: landmark to its vertex.
+        face: landmark to its vertex.
     """
 
-    vertices: np.ndarray
-    faces: np.ndarray
-    part: np.ndarray
-    shapes: dict[str, np.ndarray]
-    weights: np.ndarray
-    joints: dict[str, np.ndarray]
     face: dict[str, int]
-
-    def joint(self, name: str, vertices: np.ndarray) -> np.ndarray:
-        """(3,): a joint in deformed `vertices`."""
-        return vertices[self.joints[name]].mean(axis=0)
 
 
 @lru_cache(maxsize=1)
@@ -88,39 +81,12 @@ def load_skeleton() -> Skeleton:
         part_of[groups[name]] = number
     names = {joint for _, joint, end, _ in BONES.values() for joint in (joint, end) if joint}
     corners = {name: np.unique(groups[name]) for name in names | {"joint-l-eye", "joint-r-eye"}}
-    keep = part_of >= 0
-    for numbers in corners.values():
-        keep[numbers] = True
-    index = np.flatnonzero(keep)
-    new_number = np.full(len(points), -1)
-    new_number[index] = np.arange(len(index))
-    quads = new_number[np.concatenate([groups[name] for name in PARTS])]
-    paths = []
-    for sex, age in itertools.product(("female", "male"), AGES):
-        stems = [f"{ethnicity}-{sex}-{age}" for ethnicity in ETHNICITIES]
-        for muscle, weight in itertools.product(("min", "average", "max"), repeat=2):
-            stems.append(f"universal-{sex}-{age}-{muscle}muscle-{weight}weight")
-        paths += [folder / "mpfb2/targets/macrodetails" / f"{stem}.target.gz" for stem in stems]
+    new_number, quads = renumbered(part_of, corners), np.concatenate([groups[name] for name in PARTS])
     return Skeleton(
-        points[index],
-        np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]),
-        part_of[index],
-        {path.name.split(".")[0]: read_target(path, new_number, len(index)) for path in paths},
-        _weights(folder / "mpfb2/rigs/standard/weights.default.json", new_number, len(index)),
-        {name: new_number[numbers] for name, numbers in corners.items()},
-        {name: int(new_number[number]) for name, number in FACE_LANDMARKS.items()},
+        **read_kept(folder, points, part_of, quads, corners, new_number),
+        weights=read_weights(folder, new_number, len(BONES), _column),
+        face={name: int(new_number[number]) for name, number in FACE_LANDMARKS.items()},
     )
-
-
-def _weights(path, new_number: np.ndarray, count: int) -> np.ndarray:
-    gathered = np.zeros((count, len(BONES)), np.float32)
-    for bone, pairs in json.loads(path.read_text())["weights"].items():
-        if pairs:
-            numbers, values = np.array(pairs).T
-            place = new_number[numbers.astype(int)]
-            np.add.at(gathered[:, _column(bone)], place[place >= 0], values[place >= 0])
-    gathered[gathered.sum(axis=1) == 0, 0] = 1
-    return gathered / gathered.sum(axis=1, keepdims=True)
 
 
 def _column(bone: str) -> int:

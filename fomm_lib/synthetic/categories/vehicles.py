@@ -71,6 +71,11 @@ class Car:
         x = (1 if "left" in wheel else -1) * (self.width / 2 - 0.5 * self.tread)
         return np.array([x, self.radius, self.front - (0 if "front" in wheel else self.wheelbase)])
 
+    @property
+    def light(self) -> float:
+        """Height of the lamps."""
+        return 0.52 * self.height * self.hood + 0.3 * self.clearance + 1.5
+
     def at(self, share: float) -> float:
         """z of a place along the car, 0 at the rear, 1 in front."""
         return (share - 0.5) * self.length
@@ -132,6 +137,13 @@ def sample_car(rng: np.random.Generator) -> Car:
     return Car(*values, radius, rng.uniform(2.0, 2.6), wheelbase, front, linear(paint))
 
 
+def _lamps(car: Car, side: int) -> np.ndarray:
+    """(2, 3): the middle of the front and of the rear lamp, on the left with side 1, on the right with -1."""
+    light, edge = car.light, 0.5 * car.length
+    x = side * np.array([0.35, 0.38]) * car.width
+    return np.stack([x, [light, light + 1.2], [edge - 0.7, 0.6 - edge]], axis=1)
+
+
 def _shell(car: Car) -> list[tuple[str, np.ndarray, np.ndarray, int]]:
     """What does not move against the car: (name, positions, colour of the vertices, material)."""
     side = np.array([1.0, 0, 0])
@@ -181,22 +193,11 @@ def _shell(car: Car) -> list[tuple[str, np.ndarray, np.ndarray, int]]:
         points = sweep(line, np.array([[size[0], size[1]]]) * ends, side, 12, 5.0)
         parts.append((name, points, np.tile(linear(colour), (len(points), 1)), material))
 
-    light, edge = 0.52 * car.height * car.hood + 0.3 * car.clearance + 1.5, 0.5 * car.length
+    light, edge = car.light, 0.5 * car.length
     for name, sign in (("left", 1), ("right", -1)):
-        block(
-            f"front {name} lamp",
-            [sign * 0.35 * car.width, light, edge - 0.7],
-            (1.6, 0.9, 0.9),
-            [250, 246, 225],
-            Material.BARE,
-        )
-        block(
-            f"rear {name} lamp",
-            [sign * 0.38 * car.width, light + 1.2, 0.6 - edge],
-            (1.2, 1.1, 0.9),
-            [210, 20, 20],
-            Material.BARE,
-        )
+        front, rear = _lamps(car, sign)
+        block(f"front {name} lamp", front, (1.6, 0.9, 0.9), [250, 246, 225], Material.BARE)
+        block(f"rear {name} lamp", rear, (1.2, 1.1, 0.9), [210, 20, 20], Material.BARE)
         mirror = [sign * 0.53 * car.width, 0.66 * car.height, car.at(car.screen - 0.05)]
         block(f"{name} mirror", mirror, (0.9, 0.7, 0.5), 255 * car.paint ** (1 / 2.2), Material.PAINT)
     block("grille", [0, light - 0.4, edge - 0.5], (0.2 * car.width, 0.8, 0.7), [20, 20, 22])
@@ -245,11 +246,10 @@ def _wheel(car: Car) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _landmark_points(car: Car) -> np.ndarray:
     """(14, 3), in the coordinates of the car, in the order of `LANDMARKS`."""
-    light, edge = 0.52 * car.height * car.hood + 0.3 * car.clearance + 1.5, 0.5 * car.length
+    edge = 0.5 * car.length
     axles = np.stack([car.axle(wheel) for wheel in WHEELS])
     points = list(axles + 0.5 * car.tread * np.sign(axles) * [1, 0, 0])
-    for x, y, z in ((0.35, light, edge - 0.7), (0.38, light + 1.2, 0.6 - edge)):
-        points += [np.array([sign * x * car.width, y, z]) for sign in (1, -1)]
+    points += [*np.stack([_lamps(car, 1), _lamps(car, -1)], axis=1).reshape(-1, 3)]
     for share in (car.roof_front, car.roof_end):
         points += [np.array([sign * 0.33 * car.width, 0.97 * car.height, car.at(share)]) for sign in (1, -1)]
     points += [np.array([0, 0.3 * car.height, edge]), np.array([0, 0.3 * car.height, -edge])]

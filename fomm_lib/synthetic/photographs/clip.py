@@ -42,10 +42,8 @@ from fomm_lib.synthetic.photographs.posture import Pose, poses, positions
 from fomm_lib.synthetic.render import SUPERSAMPLING
 from fomm_lib.synthetic.scene import Scene, sample_scene
 
-_CROWN, _CHIN = (
-    8.2,
-    6.3,
-)  # dm, of the undeformed bust: what `sample_scene` asks for; only its colours are used
+# In dm, of the undeformed bust: what `sample_scene` asks for; only its colours are used.
+_CROWN, _CHIN = 8.2, 6.3
 _PLAIN_KINDS = (0, 2, 3)  # of drawn backgrounds: gradients, clouds, and rectangles as in rooms
 
 

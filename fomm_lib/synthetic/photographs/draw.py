@@ -13,14 +13,7 @@ import numpy as np
 
 from fomm_lib.synthetic.photographs.fit import DISTANCE
 from fomm_lib.synthetic.photographs.layers import Kind, Layers
-from fomm_lib.synthetic.render import (
-    SUPERSAMPLING,
-    buffer_layout,
-    compile_program,
-    set_uniforms,
-    shared_context,
-    targets,
-)
+from fomm_lib.synthetic.render import compile_program, set_uniforms, shared_context, targets, vertex_array
 
 _RANGE = 6.0  # dm in front of and behind the eyes that are drawn
 _BEHIND = 0.009  # of the depth range: 6 mm at the distance of the eyes
@@ -75,14 +68,9 @@ class PhotographRenderer:
         self._fixed = gl.buffer(fixed.astype("f4").tobytes())
         self._moving = gl.buffer(reserve=4 * sum(_MOVING.values()) * len(layers.kinds), dynamic=True)
         self._index = gl.buffer(layers.triangles.astype("i4").tobytes())
-        self._arrays = {}
-        for use in ("colour", "depth", "flow"):
-            program = _program(use)
-            columns = [
-                buffer_layout(program, self._fixed, _FIXED),
-                buffer_layout(program, self._moving, _MOVING),
-            ]
-            self._arrays[use] = gl.vertex_array(program, columns, index_buffer=self._index)
+        buffers = (self._fixed, _FIXED), (self._moving, _MOVING)
+        uses = ("colour", "depth", "flow")
+        self._arrays = {use: vertex_array(_program(use), self._index, *buffers) for use in uses}
         self._images = {name: _texture(getattr(textures, name)) for name in _UNITS if hasattr(textures, name)}
         self._uniforms = {"tooth": textures.tooth / 255, "level": textures.skin_luminance / 255}
         self._uniforms["colourful"] = textures.colourful
@@ -105,9 +93,7 @@ class PhotographRenderer:
             self._render("colour", view, blink)
         finally:
             gl.disable(gl.BLEND)
-        side = view.size * SUPERSAMPLING
-        raw = np.frombuffer(target.image.read(components=4), np.uint8)
-        return raw.reshape(side, side, 4).astype(np.float32) / 255
+        return target.read_image(components=4).astype(np.float32) / 255
 
     def flow(self, source: np.ndarray, driving: np.ndarray, blink: float, view: View) -> np.ndarray:
         """Where the source frame shows what each pixel centre of the driving frame shows.

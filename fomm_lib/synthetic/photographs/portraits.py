@@ -15,9 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
-from tqdm.auto import tqdm
 
 from fomm_lib.data.tables import Table
 from fomm_lib.errors import InputError
@@ -28,7 +26,7 @@ from fomm_lib.media.formats import IMAGE_SUFFIXES
 from fomm_lib.media.video import read_image
 from fomm_lib.releases import require_module
 from fomm_lib.synthetic.anatomy import data_folder
-from fomm_lib.synthetic.folder import draw_with_one_thread
+from fomm_lib.synthetic.folder import in_processes
 from fomm_lib.synthetic.photographs.canvas import TOP, make_canvas
 from fomm_lib.synthetic.photographs.clip import Photograph
 from fomm_lib.synthetic.photographs.fit import Fit, fit_head
@@ -151,16 +149,8 @@ def survey(paths: Sequence[Path], fits: Path, jobs: int = 1, progress: bool = Tr
     missing = [path for path in paths if _stored(path, fits) is None]
     if missing:
         load_shape(fits)  # once, before processes begin
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    done = parallel(joblib.delayed(_look)(path, fits, jobs == 1) for path in missing)
-    for _ in tqdm(done, total=len(missing), desc="fitting", unit="portrait", disable=not progress):
-        pass
-    rows = []
-    for path in paths:
-        stored = _stored(path, fits)
-        assert stored is not None, path
-        rows.append(stored[0])
-    return rows
+    in_processes(_look, [(path, fits) for path in missing], jobs, progress, "fitting", "portrait")
+    return [_stored(path, fits)[0] for path in paths]
 
 
 def load_photograph(path: Path, fits: Path) -> Photograph:
@@ -176,32 +166,31 @@ def _loaded(path: Path, fits: Path, digest: str) -> Photograph:
     return Photograph(stored[2], stored[1])
 
 
-def _look(path: Path, fits: Path, alone: bool) -> None:
+def _look(path: Path, fits: Path) -> None:
     """Measure a portrait and write its file."""
     from threadpoolctl import threadpool_limits
 
-    if not alone:
-        draw_with_one_thread()
-    row, portrait, fit = Row(path.name), None, None
+    row, found, portrait, fit = Row(path.name), {}, None, None
     # Several threads sum in another order, so the last digits would depend on the machine.
     with threadpool_limits(1):
         try:
             portrait = read_portrait(_read(path))
             fit = fit_head(portrait, load_shape(fits))
-            row = replace(row, eye_distance=_digits(portrait.eye_distance), error=_digits(fit.error))
-            row = replace(row, jaw_error=_digits(fit.jaw_error), residual=_digits(fit.residual))
-            row = replace(row, yaw=_digits(float(fit.angles[1])))
+            found |= {"eye_distance": portrait.eye_distance, "yaw": float(fit.angles[1])}
+            found |= {name: getattr(fit, name) for name in ("error", "jaw_error", "residual")}
             unusable = reason_against(fit)
             if unusable is None:
                 matte = cut_out(portrait, fit)
                 crown = float(make_canvas(portrait, fit, matte).alpha[TOP].max())
-                row = replace(row, crown=_digits(crown), plainness=_digits(matte.plainness))
-                unusable = reason_against(fit, crown, matte.plainness)
+                seen = {"crown": crown, "plainness": matte.plainness}
+                found |= seen
+                unusable = reason_against(fit, **seen)
             if unusable is not None:
                 raise unusable
         except Unusable as unusable:
             row = replace(row, reason=str(unusable.reason), text=unusable.text)
             portrait = fit = None
+    row = replace(row, **{name: round(value, 4) for name, value in found.items()})
     content = {"digest": _digest(path), "row": json.dumps(asdict(row))}
     if portrait is not None and fit is not None:
         content |= asdict(portrait) | asdict(fit)
@@ -242,7 +231,3 @@ def _file_of(path: Path, fits: Path) -> Path:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(f"{_VERSION}\n".encode() + path.read_bytes()).hexdigest()
-
-
-def _digits(value: float) -> float:
-    return round(value, 4)

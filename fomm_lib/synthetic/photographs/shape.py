@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from fomm_lib.files import atomic_output
-from fomm_lib.synthetic.anatomy import ETHNICITIES, Anatomy, load_anatomy
-from fomm_lib.synthetic.people import features, phenotype
+from fomm_lib.synthetic.anatomy import Anatomy, load_anatomy
+from fomm_lib.synthetic.people import draw_traits, features, phenotype
 
 EYE_DISTANCE = 0.65
 """Distance between the eyes' joints in the person frame, dm."""
@@ -110,9 +110,6 @@ def _computed() -> Shape:
 
 
 def _adult(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
-    male = rng.beta(0.35, 0.35)
-    old = 0.0 if rng.uniform() < 0.35 else rng.beta(1.2, 1.6)
-    ages = {"child": 0.0, "young": 1 - old, "old": old}
-    ancestry = dict(zip(ETHNICITIES, rng.dirichlet([0.5, 0.5, 0.6]), strict=True))
-    offsets = phenotype(anatomy, rng, male, ages, ancestry) + features(anatomy, rng)
+    traits = draw_traits(rng, young=0.35, mix=(0.5, 0.5, 0.6))
+    offsets = phenotype(anatomy, rng, *traits) + features(anatomy, rng)
     return to_person_frame(anatomy.vertices + offsets)
