@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from experiments import detector, known_pairs, limits, stability
+from fomm_lib.data.tables import read_cells
+from fomm_lib.errors import InputError
+from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.squares import SQUARE_PER_FACE
 from fomm_lib.training.step import TrainingStep
 
@@ -106,6 +109,56 @@ def test_detectors_learn_what_separates_and_not_what_does_not():
     alike = detector.train_spectrum(noise[0], noise[1])
     fresh = torch.rand(2, 8, detector.FRAMES, 3, 128, 128, generator=generator)
     assert float(detector.row(*(detector.scores(alike, some) for some in fresh))[0]) < 0.8
+
+
+def write_people(folder, count, frames=40):
+    """Clips of noise that moves to the right, each another."""
+    folder.mkdir()
+    for number in range(count):
+        noise = np.random.default_rng(number).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+        picture = noise.repeat(8, axis=0).repeat(8, axis=1)
+        with VideoWriter(folder / f"person{number}.mp4", 10, (96, 64), crf=20) as writer:
+            for k in range(frames):
+                writer.write(np.ascontiguousarray(np.roll(picture, k, axis=1)))
+
+
+def test_recorded_people_are_counted_once_and_have_enough_frames(tmp_path):
+    write_people(tmp_path / "few", 3)
+    with pytest.raises(InputError, match="two halves need four people"):
+        detector.people_of(tmp_path / "few")
+    write_people(tmp_path / "short", 4)
+    with pytest.raises(InputError, match=r"person0\.mp4: has 40 frames; at least 52"):
+        detector.people_of(tmp_path / "short")
+    write_people(tmp_path / "people", 4, 52)
+    (tmp_path / "people" / "person0.webm").write_bytes((tmp_path / "people" / "person0.mp4").read_bytes())
+    assert len(detector.people_of(tmp_path / "people")) == 4
+
+
+def test_detectors_are_tested_on_recorded_people_whom_they_have_not_seen(tmp_path, monkeypatch):
+    write_people(tmp_path / "people", 5)
+    monkeypatch.setattr(detector, "STARTS", (0, 7))
+    monkeypatch.setattr(detector, "SEEDS", range(1))
+    monkeypatch.setattr(detector, "OURS", "heads-64-small")
+    monkeypatch.setattr(detector, "DEFAULT_WEIGHTS", "bodies-64")
+    noise = torch.rand(2, 4, detector.FRAMES, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    at_home = {"untouched": noise[0], "heads-64-small": noise[1] / 2}
+    monkeypatch.setattr(detector, "collect", lambda work, split: at_home)
+    seen, train_cnn = [], detector.train_cnn
+
+    def few_steps(real, fake, seed):
+        seen.append((len(real), len(fake)))
+        return train_cnn(real, fake, seed, steps=2)
+
+    monkeypatch.setattr(detector, "train_cnn", few_steps)
+    detector.main([f"--work={tmp_path}", f"--clips={tmp_path / 'people'}", f"--out={tmp_path}"])
+    rows = [row for _, row in read_cells(tmp_path / "detector_recorded.csv", "results")]
+    assert seen == [(4, 4), *[(4, 4), (6, 6)] * 2]  # at home; then two and three people, two videos each
+    assert len(rows) == 2 * 3 * (2 + 2 * 2)
+    rendered = [row for row in rows if row["trained_on"] == "rendered"]
+    assert {row["half"] for row in rendered} == {"all"} and len(rendered) == 12
+    assert {row["videos"] for row in rows} == {"as they are", "encoded again", "half size and back"}
+    assert all(0 <= float(row[key]) <= 1 for row in rows for key in ("accuracy", "auc"))
+    assert not (tmp_path / "recorded.mp4").exists()
 
 
 # --- stability ----------------------------------------------------------------------------------------------
