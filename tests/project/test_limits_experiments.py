@@ -1,16 +1,21 @@
-"""The experiments of notebook 14: what spoils a pair, what imitates a style, what detectors count."""
+"""The experiments of notebook 14: what spoils a pair, styles filtered and real, what detectors count."""
 
+import bz2
 import importlib.util
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from experiments import detector, known_pairs, limits, stability
+from experiments import detector, known_pairs, limits, real_images, stability
 from fomm_lib.data.tables import read_cells
 from fomm_lib.errors import InputError
+from fomm_lib.files import data_path
 from fomm_lib.media.encoding import VideoWriter
 from fomm_lib.media.squares import SQUARE_PER_FACE
+from fomm_lib.media.tensors import to_tensor
+from fomm_lib.media.video import read_image
 from fomm_lib.training.step import TrainingStep
 
 needs_heads = pytest.mark.skipif(
@@ -78,6 +83,62 @@ def test_a_drawing_is_white_where_nothing_is_and_a_statue_has_one_colour():
     statue = limits.statue(image()).astype(float)
     assert np.allclose(statue[..., 0] / 0.97, statue[..., 2] / 0.9, atol=2)
     assert len(np.unique(limits.cartoon(image()))) <= 5
+
+
+# --- real images --------------------------------------------------------------------------------------------
+
+
+def test_the_real_images_are_small_squares_and_the_table_has_them_all():
+    files = {path.stem: path for path in data_path("limits", "real").iterdir()}
+    assert set(files) == set(real_images.SOURCES)
+    for path in files.values():
+        assert path.stat().st_size < 60_000 and read_image(path).shape == (256, 256, 3)
+    rows = [row for _, row in read_cells(data_path("limits", "real.csv"), "results")]
+    assert list(rows[0]) == real_images.HEADER
+    assert {row["image"] for row in rows} == {*files, real_images.PHOTOGRAPH}
+    assert len(rows) == len({(row["image"], row["driver"]) for row in rows}) == 4 * (len(files) + 1)
+
+
+def test_the_images_are_cut_from_the_files_of_packages(tmp_path, monkeypatch):
+    monkeypatch.setattr(real_images, "SIZE_OF_RAW", (40, 60, 3))
+    sources = {"painting": ("a.png", (5, 10, 20)), "raw": ("face.dat", (20, 0, 40))}
+    monkeypatch.setattr(real_images, "SOURCES", sources)
+    package = tmp_path / "usr" / "share"
+    package.mkdir(parents=True)
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[10:30, 5:25] = 200
+    Image.fromarray(picture).save(package / "a.png")
+    with pytest.raises(InputError, match=r"has no file face\.dat"):
+        real_images.cut_all(tmp_path, tmp_path / "out")
+    (package / "face.dat").write_bytes(bz2.compress(np.full((40, 60, 3), 90, np.uint8).tobytes()))
+    real_images.main(["cut", str(tmp_path), "--out", str(tmp_path)])
+    for name, value in (("painting", 200), ("raw", 90)):
+        made = read_image(tmp_path / "real" / f"{name}.jpg")
+        assert made.shape == (256, 256, 3) and np.abs(made.astype(int) - value).max() <= 2
+
+
+def test_numbers_of_an_image_that_follows_and_of_one_that_stands_still():
+    moving = np.random.default_rng(0).normal(size=(1, 5, 2)) + np.arange(4.0)[:, None, None]
+    assert real_images.displaced(moving + 7, moving) == pytest.approx(0)
+    assert real_images.displaced(np.repeat(moving[:1], 4, axis=0), moving) == pytest.approx(2)
+    assert np.isnan(real_images.displaced(np.full_like(moving, np.nan), moving))
+    assert real_images.cell(float("nan")) == "" and real_images.cell(1.23456) == "1.23"
+    picture = to_tensor(image())
+    assert real_images.sharpness(picture, picture) == pytest.approx(1)
+    assert real_images.sharpness(picture / 2, picture) == pytest.approx(0.25)
+
+
+def test_a_table_of_real_images(monkeypatch):
+    pytest.importorskip("dlib", reason="needs the extra: pip install 'fomm-lib[faces]'")
+    frames = real_images.drivers()["driving"][:3]
+    portraits = {"photograph": read_image(data_path("portrait.jpg")), "noise": image()}
+    header, face, noise = real_images.table(portraits, {"clip": frames}, "heads-64-small")
+    face, noise = (dict(zip(header, row, strict=True)) for row in (face, noise))
+    assert (face["face"], face["faces"], noise["face"]) == ("1", "1", "0")
+    assert float(face["movement"]) >= 0 and float(face["aed"]) > 0 and noise["aed"] == ""
+    assert float(noise["keypoints"]) > 0 and "face" in noise["check"]
+    sheet = real_images.sheet(portraits, "heads-64-small")
+    assert sheet.shape == (len(real_images.SHOWN) * real_images.TILE, 3 * real_images.TILE, 3)
 
 
 # --- detectors ----------------------------------------------------------------------------------------------
