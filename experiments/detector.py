@@ -1,6 +1,7 @@
 """Detectors of animated videos: good at home, poor abroad. The table data/limits/detector.csv.
 
-    python -m experiments.detector --work runs/detector    # ten minutes of a core
+    python -m experiments.detector --work runs/detector                    # ten minutes of a core
+    python -m experiments.detector --work runs/detector --clips FOLDER     # recorded people; six minutes
 
 Animated videos are portraits of data/heads, animated by heads-128 with the movement of another person;
 untouched ones are the clips themselves. Both go the same way: 128 pixels, the same frames, encoded once by
@@ -17,6 +18,12 @@ heads-128-zeroth, heads-64, Monkey-Net. Untouched videos get the same treatment.
     accuracy      of videos (the mean logit of their frames), half of which are animated: 0.5 is guessing
     found         share of animated videos that are called animated; false_alarms: of untouched ones
     auc           probability that an animated video has a higher score than an untouched one
+
+With --clips: detector_recorded.csv, of a folder of clips of recorded people, each of another person, at least
+four. Only numbers are kept. Of each person some videos are untouched, and the first frame of each is animated
+with the movement of another person, by heads-128 and by the default weights. The detectors are those above,
+trained on rendered people ("rendered"), and the same trained on half of the recorded people and one
+generator, and tested on the other half ("recorded"; `half` is the one that is tested).
 """
 
 from __future__ import annotations
@@ -31,12 +38,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from fomm_lib.data.clips import find_clips
+from fomm_lib.data.clips import Clip, find_clips
 from fomm_lib.data.tables import write_cells
+from fomm_lib.errors import InputError
 from fomm_lib.evaluation.report import redraw
 from fomm_lib.family.weights import load_family
-from fomm_lib.files import data_path
+from fomm_lib.files import DEFAULT_WEIGHTS, data_path
 from fomm_lib.media.encoding import VideoWriter
+from fomm_lib.media.squares import cut_middle
 from fomm_lib.media.tensors import resize, to_tensor, to_uint8
 from fomm_lib.media.video import read_frames
 from fomm_lib.model import load_model
@@ -44,7 +53,9 @@ from fomm_lib.model import load_model
 SIDE, FRAMES, CRF, AGAIN = 128, 5, 23, 38
 OURS, OTHERS = "heads-128", ("heads-128-zeroth", "heads-64", "Monkey-Net")
 BINS, CROP = 32, 64
+SEEDS, STARTS = range(3), (3, 11, 19)  # of the CNN; first frames of the videos of a recorded person
 Videos = Tensor  # (videos, FRAMES, 3, SIDE, SIDE) in [0, 1]
+Detectors = list[tuple[str, int, Callable[[], Callable[[Tensor], Tensor]]]]  # name, seed, what trains it
 
 
 def encoded(frames: Tensor, path: Path, crf: int = CRF) -> Tensor:
@@ -92,31 +103,66 @@ def frames_of(clip, start: int) -> list[np.ndarray]:
 
 
 @torch.inference_mode()
-def collect(work: Path) -> dict[str, Videos]:
-    """All videos, made or read from `work`."""
-    kept = work / "videos.pt"
+def collect(work: Path, split: str) -> dict[str, Videos]:
+    """The videos of rendered people for training or for testing, made or read from `work`."""
+    kept = work / f"{split}.pt"
     if kept.exists():
         return torch.load(kept)
     work.mkdir(parents=True, exist_ok=True)
-    scratch = work / "video.mp4"
     result: dict[str, list[Tensor]] = {}
 
     def add(name: str, frames: Tensor) -> None:
-        result.setdefault(name, []).append(encoded(frames, scratch))
+        result.setdefault(name, []).append(encoded(frames, work / "video.mp4"))
 
-    for split, starts in (("train", (3,)), ("test", (3, 11))):
-        clips = find_clips(data_path("heads"), split)
-        for i, clip in enumerate(clips):
-            for start in starts:
-                own = frames_of(clip, start)
-                add(f"{split} untouched", torch.stack([to_tensor(frame) for frame in own]))
-                driving = frames_of(clips[(i + 1 + start) % len(clips)], start)
-                for name in (OURS, *(OTHERS if split == "test" else ())):
-                    add(f"{split} {name}", animated(name, own[0], driving))
-            print(split, i, flush=True)
+    clips = find_clips(data_path("heads"), split)
+    for i, clip in enumerate(clips):
+        for start in (3,) if split == "train" else (3, 11):
+            own = frames_of(clip, start)
+            add("untouched", torch.stack([to_tensor(frame) for frame in own]))
+            driving = frames_of(clips[(i + 1 + start) % len(clips)], start)
+            for name in (OURS, *(OTHERS if split == "test" else ())):
+                add(name, animated(name, own[0], driving))
+        print(split, i, flush=True)
     videos = {name: torch.stack(several) for name, several in result.items()}
     torch.save(videos, kept)
     return videos
+
+
+def people_of(folder: Path) -> list[Clip]:
+    """The clips of a folder, one a name: the same clip in another format counts once.
+
+    Raises:
+        InputError: there are less than four, or one is too short.
+    """
+    clips = list({Path(clip.name).stem: clip for clip in find_clips(folder, None)}.values())
+    if len(clips) < 4:
+        raise InputError(f"{folder}: has {len(clips)} clips; two halves need four people at least")
+    needed = STARTS[-1] + 8 * (FRAMES - 1) + 1
+    for clip in clips:
+        if len(clip) < needed:
+            raise InputError(f"{clip.name}: has {len(clip)} frames; at least {needed} are needed")
+    return clips
+
+
+@torch.inference_mode()
+def collect_recorded(folder: Path, scratch: Path) -> dict[str, Videos]:
+    """Videos of recorded people, "untouched" and by two generators: (people, STARTS, ...), in memory only.
+
+    The driver is the next person but one, who is in the same half.
+    """
+    clips = people_of(folder)
+    result: dict[str, list[Tensor]] = {}
+    for i, clip in enumerate(clips):
+        other = clips[(i + 2) % (len(clips) // 2 * 2)]
+        for start in STARTS:
+            own, driving = ([cut_middle(frame) for frame in frames_of(one, start)] for one in (clip, other))
+            made = {"untouched": torch.stack([to_tensor(frame, (SIDE, SIDE)) for frame in own])}
+            made |= {name: animated(name, own[0], driving) for name in (OURS, DEFAULT_WEIGHTS)}
+            for name, frames in made.items():
+                result.setdefault(name, []).append(encoded(frames, scratch))
+        print("recorded", i, flush=True)
+    scratch.unlink()
+    return {name: torch.stack(some).unflatten(0, (len(clips), -1)) for name, some in result.items()}
 
 
 def residual(images: Tensor) -> Tensor:
@@ -201,31 +247,30 @@ def treated(videos: Videos, how: Callable[[Tensor], Tensor]) -> Videos:
     return torch.stack([how(video) for video in videos])
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("data/limits/detector.csv"))
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    videos = collect(options.work)
-    again = lambda video: encoded(video, options.work / "again.mp4", AGAIN)  # noqa: E731
-    once_more = lambda video: encoded(video, options.work / "again.mp4", 28)  # noqa: E731
-    real, fake = videos["train untouched"], videos[f"train {OURS}"]
-    test_real, test_fake = videos["test untouched"], videos[f"test {OURS}"]
+def home_detectors(real: Videos, fake: Videos) -> Detectors:
+    """A power spectrum and the CNN with three seeds, to be trained on these videos."""
+    detectors: Detectors = [("spectrum", 0, lambda: train_spectrum(real, fake))]
+    return detectors + [("CNN", seed, lambda seed=seed: train_cnn(real, fake, seed)) for seed in SEEDS]
+
+
+def rendered(work: Path, out: Path) -> None:
+    """The table detector.csv."""
+    training, testing = collect(work, "train"), collect(work, "test")
+    again = lambda video: encoded(video, work / "again.mp4", AGAIN)  # noqa: E731
+    once_more = lambda video: encoded(video, work / "again.mp4", 28)  # noqa: E731
+    real, fake = training["untouched"], training[OURS]
+    test_real, test_fake = testing["untouched"], testing[OURS]
     conditions = {
         "training people": (real, fake),
         "new people": (test_real, test_fake),
         "encoded again": tuple(treated(some, again) for some in (test_real, test_fake)),
         "half size and back": tuple(treated(some, smaller) for some in (test_real, test_fake)),
-        **{f"by {name}": (test_real, videos[f"test {name}"]) for name in OTHERS},
+        **{f"by {name}": (test_real, testing[name]) for name in OTHERS},
     }
     rows = [["detector", "seed", "videos", "accuracy", "found", "false_alarms", "auc"]]
     unequal = treated(fake, once_more)
     conditions["all encoded once more"] = tuple(treated(some, once_more) for some in (test_real, test_fake))
-    detectors = [("spectrum", 0, lambda: train_spectrum(real, fake))]
-    detectors += [("CNN", seed, lambda seed=seed: train_cnn(real, fake, seed)) for seed in range(3)]
-    detectors += [("CNN, unequal", 0, lambda: train_cnn(real, unequal, 0))]
+    detectors = [*home_detectors(real, fake), ("CNN, unequal", 0, lambda: train_cnn(real, unequal, 0))]
     for name, seed, train in detectors:
         detector = train()
         tests = dict(conditions)
@@ -234,7 +279,55 @@ def main() -> None:
         for condition, (untouched, made) in tests.items():
             rows.append([name, seed, condition, *row(scores(detector, untouched), scores(detector, made))])
             print(*rows[-1], sep=", ", flush=True)
-        write_cells(options.out, rows, overwrite=True)
+        write_cells(out / "detector.csv", rows, overwrite=True)
+
+
+def recorded(work: Path, out: Path, folder: Path) -> None:
+    """The table detector_recorded.csv, of clips of recorded people."""
+    training, scratch = collect(work, "train"), work / "recorded.mp4"
+    videos = collect_recorded(folder, scratch)
+    people = torch.arange(len(videos["untouched"]))
+    ways: dict[str, Callable[[Tensor], Tensor]] = {
+        "as they are": lambda video: video,
+        "encoded again": lambda video: encoded(video, scratch, AGAIN),
+        "half size and back": smaller,
+    }
+    rows = [["detector", "seed", "trained_on", "half", "generator", "videos"]]
+    rows[0] += ["accuracy", "found", "false_alarms", "auc"]
+
+    def test(detector: Callable[[Tensor], Tensor], which: Tensor, generator: str, *labels) -> None:
+        some = [videos[name][which].flatten(0, 1) for name in ("untouched", generator)]
+        for way, treat in ways.items():
+            untouched, made = (scores(detector, treated(part, treat)) for part in some)
+            rows.append([*labels, generator, way, *row(untouched, made)])
+            print(*rows[-1], sep=", ", flush=True)
+
+    for name, seed, train in home_detectors(training["untouched"], training[OURS]):
+        detector = train()
+        for generator in (OURS, DEFAULT_WEIGHTS):
+            test(detector, people, generator, name, seed, "rendered", "all")
+    for generator in (OURS, DEFAULT_WEIGHTS):
+        for half in (0, 1):
+            known = people[people % 2 != half]
+            real, fake = (videos[name][known].flatten(0, 1) for name in ("untouched", generator))
+            for name, seed, train in home_detectors(real, fake):
+                test(train(), people[people % 2 == half], generator, name, seed, "recorded", half)
+    scratch.unlink()
+    write_cells(out / "detector_recorded.csv", rows, overwrite=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--clips", type=Path, help="a folder of clips of recorded people, each of another")
+    parser.add_argument("--out", type=Path, default=Path("data/limits"))
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    if options.clips is None:
+        rendered(options.work, options.out)
+    else:
+        recorded(options.work, options.out, options.clips)
 
 
 if __name__ == "__main__":
