@@ -794,8 +794,8 @@ check_shift_errors(prediction, measured)
 #
 # They would pass features in the *source's* pose around the warp, and the decoder would have to remove them
 # again. All features that reach the decoder must be warped. `heads-256` goes beyond the paper: it warps and
-# masks the skips, too (`inpainting.SkipDecoder`), and mixes what it paints with the visible colours around
-# (`inpainting.fill_hidden`).
+# masks the skips, too (`inpainting.SkipDecoder`), mixes what it paints with the visible colours around
+# (`inpainting.fill_hidden`), and is told how far eyes and mouth are open (`motion.opening_maps`).
 #
 # </details>
 #

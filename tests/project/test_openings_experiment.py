@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import fields
 
-from experiments.openings import main, openings
+import numpy as np
+import pytest
+import torch
+
+from experiments.openings import brightness, main, openings, read_clip
 from fomm_lib.config import LedKeypoint
+from fomm_lib.data.clips import find_clips
+from fomm_lib.files import data_path
+from fomm_lib.synthetic.truth import ClipTruth, read_truth, truth_path
 
 
 def test_openings_of_keypoints_that_are_where_they_should_be_are_those_of_landmarks():
@@ -16,6 +23,35 @@ def test_openings_of_keypoints_that_are_where_they_should_be_are_those_of_landma
     found, true = openings(keypoints, landmarks, (0, 2), led)
     np.testing.assert_allclose(found, true)
     np.testing.assert_allclose(openings(2 * keypoints, landmarks, (0, 2), led)[0], 2 * true)
+
+
+def test_brightness_is_the_mean_of_a_box_that_is_inside():
+    images = torch.zeros(3, 3, 256, 256)
+    images[0, :, 97:104, 44:57] = 0.5  # around (50, 100)
+    points = np.array([[50.2, 99.8], [50, 2], [np.nan, np.nan]])
+    np.testing.assert_allclose(brightness(images, points), [0.5, np.nan, np.nan])
+    assert brightness(images[:1], points[:1] + np.array([13, 0])) == 0
+
+
+def test_landmarks_of_the_truth_are_used_where_it_is(tmp_path):
+    source = next(iter(find_clips(data_path("heads", "test"), None)))
+    clip = tmp_path / source.path.name
+    clip.symlink_to(source.path)
+    known = np.random.default_rng(0).uniform(-1, 1, (len(source), 68, 2)).astype(np.float32)
+    others = {field.name: np.zeros(1) for field in fields(ClipTruth) if field.name != "landmarks"}
+    np.savez(truth_path(clip), landmarks=known, **others)
+    images, landmarks = read_clip(next(iter(find_clips(tmp_path, None))), 20, (64, 64))
+    assert images.shape == (3, 3, 64, 64)
+    np.testing.assert_allclose(landmarks, (known[::20] + 1) / 2 * 63, rtol=1e-5)
+    assert read_truth(clip).landmarks.shape == known.shape
+
+
+def test_a_table_of_clips(capsys):
+    pytest.importorskip("dlib", reason="needs the extra: pip install 'fomm-lib[faces]'")
+    assert main([str(data_path("heads", "test")), "--every", "24"]) == 0
+    rows = [line.split(" | ")[0].strip("| ") for line in capsys.readouterr().out.splitlines()[2:]]
+    pairs = ("10 and 11", "12 and 13", "2 and 6", "14 and 15")
+    assert rows == [*(f"keypoints {pair}" for pair in pairs), "eyes"]
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):
