@@ -481,9 +481,9 @@ rows = [
 plots.show_table(["", *(METRICS[name].title for name in names), *moves], rows, digits=2)
 
 # %% [markdown]
-# No other metric says that the eyes **never blink**: the slope of the lids is near 0 for both. Sharpness
-# above 1 is not better: the detail that `heads-128` adds is too strong. Real clips decided which is the
-# default ([model card](../data/weights/README.md)).
+# No other metric says that the eyes of `heads-128` **never blink**: its slope of the lids is near 0, that of
+# `heads-256` a third. Sharpness above 1: the detail that `heads-128` adds is too strong. Real clips decided
+# the default ([model card](../data/weights/README.md)).
 #
 # ## 6. Ask people
 #
