@@ -7,9 +7,10 @@ Of every pair of `opening_maps` in the config, how far its two keypoints are apa
 those landmarks are apart to which they are led: slope 1 if they open as far as landmarks say, correlation 1
 if at the same time; with 95 % intervals over clips. The generator can show no more than its keypoints say.
 
-The last row is of what it shows: the mean brightness of a box of 13x7 pixels of 256 around each eye, which is
-higher where a lid covers the eye, in the clip and in its reconstruction from the frame whose eyes are open
-farthest. No landmarks are read from the result: their readers hardly see a lid that is half closed.
+The last row is of what it shows: how a box of 19x11 pixels of 256 around each eye changes, in the clip and
+in its reconstruction from the frame whose eyes are open farthest. From every pixel of the box the mean of the
+frame is taken off, then the mean over time: light and skin do not count, an iris that vanishes behind a lid
+does. No landmarks are read from the result: their readers hardly see a lid that is half closed.
 
 Landmarks are those of the truth where a clip has it (`fomm synthesize`, `fomm photographs`), else they are
 read from the images, which needs the extra `faces`.
@@ -55,22 +56,27 @@ def openings(
     )
 
 
-def brightness(images: Tensor, points: np.ndarray) -> np.ndarray:
-    """Mean of a box of 13x7 pixels of 256 around a point in every image, (T,); NaN where it leaves the image.
+def patterns(images: Tensor, points: np.ndarray) -> np.ndarray:
+    """The greys of a box of 19x11 pixels of 256 around a point of every image, without their mean, then
+    without the mean of all images: (T, pixels); NaN where the box leaves the image.
 
     Args:
         images: (T, 3, H, W); points: (T, 2), in pixels; NaN where there is no face.
     """
     height, width = images.shape[-2:]
-    half = round(6 * width / 256), round(3 * height / 256)
-    result = np.full(len(images), np.nan)
+    right, down = round(9 * width / 256), round(5 * height / 256)
+    boxes = np.full((len(images), 2 * down + 1, 2 * right + 1), np.nan)
     for k, point in enumerate(points):
         if np.isnan(point).any():
             continue
         x, y = (round(float(value)) for value in point)
-        if half[0] <= x < width - half[0] and half[1] <= y < height - half[1]:
-            result[k] = images[k, :, y - half[1] : y + half[1] + 1, x - half[0] : x + half[0] + 1].mean()
-    return result
+        if right <= x < width - right and down <= y < height - down:
+            boxes[k] = images[k, :, y - down : y + down + 1, x - right : x + right + 1].mean(0)
+    boxes = boxes.reshape(len(images), -1)
+    boxes -= boxes.mean(1, keepdims=True)
+    known = ~np.isnan(boxes[:, 0])
+    boxes[known] -= boxes[known].mean(0)
+    return boxes
 
 
 def read_clip(clip: Clip, every: int, size: tuple[int, int]) -> tuple[Tensor, np.ndarray]:
@@ -121,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
             found = [openings(keypoints, landmarks, pair, led) for pair in pairs]
             for eye in EYES.values():
                 centres = landmarks[:, eye].mean(1)
-                found.append((brightness(made, centres), brightness(images, centres)))
+                found.append((patterns(made, centres).ravel(), patterns(images, centres).ravel()))
             for name, (one, other) in zip([*curves, "eyes"], found, strict=True):
                 curves[name][0].append(one)
                 curves[name][1].append(other)

@@ -219,7 +219,7 @@ for alt, first in halves.items():
 # *Figure 3. In the turn hair stays behind, the cartoon's face slides inside its wig, and the animals' faces
 # bend.*
 #
-# Paintings and the engraving have one to two times the error of the photograph, the drawings two to four
+# Paintings and the engraving have one to two times the error of the photograph, the drawings four to five
 # times, without a line. In animals hardly a face is found, and the check says so. (We found no statue that
 # may be shipped.)
 #

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.openings import brightness, main, openings, read_clip
+from experiments.openings import main, openings, patterns, read_clip
 from fomm_lib.config import LedKeypoint
 from fomm_lib.data.clips import find_clips
 from fomm_lib.files import data_path
@@ -25,12 +25,18 @@ def test_openings_of_keypoints_that_are_where_they_should_be_are_those_of_landma
     np.testing.assert_allclose(openings(2 * keypoints, landmarks, (0, 2), led)[0], 2 * true)
 
 
-def test_brightness_is_the_mean_of_a_box_that_is_inside():
-    images = torch.zeros(3, 3, 256, 256)
-    images[0, :, 97:104, 44:57] = 0.5  # around (50, 100)
-    points = np.array([[50.2, 99.8], [50, 2], [np.nan, np.nan]])
-    np.testing.assert_allclose(brightness(images, points), [0.5, np.nan, np.nan])
-    assert brightness(images[:1], points[:1] + np.array([13, 0])) == 0
+def test_patterns_are_changes_of_a_box_that_light_does_not_change():
+    images = torch.rand(4, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    images[1] = images[0] + 0.2  # more light
+    points = np.array([[50.2, 99.8], [50, 100], [50, 4], [np.nan, np.nan]])
+    found = patterns(images, points)
+    assert found.shape == (4, 19 * 11) and np.isnan(found[2:]).all()
+    np.testing.assert_allclose(found[:2], 0, atol=1e-6)
+    images[1, :, 100, 50] = 0  # an iris
+    found = patterns(images, points)
+    middle = 5 * 19 + 9
+    assert found[0, middle] > 0.1 and np.abs(np.delete(found[0], middle)).max() < 0.01
+    np.testing.assert_allclose(found[0], -found[1], atol=1e-6)
 
 
 def test_landmarks_of_the_truth_are_used_where_it_is(tmp_path):
