@@ -436,7 +436,7 @@ plots.show_table(heads, shown, digits=2)
 # misses four in ten and raises twice as many false alarms; made half the size and back, it calls every video
 # untouched, and both detectors are no better than guessing. On nine recorded people (their clips are not
 # shipped) it takes 84 % of the untouched videos for animated. Trained on half of these people and tested on
-# the others, it is right on 66 %, with the default weights on 55 %. Generators of another kind were not
+# the others, it is right on 66 %, with the default weights on 57 %. Generators of another kind were not
 # tried.
 #
 # What do they see? The power spectrum of untouched and animated frames of three people:

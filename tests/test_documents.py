@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -75,7 +76,16 @@ def test_json_that_is_no_config(text, message):
         read_json(text, "here")
 
 
-def test_values_are_shown_short():
+@pytest.fixture
+def digits():
+    """Python's limit of the digits that a number is written with, which `tools.fuzz_families` lifts."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
+    yield
+    sys.set_int_max_str_digits(before)
+
+
+def test_values_are_shown_short(digits):
     assert shown("a") == "'a'" and shown([1, 2]) == "[1, 2]"
     assert len(shown("a" * 10**6)) == 100 and len(shown([[0] * 100] * 100)) < 500
     assert shown(10**5000) == "a very long number"
