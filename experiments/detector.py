@@ -145,12 +145,11 @@ def people_of(folder: Path) -> list[Clip]:
 
 
 @torch.inference_mode()
-def collect_recorded(folder: Path, scratch: Path) -> dict[str, Videos]:
+def collect_recorded(clips: list[Clip], scratch: Path) -> dict[str, Videos]:
     """Videos of recorded people, "untouched" and by two generators: (people, STARTS, ...), in memory only.
 
     The driver is the next person but one, who is in the same half.
     """
-    clips = people_of(folder)
     result: dict[str, list[Tensor]] = {}
     for i, clip in enumerate(clips):
         other = clips[(i + 2) % (len(clips) // 2 * 2)]
@@ -284,8 +283,9 @@ def rendered(work: Path, out: Path) -> None:
 
 def recorded(work: Path, out: Path, folder: Path) -> None:
     """The table detector_recorded.csv, of clips of recorded people."""
+    clips = people_of(folder)
     training, scratch = collect(work, "train"), work / "recorded.mp4"
-    videos = collect_recorded(folder, scratch)
+    videos = collect_recorded(clips, scratch)
     people = torch.arange(len(videos["untouched"]))
     ways: dict[str, Callable[[Tensor], Tensor]] = {
         "as they are": lambda video: video,
@@ -324,10 +324,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("data/limits"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if options.clips is None:
-        rendered(options.work, options.out)
-    else:
-        recorded(options.work, options.out, options.clips)
+    try:
+        if options.clips is None:
+            rendered(options.work, options.out)
+        else:
+            recorded(options.work, options.out, options.clips)
+    except InputError as error:
+        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from fomm_lib.media.tensors import to_tensor
 from fomm_lib.model import FirstOrderMotionModel, load_model
 from fomm_lib.synthetic.truth import read_truth, truth_path
 
-EYES = {"right": range(36, 42), "left": range(42, 48)}
+EYES = (range(36, 42), range(42, 48))  # right and left, of iBUG's 68 landmarks
 
 
 def openings(
@@ -90,11 +91,13 @@ def read_clip(clip: Clip, every: int, size: tuple[int, int]) -> tuple[Tensor, np
 
 
 @torch.inference_mode()
-def reconstruct(model: FirstOrderMotionModel, images: Tensor, source: int) -> Tensor:
-    """All frames, made from one of them."""
-    keypoints, encoded = model.detect(images[source, None]), model.encode(images[source, None])
-    made = [model.generate(encoded, keypoints, model.detect(image[None])).prediction for image in images]
-    return torch.cat(made)
+def follow(model: FirstOrderMotionModel, images: Tensor, source: int) -> tuple[np.ndarray, Tensor]:
+    """Keypoints of all frames (T, K, 2) in pixels, and all frames made from one of them (T, 3, H, W)."""
+    keypoints = [model.detect(image[None]) for image in images]
+    encoded = model.encode(images[source, None])
+    made = [model.generate(encoded, keypoints[source], one).prediction for one in keypoints]
+    values = torch.cat([one.value for one in keypoints])
+    return to_pixels(values, *images.shape[-2:]).numpy(), torch.cat(made)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -114,29 +117,24 @@ def main(arguments: list[str] | None = None) -> int:
         pairs = [] if extensions is None else extensions.opening_maps
         if not pairs or not {number for pair in pairs for number in pair} <= {one.keypoint for one in led}:
             raise InputError(f"{options.weights}: its config has no opening_maps of led_keypoints")
-        curves = {f"keypoints {one} and {other}": ([], []) for one, other in pairs} | {"eyes": ([], [])}
+        curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)  # found and true, a clip
         for clip in find_clips(options.clips, None):
             images, landmarks = read_clip(clip, options.every, model.size)
             lids = read_movements(landmarks)["lids"]
             if np.isnan(lids).all():
                 raise InputError(f"{clip.path}: no face was found in it")
-            with torch.inference_mode():
-                values = torch.cat([model.detect(image[None]).value for image in images])
-            keypoints = to_pixels(values, *model.size).numpy()
-            made = reconstruct(model, images, int(np.nanargmax(lids)))
-            found = [openings(keypoints, landmarks, pair, led) for pair in pairs]
-            for eye in EYES.values():
+            keypoints, made = follow(model, images, int(np.nanargmax(lids)))
+            for pair in pairs:
+                curves[f"keypoints {pair[0]} and {pair[1]}"].append(openings(keypoints, landmarks, pair, led))
+            for eye in EYES:
                 centres = landmarks[:, eye].mean(1)
-                found.append((patterns(made, centres).ravel(), patterns(images, centres).ravel()))
-            for name, (one, other) in zip([*curves, "eyes"], found, strict=True):
-                curves[name][0].append(one)
-                curves[name][1].append(other)
+                curves["eyes"].append((patterns(made, centres).ravel(), patterns(images, centres).ravel()))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     rows = []
-    for name, (found, true) in curves.items():
-        line = following(found, true)
+    for name, both in curves.items():
+        line = following(*zip(*both, strict=True))
         rows.append([name, format_interval(line.slope, 2), format_interval(line.correlation, 2)])
     print(markdown_table(["", "slope", "correlation"], rows))
     return 0

@@ -183,10 +183,14 @@ def write_people(folder, count, frames=40):
                 writer.write(np.ascontiguousarray(np.roll(picture, k, axis=1)))
 
 
-def test_recorded_people_are_counted_once_and_have_enough_frames(tmp_path):
+def test_recorded_people_are_counted_once_and_have_enough_frames(tmp_path, capsys):
     write_people(tmp_path / "few", 3)
     with pytest.raises(InputError, match="two halves need four people"):
         detector.people_of(tmp_path / "few")
+    with pytest.raises(SystemExit):  # before any video of training is made
+        detector.main([f"--work={tmp_path / 'work'}", f"--clips={tmp_path / 'few'}"])
+    assert capsys.readouterr().err.endswith("two halves need four people at least\n")
+    assert not (tmp_path / "work").exists()
     write_people(tmp_path / "short", 4)
     with pytest.raises(InputError, match=r"person0\.mp4: has 40 frames; at least 52"):
         detector.people_of(tmp_path / "short")
