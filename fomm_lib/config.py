@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fomm_lib.documents import MAX_BYTES as MAX_BYTES  # these names can still be imported from here
-from fomm_lib.documents import MAX_DEPTH as MAX_DEPTH
-from fomm_lib.documents import MAX_TEXT as MAX_TEXT
-from fomm_lib.documents import MAX_VALUES as MAX_VALUES
 from fomm_lib.documents import check_extent, read_yaml, shown
-from fomm_lib.documents import read_json as read_json
 from fomm_lib.errors import InputError
 from fomm_lib.files import check_name, data_path
 from fomm_lib.releases import importing
@@ -56,6 +53,12 @@ def _plus_minus(value: Any) -> Any:
     return (-value, value) if isinstance(value, (int, float)) else value
 
 
+def _low_then_high(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("should be a pair (low, high)")
+    return pair
+
+
 def _square(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
 
@@ -76,6 +79,9 @@ Scale = Annotated[float, Field(ge=2**-10, le=1), AfterValidator(_one_by_whole_nu
 KeypointNumber = Annotated[int, Field(ge=0, le=999), _NUMBER]
 Landmark = Annotated[int, Field(ge=0, le=67), _NUMBER]  # a number of iBUG's 68
 Scales = Annotated[list[Scale], Field(max_length=10)]
+Degrees = Annotated[tuple[Number, Number], BeforeValidator(_plus_minus), AfterValidator(_low_then_high)]
+Factors = Annotated[tuple[Ratio, Ratio], AfterValidator(_low_then_high)]
+Sides = Annotated[tuple[Side, Side], BeforeValidator(_square)]  # height, width
 
 
 class _Section(BaseModel):
@@ -100,19 +106,19 @@ class FlipParams(_Section):
 class RotationParams(_Section):
     """Rotation by an angle from (low, high) degrees; one number stands for (-number, number)."""
 
-    degrees: Annotated[tuple[Number, Number], BeforeValidator(_plus_minus)]
+    degrees: Degrees
 
 
 class ResizeParams(_Section):
     """Resizing by a factor from (low, high)."""
 
-    ratio: tuple[Ratio, Ratio]
+    ratio: Factors
 
 
 class CropParams(_Section):
     """Cropping to (height, width) pixels; one number stands for a square."""
 
-    size: Annotated[tuple[Side, Side], BeforeValidator(_square)]
+    size: Sides
 
 
 class JitterParams(_Section):
@@ -456,10 +462,31 @@ _NAMED = 4  # how many problems a message names; it counts the others
 
 def _checked(content: dict, where: str) -> Config:
     check_extent(content, where)
-    try:
+    with clear_errors(Config, where):
         return Config.model_validate(_without_ignored(content))
+
+
+@contextmanager
+def clear_errors(kind: type[_Section], where: str) -> Iterator[None]:
+    """Say what pydantic finds wrong in a section of a config.
+
+    Args:
+        kind: the class of the section.
+        where: what the error message begins with.
+
+    Raises:
+        InputError: a `ValidationError` was raised inside; one line, with the keys, the values and what is
+            allowed.
+
+    Example:
+        >>> with clear_errors(JitterParams, "here"):
+        ...     JitterParams(hue=0.1).hue
+        0.1
+    """
+    try:
+        yield
     except ValidationError as error:
-        problems = [_format_problem(problem) for problem in error.errors()]
+        problems = [_format_problem(kind, problem) for problem in error.errors()]
         more = [f"and {len(problems) - _NAMED} more"] if len(problems) > _NAMED else []
         raise InputError(f"{where}: {'; '.join(problems[:_NAMED] + more)}") from None
 
@@ -473,28 +500,27 @@ def _without_ignored(section: dict, above: str = "") -> dict:
     }
 
 
-def _format_problem(problem: dict) -> str:
+def _format_problem(kind: type[_Section], problem: dict) -> str:
     """One problem that pydantic found, as `key = value: what is allowed`."""
     key = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     if not key:  # found by a check of the whole config: its message names the key
         return message
     if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; allowed here: {', '.join(_section_at(problem['loc'][:-1]).model_fields)}"
+        return f"{key}: unknown key; allowed here: {_keys_at(kind, problem['loc'][:-1])}"
     if problem["type"] == "missing":
         *section, last = problem["loc"]
         last = f"number {last + 1}" if isinstance(last, int) else last
         return f"{'.'.join(map(str, section))} = {shown(problem['input'])}: {last} is missing"
     if problem["type"].startswith("model_"):
-        message = f"should be a section with the keys {', '.join(_section_at(problem['loc']).model_fields)}"
+        message = f"should be a section with the keys {_keys_at(kind, problem['loc'])}"
     return f"{key} = {shown(problem['input'])}: {message[0].lower()}{message[1:]}"
 
 
-def _section_at(location: tuple) -> type[_Section]:
-    """The section of a config at a path of keys, e.g. ("train_params", "loss_weights")."""
-    section: Any = Config
+def _keys_at(section: Any, location: tuple) -> str:
+    """The keys of the section at a path in another, e.g. at ("train_params", "loss_weights") in `Config`."""
     for key in location:
         annotation = section.model_fields[key].annotation
         options = getattr(annotation, "__args__", (annotation,))  # Section | None
         section = next(option for option in options if issubclass(option, _Section))
-    return section
+    return ", ".join(section.model_fields)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 
-from fomm_lib.errors import InputError
+from fomm_lib.config import (
+    AugmentationParams,
+    Degrees,
+    Factors,
+    FlipParams,
+    JitterParams,
+    Sides,
+    clear_errors,
+)
 from fomm_lib.media.tensors import resize
 from fomm_lib.releases import importing
 
@@ -17,8 +24,7 @@ with importing("torchvision"):
     from torchvision.transforms.v2 import functional as F
 
 
-@dataclass(frozen=True)
-class Augmentation:
+class Augmentation(FlipParams, JitterParams, frozen=True):  # workers share it
     """Random changes of a pair of frames; all are off by default.
 
     Applied in this order, with the same random numbers for both frames:
@@ -31,44 +37,28 @@ class Augmentation:
     6. `brightness`, `contrast`, `saturation`: factors from 1 +- value; `hue`: a rotation of +- value, where
        0.5 is half the colour circle. These four in random order.
 
+    Raises:
+        InputError: an unknown change, or a value out of range; with its name and the value.
+
     Example:
         >>> Augmentation.from_params({"flip_param": {"time_flip": True}, "jitter_param": {"hue": 0.1}}).hue
         0.1
     """
 
-    time_flip: bool = False
-    horizontal_flip: bool = False
-    rotation: tuple[float, float] | None = None
-    resize: tuple[float, float] | None = None
-    crop: tuple[int, int] | None = None
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
+    rotation: Degrees | None = None
+    resize: Factors | None = None
+    crop: Sides | None = None
 
-    def __post_init__(self):
-        for name in ("time_flip", "horizontal_flip"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"augmentation: {name}={getattr(self, name)!r}; must be true or false")
-        for name in _COLOUR_CHANGES:
-            value, highest = getattr(self, name), 0.5 if name == "hue" else math.inf
-            if not _is_number(value) or not 0 <= value <= highest:
-                limit = "at least 0" if highest == math.inf else f"from 0 to {highest}"
-                raise InputError(f"augmentation: {name}={value!r}; must be a number {limit}")
-        # The class is frozen, because workers share it; this is the only place that replaces short forms.
-        degrees = (-self.rotation, self.rotation) if _is_number(self.rotation) else self.rotation
-        object.__setattr__(self, "rotation", _range("rotation (degrees)", degrees))
-        object.__setattr__(self, "resize", _range("resize (ratio)", self.resize))
-        object.__setattr__(self, "crop", None if self.crop is None else size_pair("crop (size)", self.crop))
-        if self.resize and self.resize[0] <= 0:
-            raise InputError(f"augmentation: resize (ratio)={self.resize!r}; must be above 0")
+    def __init__(self, **changes: Any):
+        with clear_errors(type(self), "augmentation"):
+            super().__init__(**changes)
 
     @classmethod
     def from_params(cls, params) -> Augmentation:
         """From the published YAML group `augmentation_params`.
 
         Args:
-            params: None (no change), an `Augmentation`, or a dictionary (or a pydantic model of one)
+            params: None (no change), an `Augmentation`, an `AugmentationParams`, or a dictionary
                 with any of `flip_param` {time_flip, horizontal_flip}, `rotation_param` {degrees},
                 `resize_param` {ratio}, `crop_param` {size}, `jitter_param` {brightness, contrast, saturation,
                 hue}.
@@ -78,24 +68,13 @@ class Augmentation:
         """
         if isinstance(params, cls):
             return params
-        if hasattr(params, "model_dump"):
-            params = params.model_dump()
-        chosen = {}
-        for group, values in (params or {}).items():
-            if group not in _PUBLISHED_NAMES:
-                raise InputError(
-                    f"augmentation: unknown key {group!r}; known are {', '.join(_PUBLISHED_NAMES)}"
-                )
-            names = _PUBLISHED_NAMES[group]
-            for key, value in (values or {}).items():
-                if key not in names:
-                    raise InputError(f"augmentation: unknown key {group}.{key}; known are {', '.join(names)}")
-                if value is not None:
-                    chosen[names[key]] = value
-        return cls(**chosen)
+        with clear_errors(AugmentationParams, "augmentation"):
+            groups = AugmentationParams.model_validate(params or {}).model_dump(exclude_none=True)
+        values = [item for group in groups.values() for item in group.items()]
+        return cls(**{_NAMES.get(key, key): value for key, value in values})
 
     def __bool__(self) -> bool:
-        return any(getattr(self, field.name) != field.default for field in fields(self))
+        return bool(self.model_dump(exclude_defaults=True))
 
     @property
     def keeps_values(self) -> bool:
@@ -198,46 +177,4 @@ _COLOUR_CHANGES = {
     "hue": turn_hue,
 }
 
-_PUBLISHED_NAMES = {
-    "flip_param": {"time_flip": "time_flip", "horizontal_flip": "horizontal_flip"},
-    "rotation_param": {"degrees": "rotation"},
-    "resize_param": {"ratio": "resize"},
-    "crop_param": {"size": "crop"},
-    "jitter_param": {name: name for name in _COLOUR_CHANGES},
-}
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _range(name: str, value) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    is_pair = isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value))
-    if not is_pair or value[0] > value[1]:
-        raise InputError(f"augmentation: {name}={value!r}; must be a pair (low, high)")
-    return (float(value[0]), float(value[1]))
-
-
-def size_pair(name: str, value) -> tuple[int, int]:
-    """(height, width) from one number, or a pair of them.
-
-    Args:
-        name: of the setting, for the message.
-        value: as the user gave it.
-
-    Raises:
-        InputError: it is neither.
-
-    Example:
-        >>> size_pair("size", 64)
-        (64, 64)
-    """
-    pair = (value, value) if isinstance(value, int) else value
-    is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2
-    if not is_pair or not all(type(side) is int and side > 0 for side in pair):
-        raise InputError(
-            f"{name}={value!r}; must be a whole number above 0, or a pair (height, width) of them"
-        )
-    return (pair[0], pair[1])
+_NAMES = {"degrees": "rotation", "ratio": "resize", "size": "crop"}  # published key to attribute

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fomm_lib.data.augmentation import Augmentation, size_pair
+from fomm_lib.data.augmentation import Augmentation
 from fomm_lib.data.cache import pack_clips
 from fomm_lib.data.clips import Clip, find_clips
 from fomm_lib.errors import InputError, check_integer, printable
@@ -97,7 +97,7 @@ class FramePairs(Dataset):
     ):
         check_integer("repeats", repeats, 1)
         check_integer("seed", seed, 0)
-        self.size = size_pair("size", size)
+        self.size = _height_width(size)
         self.augmentation = Augmentation.from_params(augmentation)
         self.repeats = repeats
         self.seed = seed
@@ -166,6 +166,15 @@ class FramePairs(Dataset):
         yield first
         others = (self.clips[i] for i in rng.permutation(len(self.clips)))
         yield from islice((clip for clip in others if clip is not first), self.ATTEMPTS - 1)
+
+
+def _height_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) from one number, or a pair of them."""
+    pair = (size, size) if isinstance(size, int) else size
+    is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2
+    if not is_pair or not all(type(side) is int and side > 0 for side in pair):
+        raise InputError(f"size={size!r}; must be a whole number above 0, or a pair (height, width) of them")
+    return (pair[0], pair[1])
 
 
 def _by_identity(clips: list[Clip]) -> list[list[Clip]]:

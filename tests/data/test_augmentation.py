@@ -1,5 +1,8 @@
 """The same random change of both frames of a pair."""
 
+import math
+import pickle
+import re
 from collections import Counter
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
+from fomm_lib.config import AugmentationParams
 from fomm_lib.data import augmentation
 from fomm_lib.data.augmentation import Augmentation
 from fomm_lib.errors import InputError
@@ -20,40 +24,62 @@ def test_published_parameters_map_onto_the_switches():
         "resize_param": {"ratio": [0.9, 1.1]},
         "crop_param": {"size": [48, 64]},
     }
+    flips = {"time_flip": True, "horizontal_flip": True}
+    colours = dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0.1)
     assert Augmentation.from_params(everything) == Augmentation(
-        True, True, (-20, 20), (0.9, 1.1), (48, 64), brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1
+        **flips, **colours, rotation=(-20, 20), resize=(0.9, 1.1), crop=(48, 64)
     )
     assert Augmentation.from_params(None) == Augmentation() and not Augmentation()
     assert Augmentation.from_params({"flip_param": None}) == Augmentation()
     assert Augmentation.from_params({"crop_param": {"size": 8}}).crop == (8, 8)
 
-    class Model:  # what a pydantic model looks like from outside
-        def model_dump(self):
-            return PUBLISHED
-
-    assert Augmentation.from_params(Model()) == Augmentation.from_params(PUBLISHED)
+    checked = AugmentationParams(**PUBLISHED)
+    assert Augmentation.from_params(checked) == Augmentation.from_params(PUBLISHED)
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"flips": {}}, "unknown key 'flips'; known are flip_param"),
+        ({"flips": {}}, "flips: unknown key; allowed here: flip_param, rotation_param, resize_param"),
         (
             {"flip_param": {"vertical": True}},
-            "unknown key flip_param.vertical; known are time_flip, horizontal_flip",
+            "flip_param.vertical: unknown key; allowed here: horizontal_flip, time_flip",
         ),
-        ({"flip_param": {"time_flip": 1}}, "time_flip=1; must be true or false"),
-        ({"jitter_param": {"hue": 0.6}}, r"hue=0\.6; must be a number from 0 to 0\.5"),
-        ({"jitter_param": {"contrast": -1}}, "contrast=-1; must be a number at least 0"),
-        ({"rotation_param": {"degrees": [5, -5]}}, "rotation .* must be a pair"),
-        ({"resize_param": {"ratio": 0.5}}, "resize .* must be a pair"),
-        ({"resize_param": {"ratio": [0, 1]}}, "must be above 0"),
-        ({"crop_param": {"size": 0}}, "crop .* whole number above 0"),
+        ({"flip_param": {"time_flip": "perhaps"}}, "time_flip = 'perhaps': input should be a valid boolean"),
+        ({"jitter_param": {"hue": 0.6}}, "hue = 0.6: input should be less than or equal to 0.5"),
+        ({"jitter_param": {"contrast": -1}}, "contrast = -1: input should be greater than or equal to 0"),
+        ({"jitter_param": {"contrast": True}}, "contrast = True: should be a number, not yes or no"),
+        ({"jitter_param": {"brightness": math.inf}}, "brightness = inf: input should be "),
+        ({"rotation_param": {"degrees": [5, -5]}}, r"degrees = [5, -5]: should be a pair (low, high)"),
+        ({"rotation_param": {"degrees": [5]}}, r"degrees = [5]: number 2 is missing"),
+        ({"resize_param": {"ratio": [1.1, 0.9]}}, "ratio = [1.1, 0.9]: should be a pair (low, high)"),
+        ({"resize_param": {"ratio": 0.5}}, "ratio = 0.5: input should be a valid tuple"),
+        ({"resize_param": {"ratio": [0, 1]}}, "ratio.0 = 0: input should be greater than or equal to "),
+        ({"crop_param": {"size": 0}}, "size.0 = 0: input should be greater than 0"),
+        ({"crop_param": {"size": [8, 8, 3]}}, "size = [8, 8, 3]: tuple should have at most 2 items"),
     ],
 )
 def test_bad_augmentation(params, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=re.escape(f"augmentation: {next(iter(params))}")) as caught:
         Augmentation.from_params(params)
+    assert message in str(caught.value)
+
+
+def test_changes_are_checked_by_their_own_names():
+    with pytest.raises(InputError, match=r"^augmentation: hue = 0\.6: input should be less"):
+        Augmentation(hue=0.6)
+    with pytest.raises(InputError, match=r"^augmentation: flip: unknown key; allowed here: .*rotation"):
+        Augmentation(flip=True)
+    with pytest.raises(InputError, match=r"^augmentation: rotation = \(2, 1\): should be a pair"):
+        Augmentation(rotation=(2, 1))
+    assert Augmentation(rotation=30).rotation == (-30, 30) and Augmentation(crop=8).crop == (8, 8)
+
+
+def test_workers_get_the_same_augmentation_and_cannot_change_it():
+    augmentation = Augmentation(crop=(8, 6), hue=0.2)
+    assert pickle.loads(pickle.dumps(augmentation)) == augmentation
+    with pytest.raises(ValueError, match="frozen"):
+        augmentation.hue = 0.1
 
 
 def asymmetric_pair() -> torch.Tensor:
@@ -95,7 +121,17 @@ def test_flips_happen_as_often_as_published(switches, plain, swapped, mirrored):
         Augmentation(resize=(0.5, 1.5)),
         Augmentation(crop=(8, 6)),
         Augmentation(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2),
-        Augmentation(True, True, (-9, 9), (0.8, 1.2), (10, 10), 0.1, 0.1, 0.1, 0.1),
+        Augmentation(
+            time_flip=True,
+            horizontal_flip=True,
+            rotation=(-9, 9),
+            resize=(0.8, 1.2),
+            crop=(10, 10),
+            brightness=0.1,
+            contrast=0.1,
+            saturation=0.1,
+            hue=0.1,
+        ),
     ],
 )
 def test_both_frames_are_changed_alike(augmentation):
