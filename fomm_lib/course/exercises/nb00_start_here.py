@@ -14,8 +14,9 @@ from fomm_lib.media.tensors import to_tensor
 from fomm_lib.media.video import read_image
 
 
-def _places_of_pixels(pixels, height, width):
-    return 2 * pixels / torch.tensor([width - 1, height - 1]) - 1
+def _places_of_pixels(pixels, height, width, less=1, swap=False):
+    sides = torch.tensor([height, width] if swap else [width, height])
+    return 2 * pixels / (sides - less) - 1
 
 
 check_places_of_pixels = Exercise(
@@ -28,15 +29,11 @@ check_places_of_pixels = Exercise(
         Case("points of a batch, 2 x 10", lambda f: f(64 * torch.rand(2, 10, 2), 48, 96)),
     ],
     mistakes={
-        "from the first centre to the last there are width - 1 steps, not width": (
-            lambda pixels, height, width: 2 * pixels / torch.tensor([width, height]) - 1
-        ),
+        "from the first centre to the last there are width - 1 steps, not width": {"less": 0},
         "that puts -1 and 1 at the outer edges of the image, not at the centres of its border pixels": (
             lambda pixels, height, width: (2 * pixels + 1) / torch.tensor([width, height]) - 1
         ),
-        "x is the column and depends on the width; y is the row and depends on the height": (
-            lambda pixels, height, width: 2 * pixels / torch.tensor([height - 1, width - 1]) - 1
-        ),
+        "x is the column and depends on the width; y is the row and depends on the height": {"swap": True},
         "that runs from 0 to 1; scale it to a length of 2 and start at -1": (
             lambda pixels, height, width: pixels / torch.tensor([width - 1, height - 1])
         ),
@@ -72,10 +69,14 @@ def _move(image, x=0.0, y=0.0, padding_mode="border"):
     return warp(image[None], flow[None], padding_mode=padding_mode)[0]
 
 
+def _move_right(image, pixels, length=-2, axis=2, less=1, padding_mode="border"):
+    return _move(image, length * pixels / (image.shape[axis] - less), padding_mode=padding_mode)
+
+
 check_move_right = Exercise(
     "move_right",
-    solution=lambda image, pixels: _move(image, -2 * pixels / (image.shape[2] - 1)),
-    given=lambda image, pixels: _move(image, 2 * pixels / (image.shape[2] - 1)),
+    solution=_move_right,
+    given=lambda image, pixels: _move_right(image, pixels, length=2),
     cases=[
         Case("no movement", lambda f: f(torch.rand(3, 5, 9), 0)),
         Case("a ramp, moved by 2 pixels", lambda f: f(torch.linspace(0, 1, 9).expand(3, 5, 9), 2)),
@@ -86,24 +87,16 @@ check_move_right = Exercise(
         "that moves it down or up: x is the first of the two numbers": (
             lambda image, pixels: _move(image, y=-2 * pixels / (image.shape[1] - 1))
         ),
-        "a pixel is 2 / (width - 1), because the centres of the border pixels are -1 and 1": (
-            lambda image, pixels: _move(image, -2 * pixels / image.shape[2])
-        ),
-        "points run from -1 to 1, a length of 2: the factor 2 was right": (
-            lambda image, pixels: _move(image, -pixels / (image.shape[2] - 1))
-        ),
+        "a pixel is 2 / (width - 1), because the centres of the border pixels are -1 and 1": {"less": 0},
+        "points run from -1 to 1, a length of 2: the factor 2 was right": {"length": -1},
         "a pixel must become a distance in units of [-1, 1]: 2 / (width - 1)": (
             lambda image, pixels: _move(image, -float(pixels))
         ),
         "what leaves at the right must not come back in at the left: the border should repeat": (
             lambda image, pixels: image.roll(int(pixels), 2)
         ),
-        "the border should repeat, as it did": (
-            lambda image, pixels: _move(image, -2 * pixels / (image.shape[2] - 1), padding_mode="zeros")
-        ),
-        "x belongs to the width, not to the height": (
-            lambda image, pixels: _move(image, -2 * pixels / (image.shape[1] - 1))
-        ),
+        "the border should repeat, as it did": {"padding_mode": "zeros"},
+        "x belongs to the width, not to the height": {"axis": 1},
     },
 )
 

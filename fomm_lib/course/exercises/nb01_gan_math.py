@@ -65,6 +65,11 @@ check_gan_losses = Exercise(
 )
 
 
+def _of_sorted(measure):
+    """The exercise with another measure of the differences in sorted order."""
+    return lambda x, y: measure(x.sort().values - y.sort().values)
+
+
 check_sorted_wasserstein = Exercise(
     "sorted_wasserstein",
     solution=gan.wasserstein_1d,
@@ -84,15 +89,9 @@ check_sorted_wasserstein = Exercise(
             (x - y).abs().mean()
         ),
         "only one of the two is sorted": lambda x, y: (x.sort().values - y).abs().mean(),
-        "that is the sum; the exercise asks for the mean": lambda x, y: (
-            (x.sort().values - y.sort().values).abs().sum()
-        ),
-        "that is the mean square; take the absolute difference": (
-            lambda x, y: (x.sort().values - y.sort().values).square().mean()
-        ),
-        "without the absolute value, moves to the left and to the right cancel": (
-            lambda x, y: (x.sort().values - y.sort().values).mean()
-        ),
+        "that is the sum; the exercise asks for the mean": _of_sorted(lambda d: d.abs().sum()),
+        "that is the mean square; take the absolute difference": _of_sorted(lambda d: d.square().mean()),
+        "without the absolute value, moves to the left and to the right cancel": _of_sorted(torch.mean),
         "these are positions in sorted order; compare the numbers at them": (
             lambda x, y: (x.argsort() - y.argsort()).abs().float().mean()
         ),

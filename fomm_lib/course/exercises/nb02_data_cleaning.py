@@ -70,6 +70,11 @@ def _say_verdict(frames, errors, change):
     return "frozen" if change <= 5 else "fit"
 
 
+def _but(verdict, when):
+    """The exercise with another verdict in some cases."""
+    return lambda *facts: verdict if when(*facts) else _say_verdict(*facts)
+
+
 check_say_verdict = Exercise(
     "say_verdict",
     solution=_say_verdict,
@@ -84,30 +89,20 @@ check_say_verdict = Exercise(
         Case("24 frames, 1 error, and a change of 0", lambda say: say(24, 1, 0)),
     ],
     mistakes={
-        "a change of exactly the threshold counts as no change: use <=": (
-            lambda frames, errors, change: (
-                "fit" if change == 5 and frames > 1 and not errors else _say_verdict(frames, errors, change)
-            )
+        "a change of exactly the threshold counts as no change: use <=": _but(
+            "fit", lambda frames, errors, change: change == 5 and frames > 1 and not errors
         ),
-        "test frames first: without any frame it is unreadable, with or without errors": (
-            lambda frames, errors, change: "corrupt" if errors else _say_verdict(frames, errors, change)
+        "test frames first: without any frame it is unreadable, with or without errors": _but(
+            "corrupt", lambda frames, errors, change: errors
         ),
-        "one frame has no change: test for single_frame before frozen": (
-            lambda frames, errors, change: (
-                "frozen" if frames == 1 and not errors else _say_verdict(frames, errors, change)
-            )
+        "one frame has no change: test for single_frame before frozen": _but(
+            "frozen", lambda frames, errors, change: frames == 1 and not errors
         ),
-        "test errors before frozen: if decoding failed, an unchanged image proves nothing": (
-            lambda frames, errors, change: (
-                "frozen" if frames > 1 and change <= 5 else _say_verdict(frames, errors, change)
-            )
+        "test errors before frozen: if decoding failed, an unchanged image proves nothing": _but(
+            "frozen", lambda frames, errors, change: frames > 1 and change <= 5
         ),
         "a single error is enough: errors of one frame are copied into later ones": (
-            lambda frames, errors, change: (
-                _say_verdict(frames, 0, change)
-                if errors < frames / 2
-                else _say_verdict(frames, errors, change)
-            )
+            lambda frames, errors, change: _say_verdict(frames, errors >= frames / 2, change)
         ),
     },
 )

@@ -108,7 +108,9 @@ check_best_gain = Exercise(
 )
 
 
-def _readers(flow, clamp=True, swap=False, nearest=True):
+def _double_reads(
+    flow, clamp=True, swap=False, nearest=True, row_length=10_000, marked=lambda readers: readers > 1
+):
     height, width = flow.shape[:2]
     pixels = to_pixels(flow, height, width)
     column, row = (pixels.round() if nearest else pixels).long().unbind(-1)
@@ -116,26 +118,16 @@ def _readers(flow, clamp=True, swap=False, nearest=True):
         column, row = row, column
     if clamp:
         column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
-    number = (row + 1000) * 10_000 + column + 1000  # pixels outside have a number too
+    number = (row + 1000) * row_length + column + 1000  # pixels outside have a number too
     found, index = number.flatten().unique(return_inverse=True)
-    return torch.bincount(index, minlength=len(found))[index].view(height, width)
+    return marked(torch.bincount(index, minlength=len(found))[index].view(height, width))
 
 
-def _numbers(flow, row_length):
+def _marked_in_the_source(flow):
     height, width = flow.shape[:2]
     column, row = to_pixels(flow, height, width).round().long().unbind(-1)
-    return row.clamp(0, height - 1) * row_length + column.clamp(0, width - 1)
-
-
-def _never_read(flow):
-    height, width = flow.shape[:2]
-    readers = torch.bincount(_numbers(flow, width).flatten(), minlength=height * width)
-    return readers.view(height, width)
-
-
-def _rows_too_short(flow):
-    number = _numbers(flow, flow.shape[0])
-    return torch.bincount(number.flatten())[number] > 1
+    number = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    return torch.bincount(number.flatten(), minlength=height * width).view(height, width) > 1
 
 
 def _pushed_card(height=6, width=8):
@@ -147,7 +139,7 @@ def _pushed_card(height=6, width=8):
 
 check_double_reads = Exercise(
     "double_reads",
-    solution=lambda flow: _readers(flow) > 1,
+    solution=_double_reads,
     cases=[
         Case("a card that appears twice: card and ghost", lambda f: f(_pushed_card())),
         Case("the identity: no pixel is read twice", lambda f: f(coordinate_grid(4, 6))),
@@ -159,19 +151,17 @@ check_double_reads = Exercise(
     ],
     mistakes={
         "the counts belong to pixels of the source; look them up for each pixel of the result": (
-            lambda flow: _never_read(flow) > 1
+            _marked_in_the_source
         ),
-        "each pixel reads itself: count more than one reader": lambda flow: _readers(flow) >= 1,
-        "that marks the pixels with one reader": lambda flow: _readers(flow) == 1,
-        "outside the border the border is read, so those pixels share it too": (
-            lambda flow: _readers(flow, clamp=False) > 1
-        ),
-        "x and y are exchanged: (x, y) is (column, row)": lambda flow: _readers(flow, swap=True) > 1,
-        "long() cuts off the decimals: round() first": lambda flow: _readers(flow, nearest=False) > 1,
+        "each pixel reads itself: count more than one reader": {"marked": lambda readers: readers >= 1},
+        "that marks the pixels with one reader": {"marked": lambda readers: readers == 1},
+        "outside the border the border is read, so those pixels share it too": {"clamp": False},
+        "x and y are exchanged: (x, y) is (column, row)": {"swap": True},
+        "long() cuts off the decimals: round() first": {"nearest": False},
         "a row holds W pixels: number them row * W + column, or different pixels get the same number": (
-            _rows_too_short
+            lambda flow: _double_reads(flow, row_length=flow.shape[0])
         ),
-        "give a bool for every pixel, not the number of readers": lambda flow: _readers(flow),
+        "give a bool for every pixel, not the number of readers": {"marked": lambda readers: readers},
     },
 )
 

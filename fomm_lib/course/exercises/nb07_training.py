@@ -109,8 +109,9 @@ def _length(gradients):
     return torch.sqrt(sum(gradient.square().sum() for gradient in gradients))
 
 
-def _shorten(gradients, limit):
-    return [gradient * min(1.0, float(limit / _length(gradients))) for gradient in gradients]
+def _shorten(gradients, limit, length=_length, limited=lambda factor: min(1.0, factor)):
+    factor = limited(limit / float(length(gradients)))
+    return [gradient * factor for gradient in gradients]
 
 
 def _three_gradients():
@@ -131,27 +132,20 @@ check_shorten = Exercise(
         "all gradients are one long vector: take the length of all together": lambda gradients, limit: (
             [_shorten([gradient], limit)[0] for gradient in gradients]
         ),
-        "gradients that are short enough do not change": lambda gradients, limit: [
-            gradient * float(limit / _length(gradients)) for gradient in gradients
-        ],
+        "gradients that are short enough do not change": {"limited": lambda factor: factor},
         "that limits numbers one by one, which changes the direction": lambda gradients, limit: [
             gradient.clamp(-limit, limit) for gradient in gradients
         ],
-        "lengths do not add: the length of all is the square root of the sum of all squares": (
-            lambda gradients, limit: [
-                gradient * min(1.0, limit / float(sum(g.norm() for g in gradients))) for gradient in gradients
-            ]
-        ),
+        "lengths do not add: the length of all is the square root of the sum of all squares": {
+            "length": lambda gradients: sum(gradient.norm() for gradient in gradients)
+        },
         "a gradient that is too long should have the length of the limit, not 1": lambda gradients, limit: (
             gradients if _length(gradients) <= limit else _shorten(gradients, 1.0)
         ),
-        "that scales up: the factor is at most 1": lambda gradients, limit: [
-            gradient * max(1.0, float(limit / _length(gradients))) for gradient in gradients
-        ],
-        "the length is the square root of the sum of squares": lambda gradients, limit: [
-            gradient * min(1.0, limit / float(sum(g.square().sum() for g in gradients)))
-            for gradient in gradients
-        ],
+        "that scales up: the factor is at most 1": {"limited": lambda factor: max(1.0, factor)},
+        "the length is the square root of the sum of squares": {
+            "length": lambda gradients: sum(gradient.square().sum() for gradient in gradients)
+        },
     },
 )
 

@@ -26,9 +26,9 @@ def _padding_once(layers, output):
     return tuple(place - shift for place in _patch_pixels(layers, output, padded=0))
 
 
-def _width(layers, output):
-    first, last = _patch_pixels(layers, output)
-    return last - first + 1
+def _ends(change):
+    """The exercise with something else made of the first and the last pixel."""
+    return lambda layers, output: change(*_patch_pixels(layers, output))
 
 
 PUBLISHED = [(4, 2, 1)] * 3 + [(4, 1, 1)] * 2
@@ -58,16 +58,17 @@ check_patch_pixels = Exercise(
             layers[::-1], output
         ),
         "that is the pixel behind the last one: output 0 of a kernel of 4 sees pixels 0 to 3": (
-            lambda layers, output: (_patch_pixels(layers, output)[0], _patch_pixels(layers, output)[1] + 1)
+            _ends(lambda first, last: (first, last + 1))
         ),
         "a kernel of 4 reaches from a pixel to the third after it: kernel - 1": {"longer": 1},
         "that is the first pixel and the number of pixels; return the last pixel": (
-            lambda layers, output: (_patch_pixels(layers, output)[0], _width(layers, output))
+            _ends(lambda first, last: (first, last - first + 1))
         ),
-        "that is the number of pixels; return the first and the last one": _width,
-        "the first pixel may be negative: it lies in the padding": lambda layers, output: (
-            max(0, _patch_pixels(layers, output)[0]),
-            _patch_pixels(layers, output)[1],
+        "that is the number of pixels; return the first and the last one": (
+            _ends(lambda first, last: last - first + 1)
+        ),
+        "the first pixel may be negative: it lies in the padding": (
+            _ends(lambda first, last: (max(0, first), last))
         ),
     },
 )
@@ -321,8 +322,8 @@ def _apart():
     return real_a, real_b + 3
 
 
-def _cycle_loss(there, back, real_a, real_b):
-    return (back(there(real_a)) - real_a).abs().mean() + (there(back(real_b)) - real_b).abs().mean()
+def _cycle_loss(there, back, real_a, real_b, size=_absolute):
+    return size(back(there(real_a)) - real_a) + size(there(back(real_b)) - real_b)
 
 
 def _one_direction(there, back, real_a, real_b):
@@ -333,20 +334,12 @@ def _other_kind(there, back, real_a, real_b):
     return (there(real_a) - real_b).abs().mean() + (back(real_b) - real_a).abs().mean()
 
 
-def _squares(there, back, real_a, real_b):
-    return (back(there(real_a)) - real_a).square().mean() + (there(back(real_b)) - real_b).square().mean()
-
-
 def _same_order(there, back, real_a, real_b):
     return (back(there(real_a)) - real_a).abs().mean() + (back(there(real_b)) - real_b).abs().mean()
 
 
 def _one_way(there, back, real_a, real_b):
     return (there(real_a) - real_a).abs().mean() + (back(real_b) - real_b).abs().mean()
-
-
-def _signed(there, back, real_a, real_b):
-    return (back(there(real_a)) - real_a).mean() + (there(back(real_b)) - real_b).mean()
 
 
 def _mean_of_sum(there, back, real_a, real_b):
@@ -379,13 +372,13 @@ check_cycle_loss = Exercise(
         "that is the identity loss: it gives each generator what it should make": (
             lambda there, back, a, b: _one_way(back, there, a, b)
         ),
-        "errors of both signs cancel: take absolute values before the mean": _signed,
+        "errors of both signs cancel: take absolute values before the mean": {"size": torch.mean},
         "errors of the two directions cancel: take the absolute value of each": _mean_of_sum,
         "the weight of 10 does not belong to this formula": lambda *a: 10 * _cycle_loss(*a),
         "the mean over all pixels, not their sum": (
             lambda there, back, a, b: a.numel() * _cycle_loss(there, back, a, b)
         ),
-        "the absolute error, not the squared one": _squares,
+        "the absolute error, not the squared one": {"size": _squared},
         "from B the way begins with the other generator": _same_order,
         "the mean of both directions; the definition has their sum": lambda *a: _cycle_loss(*a) / 2,
     },

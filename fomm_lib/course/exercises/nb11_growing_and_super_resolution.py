@@ -225,8 +225,8 @@ check_shuffle_by_hand = Exercise(
 WEIGHT = 1e-3
 
 
-def _generator_loss(content, logits, target=1.0):
-    return content + WEIGHT * binary_cross_entropy(logits, target, from_logits=True)
+def _generator_loss(content, logits, target=1.0, weight=WEIGHT, from_logits=True):
+    return content + weight * binary_cross_entropy(logits, target, from_logits)
 
 
 def _saturating(content, logits):
@@ -263,18 +263,14 @@ check_generator_loss = Exercise(
         "these are logits; a sigmoid before from_logits=True is one too many": _sigmoid_twice,
         "the target is 1: the generator wants its images to be taken for real ones": {"target": 0.0},
         "the small weight belongs to the adversarial term": _weight_on_content,
-        "the weight of 0.001 is missing": lambda content, logits: (
-            content + binary_cross_entropy(logits, 1.0, from_logits=True)
-        ),
+        "the weight of 0.001 is missing": {"weight": 1},
         "that is 1 - D without logarithm: its gradient vanishes where D is sure": lambda content, logits: (
             content + WEIGHT * (1 - logits.sigmoid()).mean()
         ),
         "that is 1 - D of logits; D is their sigmoid, and the loss its logarithm": lambda content, logits: (
             content + WEIGHT * (1 - logits).mean()
         ),
-        "these are logits, any number: from_logits=True": lambda content, logits: (
-            content + WEIGHT * binary_cross_entropy(logits, 1.0)
-        ),
+        "these are logits, any number: from_logits=True": {"from_logits": False},
         "the sign: the cross-entropy has its minus already": lambda content, logits: (
             2 * content - _generator_loss(content, logits)
         ),

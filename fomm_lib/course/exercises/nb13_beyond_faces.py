@@ -172,22 +172,17 @@ def _background_flow(grid, source_offset, driving_offset):
     return grid + driving_offset - source_offset
 
 
+def _moved_camera(function, source_offset, driving_offset, size=(3, 4)):
+    return function(coordinate_grid(*size), torch.tensor(source_offset), torch.tensor(driving_offset))
+
+
 check_background_flow = Exercise(
     "background_flow",
     solution=_background_flow,
     cases=[
-        Case(
-            "the camera stands still",
-            lambda f: f(coordinate_grid(3, 4), torch.tensor([0.2, 0.1]), torch.tensor([0.2, 0.1])),
-        ),
-        Case(
-            "it moved to the right",
-            lambda f: f(coordinate_grid(3, 4), torch.tensor([0.0, 0.0]), torch.tensor([0.3, 0.0])),
-        ),
-        Case(
-            "it moved left and down",
-            lambda f: f(coordinate_grid(4, 3), torch.tensor([0.1, -0.2]), torch.tensor([-0.2, 0.3])),
-        ),
+        Case("the camera stands still", lambda f: _moved_camera(f, (0.2, 0.1), (0.2, 0.1))),
+        Case("it moved to the right", lambda f: _moved_camera(f, (0.0, 0.0), (0.3, 0.0))),
+        Case("it moved left and down", lambda f: _moved_camera(f, (0.1, -0.2), (-0.2, 0.3), size=(4, 3))),
     ],
     mistakes={
         "the other way round: what the driving frame shows at z is at z + o_D of the world": (

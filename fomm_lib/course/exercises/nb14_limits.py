@@ -25,11 +25,8 @@ def _at_middle(clean, spoiled):
 
 def _in_order(clean, spoiled):
     count = min(len(clean), len(spoiled))
-    return _area_of_pairs(np.asarray(clean, float)[:count], np.asarray(spoiled, float)[:count])
-
-
-def _area_of_pairs(clean, spoiled):
-    return float(np.mean(spoiled > clean) + 0.5 * np.mean(spoiled == clean))
+    difference = np.asarray(spoiled, float)[:count] - np.asarray(clean, float)[:count]
+    return float(np.mean(difference > 0) + 0.5 * np.mean(difference == 0))
 
 
 def _arrays(clean, spoiled):
@@ -175,28 +172,24 @@ ALIKE = {"videos": 12, "preferred": 0.5, "spread": 0.7, "runs": 100}
 """Of the second experiment: two methods that are alike, on videos that differ."""
 
 
+def _false_discoveries(raters, **changes):
+    return power(raters, **{"by_video": False, **ALIKE, **changes})
+
+
 check_false_discoveries = Experiment(
     "false_discoveries",
-    measure=lambda raters: power(raters, by_video=False, **ALIKE),
+    measure=_false_discoveries,
     settings=[2, 5, 10, 20],
     answer="rises",
     mistakes={
-        "that counts videos, as one should; here count every answer (by_video=False)": (
-            lambda raters: power(raters, by_video=True, **ALIKE)
-        ),
-        "spread is missing: here videos differ": lambda raters: power(
-            raters, by_video=False, **ALIKE | {"spread": 0.0}
-        ),
-        "that takes 200 studies, as `power` does by itself, and these are 100: give it all of ALIKE": (
-            lambda raters: power(raters, by_video=False, **ALIKE | {"runs": 200})
-        ),
-        "the methods should be alike: preferred is 0.5": lambda raters: power(
-            raters, by_video=False, **ALIKE | {"preferred": 0.7}
-        ),
-        "write a share, not per cent": lambda raters: 100 * power(raters, by_video=False, **ALIKE),
-        "that is the share of studies that find nothing": lambda raters: (
-            1 - power(raters, by_video=False, **ALIKE)
-        ),
+        "that counts videos, as one should; here count every answer (by_video=False)": {"by_video": True},
+        "spread is missing: here videos differ": {"spread": 0.0},
+        "that takes 200 studies, as `power` does by itself, and these are 100: give it all of ALIKE": {
+            "runs": 200
+        },
+        "the methods should be alike: preferred is 0.5": {"preferred": 0.7},
+        "write a share, not per cent": lambda raters: 100 * _false_discoveries(raters),
+        "that is the share of studies that find nothing": lambda raters: 1 - _false_discoveries(raters),
     },
     why="what is special about twelve videos is repeated by each rater, and counted as new evidence",
     atol=0.02,
