@@ -235,12 +235,10 @@ def faster(
 
 
 def _replacement(module: nn.Module, dtype: torch.dtype, rearrange: bool, exported: bool) -> nn.Module | None:
-    if isinstance(module, DownBlock):
+    if isinstance(module, (DownBlock, SameBlock)):
         convolution = _Convolution(*folded(module.conv, module.norm), dtype)
-        return nn.Sequential(convolution, nn.ReLU(inplace=True), nn.AvgPool2d(2))
-    if isinstance(module, SameBlock):
-        convolution = _Convolution(*folded(module.conv, module.norm), dtype)
-        return nn.Sequential(convolution, nn.ReLU(inplace=True))
+        pool = [nn.AvgPool2d(2)] if isinstance(module, DownBlock) else []
+        return nn.Sequential(convolution, nn.ReLU(inplace=True), *pool)
     if isinstance(module, UpBlock):
         weight, bias = folded(module.conv, module.norm)
         if rearrange and module.conv.out_channels <= FUSED_OUT_CHANNELS:

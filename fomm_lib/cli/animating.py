@@ -149,7 +149,11 @@ def animate(
 
     signed_by = None if credentials is None else Credentials(*credentials)
 
-    enlarge = _enlarger(super_resolve, device)
+    enlarge = None
+    if super_resolve is not None:
+        from fomm_lib.family.apply import super_resolution
+
+        enlarge = super_resolution(super_resolve, device=device)
     if not zoom:
         zoom = 1 if paste_back or enlarge or not size else max(1, VIEWING_SIZE // size)
     source, driving = _inputs(source, driving)
@@ -283,15 +287,6 @@ def augment(
     options |= {"crop": square(crop, "--crop"), "best_frame": number_of_frame(best_frame)}
     say(summary(augment_folders(**options)))
     say(f"the manifest: {out / 'manifest.csv'}")
-
-
-def _enlarger(factor: int | None, device: str | None):
-    """The network that enlarges the result, if it is asked for."""
-    if factor is None:
-        return None
-    from fomm_lib.family.apply import super_resolution
-
-    return super_resolution(factor, device=device)
 
 
 def _say_trouble(model, source: Path, driving: Path, options: dict) -> None:

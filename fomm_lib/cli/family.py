@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app, say
-from fomm_lib.cli.options import Device, Init, Overwrite, Threads, course_folder
+from fomm_lib.cli.options import Device, Init, Overwrite, Resume, Threads, course_folder
 
 Name = Annotated[str, typer.Argument(help="pix2pix, cyclegan, progressive, srgan or monkeynet.")]
 FamilyWeights = Annotated[
@@ -39,9 +39,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="By default those of the preset.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed of networks, batches and noise.")] = 0,
     init: Init = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the training in --out from its last state, if any.")
-    ] = False,
+    resume: Resume = False,
     preset: Annotated[
         str, typer.Option(metavar="small|published", help="Networks and schedule: for a CPU, or the paper's.")
     ] = "small",

@@ -64,6 +64,10 @@ Threads = Annotated[
 """Takes effect by itself: no verb has to use its value."""
 Bf16 = Annotated[bool, typer.Option("--bf16", help="Run the networks in bfloat16.")]
 Init = Annotated[str | None, typer.Option(help="Weights to start from.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue the training in --out from its last state, if there is one."),
+]
 Jobs = Annotated[int, typer.Option(help="Number of processes; -1 means one per core.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Seed = Annotated[int, typer.Option(help="Random seed of networks, pairs and transforms.")]

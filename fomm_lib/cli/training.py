@@ -8,13 +8,8 @@ from typing import Annotated
 import typer
 
 from fomm_lib.cli.app import app, say
-from fomm_lib.cli.options import Bf16, ConfigToTrain, Device, Init, Seed, Threads, course_folder
+from fomm_lib.cli.options import Bf16, ConfigToTrain, Device, Init, Resume, Seed, Threads, course_folder
 from fomm_lib.errors import InputError
-
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Continue the training in --out from its last state, if there is one."),
-]
 
 
 @app.command(epilog="Example: fomm train --config heads-64 --data data/heads --out runs/first --steps 200")

@@ -24,7 +24,7 @@ import logging
 import math
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -175,6 +175,13 @@ def _height_width(size: int | tuple[int, int]) -> tuple[int, int]:
     if not is_pair or not all(type(side) is int and side > 0 for side in pair):
         raise InputError(f"size={size!r}; must be a whole number above 0, or a pair (height, width) of them")
     return (pair[0], pair[1])
+
+
+def stack_pairs(pairs: Iterable[dict]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The source frames and the driving frames of items of `FramePairs`, (B, 3, H, W) each."""
+    pairs = list(pairs)
+    source, driving = (torch.stack([pair[part] for pair in pairs]) for part in ("source", "driving"))
+    return source, driving
 
 
 def _by_identity(clips: list[Clip]) -> list[list[Clip]]:

@@ -246,9 +246,9 @@ class Report:
             f"{markdown_table(titles, rows)}\n\n{note}\n",
             self._movements_table(),
             self._squares_table(),
+            f"Gaps:\n{gaps}\n" if gaps else "",
         ]
-        parts.append(f"Gaps:\n{gaps}\n" if gaps else "")
-        return "\n".join(part for part in parts if part)
+        return "\n".join(filter(None, parts))
 
     def _movements_table(self) -> str:
         """Slope and correlation of the movements of the face; nothing where none was measured."""

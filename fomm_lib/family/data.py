@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fomm_lib.data.clips import Clip, find_clips
-from fomm_lib.data.datasets import FramePairs
+from fomm_lib.data.datasets import FramePairs, stack_pairs
 from fomm_lib.errors import InputError, one_line
 from fomm_lib.files import check_name, data_path
 from fomm_lib.media.folders import files_in
@@ -126,16 +126,12 @@ class ClipPairs:
         """`count` random pairs: source and driving, (count, 3, H, W) in [0, 1] each."""
         indices = torch.randint(len(self.pairs), (count,), generator=generator).tolist()
         epochs = torch.randint(2**31, (count,), generator=generator).tolist()
-        return self._stack(list(zip(epochs, indices, strict=True)))
+        return stack_pairs(self.pairs[item] for item in zip(epochs, indices, strict=True))
 
     def examples(self, count: int) -> tuple[Tensor, Tensor]:
         """Fixed pairs of clips evenly spaced."""
         count = min(count, len(self.pairs))
-        return self._stack([(0, i * len(self.pairs) // count) for i in range(count)])
-
-    def _stack(self, items: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        pairs = [self.pairs[item] for item in items]
-        return tuple(torch.stack([pair[part] for pair in pairs]) for part in ("source", "driving"))
+        return stack_pairs(self.pairs[0, i * len(self.pairs) // count] for i in range(count))
 
 
 def open_data(

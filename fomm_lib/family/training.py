@@ -151,8 +151,7 @@ def train_family(
         progress=progress,
         dtype=torch.float16,
     )
-    init = None if run.resumed else init
-    if init is not None:
+    if init is not None and not run.resumed:
         start_from(init, training)
     shown = open_data(config.system, data, config.size, "test").examples(4)
     run.start(training, config.steps, len(opened), init)

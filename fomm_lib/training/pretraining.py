@@ -366,8 +366,7 @@ def pretrain(
     model = FirstOrderMotionModel(config)
     check_motion(config, model)
     test_pairs, training_pairs = read_splits(data, model.size, motion_size(model))
-    init = None if run.resumed else init
-    if init is not None:
+    if init is not None and not run.resumed:
         start_from(init, model)
     model = fuse_upsampling(model).to(processes.device, memory_format=torch.channels_last).train()
     step = MotionStep(model, config, bf16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fomm_lib.data.datasets import FramePairs
+from fomm_lib.data.datasets import FramePairs, stack_pairs
 from fomm_lib.evaluation.true_motion import motion_scores
 from fomm_lib.media.overlays import draw_keypoints
 from fomm_lib.model import FirstOrderMotionModel
@@ -51,8 +51,8 @@ class Validation:
         if pairs < 1 or not (Path(data) / "test").is_dir():
             return
         dataset = FramePairs(data, "test", size=size, seed=1)
-        # Keys of the dataset are (epoch, index).
-        self.source, self.driving = _stack(dataset[i // len(dataset), i % len(dataset)] for i in range(pairs))
+        keys = (divmod(i, len(dataset)) for i in range(pairs))  # (epoch, index)
+        self.source, self.driving = stack_pairs(dataset[key] for key in keys)
         if any(Path(data, "truth").glob("*.npz")):
             self.truth = read_true_pairs(Path(data, "truth"), Path(data, "test"))
 
@@ -127,14 +127,7 @@ def examples(data: str | os.PathLike, size: tuple[int, int], count: int = 4) -> 
     split = "test" if (Path(data) / "test").is_dir() else "train"
     pairs = FramePairs(data, split, size=size, seed=1)
     count = min(count, len(pairs))
-    return _stack(pairs[i * len(pairs) // count] for i in range(count))
-
-
-def _stack(pairs: Iterable[dict]) -> tuple[Tensor, Tensor]:
-    """The source frames and the driving frames of pairs, (B, 3, H, W) each."""
-    pairs = list(pairs)
-    source, driving = (torch.stack([pair[part] for pair in pairs]) for part in ("source", "driving"))
-    return source, driving
+    return stack_pairs(pairs[i * len(pairs) // count] for i in range(count))
 
 
 @contextmanager
