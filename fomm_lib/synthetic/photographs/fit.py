@@ -118,17 +118,17 @@ def fit_head(portrait: Portrait, shape: Shape) -> Fit:
             vertices[JAW] = problem.jaw(solution)
     neutral, strengths, camera = problem.head(solution)
     rotation, translation, focal = camera
+
+    def seen(bust: np.ndarray) -> np.ndarray:
+        return _project(bust[vertices] @ rotation.T + translation, focal, problem.centre)
+
     bust = neutral + np.tensordot(strengths, actions(), 1)
-    before = _project(bust[vertices] @ rotation.T + translation, focal, problem.centre)
+    before = seen(bust)
     shift = _residual_shift(landmarks - before, vertices)
     depth = (bust @ rotation.T + translation)[:, 2]
     in_camera = np.stack([-shift[:, 0] * depth, shift[:, 1] * depth, 0 * depth], axis=1) / focal
     neutral = (neutral + in_camera @ rotation).astype(np.float32)
-    after = _project(
-        (neutral + np.tensordot(strengths, actions(), 1))[vertices] @ rotation.T + translation,
-        focal,
-        problem.centre,
-    )
+    after = seen(neutral + np.tensordot(strengths, actions(), 1))
 
     def error(found: np.ndarray, which: slice) -> float:
         distance = np.linalg.norm((found - landmarks)[which], axis=1)
