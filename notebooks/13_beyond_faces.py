@@ -280,8 +280,8 @@ for category in ("heads", *CATEGORIES):
 # is exact, and every model blurs it a little. Look at the error *on the subject*.
 #
 # **Another category** helps where the motion is alike: the head and the body model move a car somewhat (30
-# and 32 of 38), since a shift is a shift. On limbs it does nothing, or harm (`vehicles-64` on bodies: 19.6, worse
-# than no motion).
+# and 32 of 38), since a shift is a shift. On limbs it does nothing, or harm (`vehicles-64` on bodies: 19.6,
+# worse than no motion).
 #
 # **The unified model** had the same 11,000 steps for four categories. It lies between own and other on cars
 # (11.3) and bodies (10.1), and has the error of the own model on animals (14.0).
