@@ -72,8 +72,9 @@ class PhotographRenderer:
         uses = ("colour", "depth", "flow")
         self._arrays = {use: vertex_array(_program(use), self._index, *buffers) for use in uses}
         self._images = {name: _texture(getattr(textures, name)) for name in _UNITS if hasattr(textures, name)}
-        self._uniforms = {"tooth": textures.tooth / 255, "level": textures.skin_luminance / 255}
-        self._uniforms["colourful"] = textures.colourful
+        colours = {name: getattr(textures, name) / 255 for name in ("tooth", "lash")}
+        levels = {"level": textures.skin_luminance / 255, "colourful": textures.colourful}
+        self._uniforms = colours | levels
 
     def draw(self, positions: np.ndarray, blink: float, view: View) -> np.ndarray:
         """The person without background.

@@ -22,7 +22,7 @@ from fomm_lib.synthetic.surfaces import grid_triangles
 class Kind(IntEnum):
     """What a triangle shows, numbered as in the shaders."""
 
-    SKIN, EYE, TEETH, TONGUE, CAVITY, OUTER, BACK, CARD = range(8)
+    SKIN, EYE, TEETH, TONGUE, CAVITY, OUTER, BACK, CARD, LASH = range(9)
 
 
 _CARD_ROWS, _CARD_COLUMNS = 8, 16
@@ -125,10 +125,11 @@ def make_layers(portrait: Portrait, fit: Fit, matte: Matte | None = None) -> Lay
         of_part(Part.TONGUE),
         face.triangles[cavity] + bust,
         card.triangles + front + 2 * grid,
+        of_part(Part.LASH),
     ]
     kinds = np.full(bust, Kind.SKIN)
-    for part, kind in ((Part.EYE, Kind.EYE), (Part.TEETH, Kind.TEETH), (Part.TONGUE, Kind.TONGUE)):
-        kinds[anatomy.part == part] = kind
+    for kind in (Kind.EYE, Kind.TEETH, Kind.TONGUE, Kind.LASH):
+        kinds[anatomy.part == Part[kind.name]] = kind
     # Far behind the face the back is the throat, which the bust's mouth lacks.
     back = np.where(outer.hidden, Kind.CAVITY, Kind.BACK)
     rest = [np.full(bust, Kind.CAVITY), np.full(grid, Kind.OUTER), back]

@@ -28,7 +28,9 @@ class Textures:
         eyes: the openings of the eyes, extended, for eyeballs that turn.
         teeth: (2H, 2W, 4) the inside of the mouth, opaque between the lips.
         outer: (2H, 2W, 4) the person without the face.
-        tooth: (3,) a colour for teeth that the photograph does not show; skin_luminance: median, 0 to 255.
+        tooth: (3,) a colour for teeth that the photograph does not show; lash: (3,) a colour for the lashes
+            of closed lids, that of the darkest pixels at the edges of the eyes; skin_luminance: median, 0 to
+            255.
         colourful: 0 for a grey photograph, 1 for a coloured one.
     """
 
@@ -38,6 +40,7 @@ class Textures:
     teeth: np.ndarray
     outer: np.ndarray
     tooth: np.ndarray
+    lash: np.ndarray
     skin_luminance: float
     colourful: float
 
@@ -76,6 +79,7 @@ def make_textures(canvas: Canvas, face: Face) -> Textures:
         _bytes(np.dstack([image, between * 255])),
         _bytes(np.dstack([_outer(canvas, face, person, alpha), alpha * 255])),
         tooth,
+        _darkest(image[(eyes(1) > 0.5) & (eyes(-1) < 0.5)]),
         level,
         colourful,
     )
@@ -120,6 +124,12 @@ def _colours(canvas: Canvas, image: np.ndarray, between: np.ndarray) -> tuple[np
         if luminance(bright) > 0.75 * np.median(levels):
             tooth = bright
     return tooth, float(np.median(levels)), colourful
+
+
+def _darkest(colours: np.ndarray) -> np.ndarray:
+    """(3,): the mean of the darkest tenth of some colours (n, 3)."""
+    brightness = luminance(colours)
+    return colours[brightness <= np.percentile(brightness, 10)].mean(axis=0)
 
 
 def _enlarged(image: np.ndarray) -> np.ndarray:

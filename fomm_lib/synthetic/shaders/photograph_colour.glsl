@@ -2,14 +2,16 @@
 out vec4 colour;
 uniform sampler2D skin; uniform sampler2D lids; uniform sampler2D eyes;
 uniform vec3 tooth;         // colour of teeth
+uniform vec3 lash;          // colour of lashes
 uniform float level;        // luminance of the skin, for what is painted
 uniform float colourful;    // 0 for a grey photograph
 vec3 flesh(vec3 shade) { return level * mix(vec3(dot(shade, vec3(0.299, 0.587, 0.114))), shade, colourful); }
 vec4 look() {
-    if (k == SKIN) {        // closed lids are filled from around the eye; lashes are their dark edge
-        vec3 lid_colour = mix(texture(skin, t).rgb, texture(lids, t).rgb, blink * smoothstep(0.12, 0.5, lid));
-        return vec4(lid_colour * (1.0 - 0.65 * blink * smoothstep(0.93, 0.99, lid)), 1.0);
+    if (k == SKIN) {        // closed lids are filled from around the eye
+        return vec4(mix(texture(skin, t).rgb, texture(lids, t).rgb, blink * smoothstep(0.12, 0.5, lid)), 1.0);
     }
+    // The photograph has its own lashes, which go with the texture of open lids.
+    if (k == LASH) return vec4(lash, 0.85 * smoothstep(0.2, 0.7, blink));
     if (k == EYE) return vec4(texture(eyes, t).rgb, 1.0);
     if (k == CARD) return texture(teeth, t);
     if (k == TEETH) {

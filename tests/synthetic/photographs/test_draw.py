@@ -9,7 +9,7 @@ from fomm_lib.synthetic.photographs.draw import view_of
 from fomm_lib.synthetic.photographs.layers import Kind
 from fomm_lib.synthetic.photographs.pixels import sample_square
 from fomm_lib.synthetic.photographs.posture import at_rest, positions
-from tests.support.portraits import canvas_view
+from tests.support.portraits import canvas_view, landmarks_in
 
 
 @pytest.mark.needs_system
@@ -58,3 +58,23 @@ def test_opacity_is_that_of_the_matte(closed):
     alpha = np.dstack([closed.layers.canvas.alpha] * 3)
     expected = sample_square(alpha, view.square, 512)[..., 0]
     assert np.abs(drawn[..., 3] - expected).mean() < 0.01
+
+
+@pytest.mark.needs_system
+@pytest.mark.parametrize("name", ["closed", "smiling"])
+def test_closed_lids_have_a_line_of_lashes(name, request):
+    # The detector must learn that a closed eye is not skin without a mark: in videos it shows a dark line.
+    photograph = request.getfixturevalue(name)
+    view, shut = canvas_view(photograph, 256), at_rest(photograph.fit, blink=1.0)
+    grey = photograph.image(shut, view).mean(axis=2)
+    for upper in ((37, 38), (43, 44)):
+        x, y = landmarks_in(photograph, shut)[list(upper)].mean(axis=0).round().astype(int)
+        column = grey[y - 8 : y + 9, x - 1 : x + 2].mean(axis=1)
+        assert column[5:12].min() < 0.7 * np.median(column)
+
+
+@pytest.mark.needs_system
+def test_lashes_have_no_motion_of_their_own(closed):
+    shut = positions(closed.layers, at_rest(closed.fit, blink=1.0))
+    assert Kind.LASH in closed.layers.kinds
+    assert not (closed.renderer.kinds(shut, canvas_view(closed, 256)) == Kind.LASH).any()
